@@ -1,0 +1,94 @@
+// Package keyspace says where things stand in etcd.
+//
+//	<namespace>session/<lease>               who a session is
+//	<namespace><kind>/<name>/<lease>[-<slot>] an entry in a line
+//
+// A lease is written in lower-case hex without padding, as etcd's concurrency package writes it. A name is escaped so
+// that it holds no slash: then no name's prefix can contain the entries of another, however names nest.
+package keyspace
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// MaxName is the longest name in bytes, before escaping.
+const MaxName = 512
+
+// ErrInvalidName is exported to users as session.ErrInvalidName.
+var ErrInvalidName = errors.New("session: invalid name")
+
+// CheckName says why name cannot be used, with kind ("lock") and the name in the text.
+func CheckName(kind, name string) error {
+	rule := ""
+	switch {
+	case name == "":
+		rule = "it is empty"
+	case len(name) > MaxName:
+		rule = fmt.Sprintf("it has %d bytes, at most %d are allowed", len(name), MaxName)
+	case !utf8.ValidString(name):
+		rule = "it is not UTF-8"
+	case strings.ContainsFunc(name, unicode.IsControl):
+		rule = "it contains a control character"
+	default:
+		return nil
+	}
+	if len(name) > 64 {
+		name = name[:64] + "…"
+	}
+	return fmt.Errorf("%w: %s %q: %s", ErrInvalidName, kind, name, rule)
+}
+
+var (
+	escaper   = strings.NewReplacer("%", "%25", "/", "%2F")
+	unescaper = strings.NewReplacer("%25", "%", "%2F", "/")
+)
+
+// Escape makes name one element of a path; Unescape is its inverse.
+func Escape(name string) string   { return escaper.Replace(name) }
+func Unescape(path string) string { return unescaper.Replace(path) }
+
+// Line is the prefix of all entries of one name.
+func Line(namespace, kind, name string) string {
+	return namespace + kind + "/" + Escape(name) + "/"
+}
+
+// Session is the key of a session's record.
+func Session(namespace string, lease clientv3.LeaseID) string {
+	return namespace + "session/" + Lease(lease)
+}
+
+// Lease is a lease as it stands in a key.
+func Lease(id clientv3.LeaseID) string { return strconv.FormatInt(int64(id), 16) }
+
+// Entry is the key of a place in the line with that prefix. Slot 0 is the form that etcd's concurrency package uses.
+func Entry(prefix string, lease clientv3.LeaseID, slot int) string {
+	key := prefix + Lease(lease)
+	if slot > 0 {
+		key += "-" + strconv.Itoa(slot)
+	}
+	return key
+}
+
+// ParseEntry reads the rest of an entry's key after its line's prefix. ok is false for a key of foreign shape, which
+// stands in the line all the same.
+func ParseEntry(rest string) (lease clientv3.LeaseID, slot int, ok bool) {
+	id, tail, slotted := strings.Cut(rest, "-")
+	n, err := strconv.ParseInt(id, 16, 64)
+	if err != nil || n <= 0 {
+		return 0, 0, false
+	}
+	if slotted {
+		slot, err = strconv.Atoi(tail)
+		if err != nil || slot <= 0 {
+			return 0, 0, false
+		}
+	}
+	return clientv3.LeaseID(n), slot, true
+}
