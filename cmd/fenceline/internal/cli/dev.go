@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/devserver"
+)
+
+func newDevCommand(*globals) *cobra.Command {
+	var (
+		cfg       devserver.Config
+		ephemeral bool
+		stdinEOF  bool
+	)
+	cmd := &cobra.Command{
+		Use:   "dev [flags] [-- COMMAND [ARG...]]",
+		Short: "Run an etcd for development",
+		Long: `Run an etcd for development, in this process, until it is interrupted.
+
+When it is ready it prints the endpoint for clients on stdout: one line, nothing else. With a COMMAND it runs that
+instead, with FENCELINE_ENDPOINTS and ETCDCTL_ENDPOINTS in its environment, passes signals on to it, and ends with it.
+
+It is a single member with fast ticks and without authentication: not for production.
+
+Exit codes: 0 after an interrupt; 64 for a wrong command line; 69 when the etcd cannot be started or fails; with
+COMMAND its own, 128 plus the signal that killed it, 126 if it cannot be run, 127 if it is not found.`,
+		Example: `  fenceline dev
+  fenceline dev --listen 127.0.0.1:0 -- sh -c 'fenceline lock nightly -- date'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if ephemeral && cfg.DataDir != "" {
+				return usageErrorf("--ephemeral and --data-dir exclude each other")
+			}
+			if err := devserver.CheckListen(cfg.Listen); err != nil {
+				return usageErrorf("--listen %s: %w", cfg.Listen, err)
+			}
+			if (cfg.CertFile == "") != (cfg.KeyFile == "") {
+				return usageErrorf("--cert-file and --key-file need each other")
+			}
+			cfg.Log = cmd.ErrOrStderr()
+			ctx := cmd.Context()
+			if stdinEOF {
+				ctx = untilEOF(ctx, cmd.InOrStdin())
+			}
+			return runDev(ctx, cmd, cfg, args)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SetInterspersed(false)
+	flags.StringVar(&cfg.Listen, "listen", "127.0.0.1:2379", "`host:port` for clients; port 0 takes any free one")
+	flags.StringVar(&cfg.DataDir, "data-dir", "", "keep the data in this `directory` (default: a temporary one)")
+	flags.BoolVar(&ephemeral, "ephemeral", false, "remove the data at the end; the default without --data-dir")
+	flags.BoolVar(&cfg.NoFsync, "no-fsync", false, "do not wait for the disk: faster, and unlike any etcd that is to be trusted")
+
+	// For tests and benchmarks, which start members of clusters and want none to outlive them.
+	flags.BoolVar(&stdinEOF, "stdin-eof", false, "end when stdin does")
+	flags.StringVar(&cfg.Name, "name", "", "name of this member")
+	flags.StringVar(&cfg.PeerListen, "peer-listen", "", "`host:port` for other members")
+	flags.StringVar(&cfg.InitialCluster, "initial-cluster", "", "all members, as `name=http://host:port,...`")
+	flags.DurationVar(&cfg.Heartbeat, "heartbeat", 10*time.Millisecond, "between heartbeats")
+	flags.DurationVar(&cfg.Election, "election", 100*time.Millisecond, "without heartbeats until an election")
+	flags.StringVar(&cfg.CertFile, "cert-file", "", "serve clients with TLS: certificate")
+	flags.StringVar(&cfg.KeyFile, "key-file", "", "serve clients with TLS: key")
+	for _, name := range []string{"stdin-eof", "name", "peer-listen", "initial-cluster", "heartbeat", "election", "cert-file", "key-file"} {
+		flags.MarkHidden(name)
+	}
+	return cmd
+}
+
+func runDev(ctx context.Context, cmd *cobra.Command, cfg devserver.Config, args []string) error {
+	if len(args) > 0 {
+		return usageErrorf("a COMMAND is not implemented")
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	server, err := devserver.Start(ctx, cfg)
+	if err != nil {
+		return unavailableErrorf("%w", err)
+	}
+	defer server.Close()
+
+	stderr := cmd.ErrOrStderr()
+	fmt.Fprintf(stderr, "fenceline: an etcd for DEVELOPMENT is ready at %s. NOT for production.\n", server.Endpoint())
+	fmt.Fprintf(stderr, "Try: export ETCDCTL_ENDPOINTS=%s; fenceline lock demo -- sleep 60\n", server.Endpoint())
+	fmt.Fprintln(cmd.OutOrStdout(), server.Endpoint())
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-server.Failed():
+		return unavailableErrorf("etcd failed: %w", err)
+	}
+}
+
+// untilEOF ends the context when stdin ends: a pipe from the starter ends with it, however it ends.
+func untilEOF(ctx context.Context, stdin io.Reader) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		io.Copy(io.Discard, stdin)
+	}()
+	return ctx
+}

@@ -1,0 +1,86 @@
+// Package cli is the command line of fenceline: one file per subcommand, over what they share: connection
+// (connect.go), output (output.go) and exit codes (exit.go).
+//
+// stdout is data and stderr is talk, in every subcommand.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// globals is what the flags before and behind every subcommand say.
+type globals struct {
+	connection connection
+	output     outputFormat
+}
+
+// subcommands are the constructors of all there is; a new subcommand is a file and a line here.
+var subcommands = []func(*globals) *cobra.Command{
+	newDevCommand,
+}
+
+// Main runs the command line args and returns the exit code of the process.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	running := false
+	root := newRootCommand()
+	root.PersistentPreRun = func(*cobra.Command, []string) { running = true }
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+
+	cmd, err := root.ExecuteC()
+	if err == nil {
+		return 0
+	}
+	var exit *ExitError
+	if !errors.As(err, &exit) {
+		// What fails before a command runs is the command line: an unknown name, a bad flag, a missing argument.
+		exit = &ExitError{Code: exitFailure, Err: err}
+		if !running {
+			exit.Code = exitUsage
+		}
+	}
+	if exit.Err != nil {
+		fmt.Fprintf(stderr, "fenceline: %v\n", exit.Err)
+		if exit.Code == exitUsage {
+			fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
+		}
+	}
+	return exit.Code
+}
+
+func newRootCommand() *cobra.Command {
+	g := &globals{output: outputTable}
+	root := &cobra.Command{
+		Use:   "fenceline",
+		Short: "Coordinate processes through etcd",
+		Long: `Coordinate processes through etcd.
+
+Connection flags have the names that etcdctl gives them, and may come from the environment: FENCELINE_ENDPOINTS,
+else ETCDCTL_ENDPOINTS, and so on; a flag beats both.`,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	g.connection.addFlags(root.PersistentFlags())
+	root.PersistentFlags().VarP(&g.output, "output", "o", "`format` of what is printed: table or json")
+	for _, command := range subcommands {
+		root.AddCommand(command(g))
+	}
+	return root
+}
+
+// version is what the Go toolchain stamped: a release, or a pseudo-version of the commit.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
