@@ -3,59 +3,127 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
-var (
-	ErrClosed      = errors.New("session: closed")
-	ErrLost        = errors.New("session: hold lost")
-	ErrExpired     = ErrLost
-	ErrRevoked     = ErrLost
-	ErrEntryGone   = ErrLost
-	ErrInvalidName = errors.New("session: invalid name")
-	ErrInvalidTTL  = errors.New("session: invalid TTL")
-	ErrNotHeld     = errors.New("session: not held")
-)
+// Session is a lease after another, and what hangs on them. It is safe for concurrent use.
+type Session struct{ keeper *keeper.Keeper }
 
-type options struct{}
-type Option func(*options)
-
-func WithTTL(ttl time.Duration) Option           { panic("later") }
-func WithNamespace(prefix string) Option         { panic("later") }
-func WithName(name string) Option                { panic("later") }
-func WithLabels(labels map[string]string) Option { panic("later") }
-func WithLogger(l *slog.Logger) Option           { panic("later") }
-func WithTrace(t *Trace) Option                  { panic("later") }
-
+// Open takes the first lease and starts renewing it. ctx bounds that first step only. A cluster that cannot be
+// reached is reported within ctx, or within 5 s when ctx has no deadline, with the transport's reason. An invalid
+// option is an error before any request. After an error nothing is left in etcd beyond the TTL.
+//
+// The caller keeps the client and closes it after the Session. A client wrapped by
+// clientv3/namespace is refused: WithNamespace is for that.
 func Open(ctx context.Context, client *clientv3.Client, opts ...Option) (*Session, error) {
-	panic("later")
+	o := options{ttl: 15 * time.Second, namespace: "fenceline/", log: slog.New(slog.DiscardHandler)}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if o.log == nil {
+		o.log = slog.New(slog.DiscardHandler)
+	}
+	if err := o.check(client); err != nil {
+		return nil, err
+	}
+	record, err := o.record()
+	if err != nil {
+		return nil, err
+	}
+	k, err := keeper.Open(ctx, keeper.Config{Client: client, TTL: o.ttl, Namespace: o.namespace, Record: record,
+		Log: o.log, Hooks: o.trace.hooks()})
+	if err != nil {
+		return nil, fmt.Errorf("session: open: %w", err)
+	}
+	return &Session{k}, nil
 }
 
-type Session struct{}
+func (o *options) check(client *clientv3.Client) error {
+	if client == nil {
+		return errors.New("session: open: the client is nil")
+	}
+	for _, part := range []any{client.KV, client.Watcher, client.Lease} {
+		// Our watches and renewals go past these; keys would stand in two places.
+		if strings.HasSuffix(fmt.Sprintf("%T", part), "Prefix") {
+			return fmt.Errorf("session: open: the client is wrapped by clientv3/namespace (%T): use a plain client and WithNamespace", part)
+		}
+	}
+	if o.namespace == "" || len(o.namespace) > keyspace.MaxName || !utf8.ValidString(o.namespace) {
+		return fmt.Errorf("session: namespace %q: want 1 to %d bytes of UTF-8", o.namespace, keyspace.MaxName)
+	}
+	return keeper.CheckTTL(o.ttl)
+}
+
+// Client is the one given to Open.
+func (s *Session) Client() *clientv3.Client { return s.keeper.Client }
+
+// Context ends at Close, with ErrClosed. It does not end when a lease is lost; a hold's own Context does.
+func (s *Session) Context() context.Context { return s.keeper.Context() }
+
+// State of a Session.
 type State int
 
 const (
-	Live State = iota
-	Suspect
-	Down
+	Live    State = iota // renewed in time
+	Suspect              // a renewal is overdue; nothing is lost yet
+	Down                 // no lease; the next one is being fetched
 	Closed
 )
 
-func (s *Session) Client() *clientv3.Client        { panic("later") }
-func (s *Session) Context() context.Context        { panic("later") }
-func (s *Session) State() State                    { panic("later") }
-func (s *Session) Lease() clientv3.LeaseID         { panic("later") }
-func (s *Session) Deadline() time.Time             { panic("later") }
-func (s *Session) Healthy() error                  { panic("later") }
-func (s *Session) Close(ctx context.Context) error { panic("later") }
-
-type Trace struct {
-	StateChanged func(from, to State, cause error)
-	Queued       func(kind, name string, ahead int)
-	Granted      func(kind, name string, waited time.Duration)
-	Released     func(kind, name string, held time.Duration)
-	Lost         func(kind, name string, cause error)
+// String is the state in lower case.
+func (s State) String() string {
+	switch s {
+	case Live:
+		return "live"
+	case Suspect:
+		return "suspect"
+	case Down:
+		return "down"
+	case Closed:
+		return "closed"
+	}
+	return fmt.Sprintf("State(%d)", int(s))
 }
+
+// State answers from memory and the clock.
+func (s *Session) State() State { return State(s.keeper.State()) }
+
+// Lease is the present one; clientv3.NoLease while Down or after Close.
+func (s *Session) Lease() clientv3.LeaseID {
+	if e := s.keeper.Current(); e != nil {
+		return e.ID()
+	}
+	return clientv3.NoLease
+}
+
+// Deadline is until when the present lease is trusted, if no renewal gets through before; the zero time while Down
+// or after Close. Compare it with time.Now in this process: on other machines it means nothing.
+func (s *Session) Deadline() time.Time {
+	if e := s.keeper.Current(); e != nil {
+		return time.Now().Add(e.Remaining())
+	}
+	return time.Time{}
+}
+
+// Healthy is nil while Live, and else says why not: for /healthz.
+func (s *Session) Healthy() error { return s.keeper.Healthy() }
+
+// Close ends every hold (their Contexts, with ErrClosed), revokes the lease, which frees all of them for others at
+// once, and waits for the Session's goroutines. Later calls on the Session or its handles answer ErrClosed. A second
+// Close does nothing.
+//
+// If etcd cannot be reached Close returns when ctx ends, or after 5 s when it has no deadline, and says that others
+// wait for up to one TTL. A ctx that has ended already does not keep the lease from being revoked.
+func (s *Session) Close(ctx context.Context) error { return s.keeper.Close(ctx) }
+
+// Keeper is the inner face of a Session, for this module's own packages: its type cannot be named elsewhere.
+func (s *Session) Keeper() *keeper.Keeper { return s.keeper }

@@ -1,0 +1,154 @@
+package keeper
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Epoch is the life of one lease. What is held, is held under one epoch, and is lost with it, for good.
+type Epoch struct {
+	k      *Keeper
+	id     clientv3.LeaseID
+	record string // key of the session's record under this lease
+
+	ttl      atomic.Int64 // as granted, in ns
+	until    atomic.Int64 // the deadline, on the keeper's clock; only grows
+	revision atomic.Int64 // of the record; see Line.enqueue
+
+	mu      sync.Mutex
+	renewed chan struct{}       // closed and replaced at every acknowledged renewal
+	holders map[any]func(error) // told of the loss
+	cause   error
+	done    chan struct{} // closed at the loss
+}
+
+func (k *Keeper) newEpoch(id clientv3.LeaseID, record string) *Epoch {
+	return &Epoch{k: k, id: id, record: record, renewed: make(chan struct{}),
+		holders: map[any]func(error){}, done: make(chan struct{})}
+}
+
+// ID is the lease.
+func (e *Epoch) ID() clientv3.LeaseID { return e.id }
+
+// Record is the key of the session's record, RecordRevision when it was written last, as far as we know.
+func (e *Epoch) Record() string        { return e.record }
+func (e *Epoch) RecordRevision() int64 { return e.revision.Load() }
+
+// RecordWritten notes that the record was written at revision.
+func (e *Epoch) RecordWritten(revision int64) {
+	for {
+		old := e.revision.Load()
+		if old >= revision || e.revision.CompareAndSwap(old, revision) {
+			return
+		}
+	}
+}
+
+// TTL is what etcd granted.
+func (e *Epoch) TTL() time.Duration { return time.Duration(e.ttl.Load()) }
+
+// Remaining is the time for which the lease may still be trusted; negative after the deadline.
+func (e *Epoch) Remaining() time.Duration {
+	return time.Duration(e.until.Load()) - e.k.clock.Elapsed()
+}
+
+// Err is nil while the lease may be trusted. It looks at the clock each time: a timer that has not fired yet proves
+// nothing in a process that was stopped.
+func (e *Epoch) Err() error {
+	_, err := e.Fresh()
+	return err
+}
+
+// Fresh says whether at least a third of the TTL is left, which is what a new hold needs.
+func (e *Epoch) Fresh() (bool, error) {
+	select {
+	case <-e.done:
+		return false, e.cause
+	default:
+	}
+	left := e.Remaining()
+	if left <= 0 {
+		return false, e.lose(ErrExpired)
+	}
+	return left >= e.TTL()/3, nil
+}
+
+// Done is closed when the lease is lost; Err says why.
+func (e *Epoch) Done() <-chan struct{} { return e.done }
+
+// Gone is told by whoever heard from etcd that the lease does not exist.
+func (e *Epoch) Gone() { e.lose(ErrRevoked) }
+
+// OnLoss has f called once, in a goroutine of the keeper's, when the lease is lost, also if it is lost already.
+// holder must be unique; Forget takes it back.
+func (e *Epoch) OnLoss(holder any, f func(cause error)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.cause != nil {
+		e.k.detach(func() { f(e.cause) })
+		return
+	}
+	e.holders[holder] = f
+}
+
+// Forget undoes OnLoss.
+func (e *Epoch) Forget(holder any) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.holders, holder)
+}
+
+// Renew asks for a renewal at once and waits for the next acknowledged one.
+func (e *Epoch) Renew(ctx context.Context) error {
+	e.mu.Lock()
+	renewed := e.renewed
+	e.mu.Unlock()
+	select {
+	case e.k.poke <- struct{}{}:
+	default: // one is asked for already
+	}
+	select {
+	case <-renewed:
+		return nil
+	case <-e.done:
+		return e.cause
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// extend takes an acknowledged grant or renewal that was sent at t0.
+func (e *Epoch) extend(t0, ttl time.Duration) {
+	e.ttl.Store(int64(ttl))
+	if d := int64(deadline(t0, ttl)); d > e.until.Load() { // only the keeper's goroutine stores
+		e.until.Store(d)
+	}
+	e.mu.Lock()
+	close(e.renewed)
+	e.renewed = make(chan struct{})
+	e.mu.Unlock()
+}
+
+// lose ends the epoch, once: first the state, then those who hold under it, then the hooks. It answers the cause
+// that was first.
+func (e *Epoch) lose(cause error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.cause != nil {
+		return e.cause
+	}
+	e.cause = cause
+	close(e.done)
+	holders := e.holders
+	e.holders = nil
+	e.k.detach(func() {
+		for _, f := range holders {
+			f(cause)
+		}
+	})
+	return cause
+}

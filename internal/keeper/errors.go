@@ -1,0 +1,21 @@
+package keeper
+
+import "errors"
+
+// The causes of a loss, and the errors of calls. Package session exports them.
+var (
+	ErrClosed     = errors.New("session: closed")
+	ErrLost       = errors.New("session: hold lost")
+	ErrExpired    = loss("session: lease not renewed in time")
+	ErrRevoked    = loss("session: lease does not exist any more")
+	ErrEntryGone  = loss("session: entry deleted or overwritten by somebody else")
+	ErrInvalidTTL = errors.New("session: invalid TTL")
+	ErrNotHeld    = errors.New("session: not held")
+)
+
+// lossError is a kind of ErrLost.
+type lossError struct{ text string }
+
+func loss(text string) error           { return &lossError{text} }
+func (e *lossError) Error() string     { return e.text }
+func (e *lossError) Is(err error) bool { return err == ErrLost }
