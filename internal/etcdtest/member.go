@@ -1,15 +1,11 @@
 package etcdtest
 
 import (
-	"fmt"
+	"crypto/x509"
 	"syscall"
 	"testing"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 )
 
 // Member is one etcd server. Its methods are for the goroutine of the test.
@@ -17,14 +13,17 @@ type Member struct {
 	endpoint string
 	args     []string
 	process  *process // nil while it is dead
+
+	caCert string // with TLS
+	pool   *x509.CertPool
 }
 
 // Option changes what Start starts.
-type Option func(*Member)
+type Option func(testing.TB, *Member)
 
 // WithArgs adds flags to those of fenceline dev.
 func WithArgs(args ...string) Option {
-	return func(m *Member) { m.args = append(m.args, args...) }
+	return func(_ testing.TB, m *Member) { m.args = append(m.args, args...) }
 }
 
 // Start starts a single member, ready to serve, that ends with the test. It grants leases of 1 s and longer.
@@ -40,7 +39,7 @@ func newMember(t testing.TB, opts ...Option) *Member {
 	t.Helper()
 	m := &Member{args: []string{"--no-fsync", "--data-dir", t.TempDir(), "--listen", newPort(t).String()}}
 	for _, opt := range opts {
-		opt(m)
+		opt(t, m)
 	}
 	t.Cleanup(func() {
 		if t.Failed() && m.process != nil {
@@ -86,7 +85,7 @@ func (m *Member) Endpoint() string { return m.endpoint }
 // Client connects to the member. The client is silent, reconnects fast, and is closed when the test ends.
 func (m *Member) Client(t testing.TB, configure ...func(*clientv3.Config)) *clientv3.Client {
 	t.Helper()
-	return newClient(t, []string{m.endpoint}, configure...)
+	return newClient(t, []string{m.endpoint}, append([]func(*clientv3.Config){m.secure}, configure...)...)
 }
 
 // Kill ends the server at once (SIGKILL). Killing a dead one is nothing.
@@ -121,26 +120,4 @@ func (m *Member) Continue(t testing.TB) {
 	if err := m.process.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatalf("etcdtest: continue %s: %v", m.endpoint, err)
 	}
-}
-
-func newClient(t testing.TB, endpoints []string, configure ...func(*clientv3.Config)) *clientv3.Client {
-	t.Helper()
-	cfg := clientv3.Config{
-		Endpoints: endpoints,
-		Logger:    zap.NewNop(),
-		// gRPC would wait a second before its second attempt to connect, then longer and longer.
-		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: 200 * time.Millisecond},
-			MinConnectTimeout: time.Second,
-		})},
-	}
-	for _, f := range configure {
-		f(&cfg)
-	}
-	client, err := clientv3.New(cfg)
-	if err != nil {
-		t.Fatal(fmt.Errorf("etcdtest: client of %v: %w", endpoints, err))
-	}
-	t.Cleanup(func() { client.Close() })
-	return client
 }

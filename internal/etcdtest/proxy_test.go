@@ -1,0 +1,116 @@
+package etcdtest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestCutLastsUntilHeal(t *testing.T) {
+	p := NewProxy(t, Shared(t))
+	client := p.Client(t)
+	name := Name(t)
+	mustPut(t, client, name)
+	for range 3 {
+		p.Cut()
+		unanswered(t, func(ctx context.Context) error { return put(ctx, client, name) })
+		p.Heal()
+		mustPut(t, client, name)
+	}
+}
+
+func TestBlackholeHoldsBackUntilHeal(t *testing.T) {
+	m := Shared(t)
+	p := NewProxy(t, m)
+	client, name := p.Client(t), Name(t)
+	mustPut(t, client, name)
+	p.Blackhole()
+	done := make(chan error)
+	go func() { done <- put(t.Context(), client, name+"-late") }()
+	unanswered(t, func(ctx context.Context) error { return put(ctx, client, name) })
+	if keys := Keys(t, m.Client(t), name+"-late"); len(keys) > 0 {
+		t.Errorf("the server knows %q", keys)
+	}
+	p.Heal()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDroppedAnswersAreOfRequestsThatWereDone(t *testing.T) {
+	m := Shared(t)
+	p := NewProxy(t, m)
+	client, name := p.Client(t), Name(t)
+	mustPut(t, client, name)
+	p.DropAnswers()
+	unanswered(t, func(ctx context.Context) error { return put(ctx, client, name+"-done") })
+	if keys := Keys(t, m.Client(t), name+"-done"); len(keys) != 1 {
+		t.Errorf("the server knows %q", keys)
+	}
+	p.Heal()
+	mustPut(t, client, name)
+}
+
+func TestDelayIsEachWay(t *testing.T) {
+	p := NewProxy(t, Shared(t))
+	client, name := p.Client(t), Name(t)
+	mustPut(t, client, name)
+	p.Delay(50 * time.Millisecond)
+	start := time.Now()
+	mustPut(t, client, name)
+	if took := time.Since(start); took < 100*time.Millisecond {
+		t.Errorf("answered after %v", took)
+	}
+}
+
+func TestBandwidthIsALimit(t *testing.T) {
+	p := NewProxy(t, Shared(t))
+	client, name := p.Client(t), Name(t)
+	mustPut(t, client, name)
+	p.Bandwidth(1 << 20)
+	start := time.Now()
+	if _, err := client.Put(t.Context(), name, strings.Repeat("x", 200<<10)); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took < 190*time.Millisecond {
+		t.Errorf("200 KiB took %v at 1 MiB/s", took)
+	}
+}
+
+func TestKilledMemberIsARefusalBehindTheProxy(t *testing.T) {
+	m := Start(t)
+	p := NewProxy(t, m)
+	client := p.Client(t)
+	mustPut(t, client, "a")
+	m.Kill()
+	unanswered(t, func(ctx context.Context) error { return put(ctx, client, "b") })
+	m.Restart(t)
+	mustPut(t, client, "c")
+}
+
+func TestCutResetsConnections(t *testing.T) {
+	p := NewProxy(t, Shared(t))
+	conn, err := net.Dial("tcp", p.port.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("GET /health HTTP/1.1\r\nHost: any\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	p.Cut()
+	if _, err := io.Copy(io.Discard, conn); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the connection ended with %v", err)
+	}
+	if _, err := net.Dial("tcp", p.port.String()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("a new one with %v", err)
+	}
+}
