@@ -3,41 +3,86 @@ package lock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
-	"github.com/fenceline/fenceline/fence"
+	"github.com/fenceline/fenceline/internal/line"
 	"github.com/fenceline/fenceline/session"
-	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-var (
-	ErrHeld      = errors.New("lock: held")
-	ErrQueueFull = errors.New("lock: queue full")
-)
-
-type options struct{}
-type Option func(*options)
-
-func WithPrefix(prefix string) Option   { panic("later") }
-func WithHandoffs(n int) Option         { panic("later") }
-func WithLinger(d time.Duration) Option { panic("later") }
-func WithMaxWaiters(n int) Option       { panic("later") }
-
-func New(s *session.Session, name string, opts ...Option) *Mutex { panic("later") }
-
-type Mutex struct{}
-
-func (m *Mutex) Acquire(ctx context.Context) (*Lock, error)    { panic("later") }
-func (m *Mutex) TryAcquire(ctx context.Context) (*Lock, error) { panic("later") }
-func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, l *Lock) error) error {
-	panic("later")
+// Mutex is a lock with one holder at a time, in all processes that use its name. It is safe for concurrent use.
+type Mutex struct {
+	name string
+	opts options
+	ref  line.Ref
+	err  error // why it cannot be used
 }
 
-type Lock struct{}
+// New does no I/O. A Mutex may be shared or made again at will: all of one name in one Session are one local line
+// with one entry in etcd. An invalid name or option is an error of the first verb.
+func New(s *session.Session, name string, opts ...Option) *Mutex {
+	m := &Mutex{name: name, opts: options{Options: line.Options{Handoffs: DefaultHandoffs}}}
+	for _, opt := range opts {
+		opt(&m.opts)
+	}
+	k := s.Keeper()
+	prefix, err := m.opts.resolve(k.Namespace, name)
+	m.err = err
+	m.ref = line.Ref{Keeper: k, Kind: "lock", Name: name, Prefix: prefix, May: line.Nobody}
+	return m
+}
 
-func (l *Lock) Context() context.Context          { panic("later") }
-func (l *Lock) Token() fence.Token                { panic("later") }
-func (l *Lock) Guard() []clientv3.Cmp             { panic("later") }
-func (l *Lock) Deadline() time.Time               { panic("later") }
-func (l *Lock) Key() string                       { panic("later") }
-func (l *Lock) Release(ctx context.Context) error { panic("later") }
+// Acquire waits its turn. If the lease is lost while it waits, it queues again under the next one: its place is lost,
+// its wait is not. The same if somebody deletes its entry.
+//
+// After an error nothing is held and nothing stays queued: when ctx ends Acquire returns at once, and the Session
+// deletes the entry in the background, also one whose enqueue is still on its way. The error then wraps ctx's cause
+// and, if etcd could not be reached, the reason. ErrClosed: the Session was closed. ErrQueueFull: see WithMaxWaiters.
+// A refusal by etcd (permission, space) is an error at once.
+func (m *Mutex) Acquire(ctx context.Context) (*Lock, error) { return m.acquire(ctx, false) }
+
+// TryAcquire never waits for others: ErrHeld says that somebody is ahead, and then nothing was written. It waits for
+// etcd's answer, within ctx, or 5 s when ctx has no deadline.
+func (m *Mutex) TryAcquire(ctx context.Context) (*Lock, error) {
+	if _, bounded := ctx.Deadline(); bounded {
+		return m.acquire(ctx, true)
+	}
+	bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return m.acquire(bounded, true)
+}
+
+func (m *Mutex) acquire(ctx context.Context, try bool) (*Lock, error) {
+	if m.err != nil {
+		return nil, m.err
+	}
+	h, err := m.ref.Acquire(ctx, &m.opts.Options, try)
+	if err != nil {
+		return nil, m.failed("acquire", err)
+	}
+	return &Lock{hold: h, name: m.name}, nil
+}
+
+func (m *Mutex) failed(verb string, err error) error {
+	return fmt.Errorf("lock: %s %q: %w", verb, m.name, err)
+}
+
+// Do runs fn while holding the lock. fn's ctx ends with the caller's or with the hold, whichever is first. The lock is
+// released after fn has returned, or panicked, never before. Do returns fn's error, joined with the loss if the hold
+// was lost meanwhile: then fn's last steps may have run unprotected.
+func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, l *Lock) error) (err error) {
+	l, err := m.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	inside, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(l.Context(), func() { cancel(context.Cause(l.Context())) })
+	defer func() {
+		stop()
+		cancel(nil)
+		if lost := l.Release(ctx); lost != nil && (errors.Is(lost, session.ErrLost) || errors.Is(lost, session.ErrClosed)) {
+			err = errors.Join(err, lost)
+		}
+	}()
+	return fn(inside, l)
+}

@@ -1,0 +1,32 @@
+// Package line is the one place where waiting happens.
+//
+// Everyone who wants something stands in one line in etcd: the entries under one prefix, in order of their create
+// revision. A primitive is a rule over the entries ahead of one's own: a mutex enters when there are none.
+//
+// # The one fact
+//
+// New entries get larger revisions. So the entries ahead of mine, once I stand in line, only become fewer, and any
+// read or event stream that is at or past my own revision and shows the rule satisfied proves it for ever. Staleness
+// can delay a grant; it cannot make a wrong one.
+//
+// # Two lines
+//
+// All of one name in one Session share one entry in etcd, the place, behind a local line, first come, first served.
+//
+//		Acquire ─► local line ─► place: enqueue ─► view: watch ─► judge ─► grant ─► Hold
+//		Hold    ◄─ lose ◄─ place gone (view) or lease lost (keeper)
+//
+//	  - line.go    the local line: who waits, who holds
+//	  - next.go    what to do next, as a function of the state (pure)
+//	  - drive.go   the goroutine that does it, one per line, only while there is something to do
+//	  - remote.go  the transactions
+//	  - view.go    what we know of a key range: a list, then events
+//	  - judge.go   who is ahead, may I enter (pure)
+//	  - hold.go    a grant, and its end
+//
+// # Unknown outcomes
+//
+// An enqueue whose answer is lost may have happened, or may yet happen. Every enqueue compares the revision of the
+// session's own record. Whoever gives up after an unknown outcome writes that record again, in the transaction that
+// deletes the entry: from then on, an enqueue that is still on its way fails.
+package line

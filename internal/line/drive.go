@@ -1,0 +1,375 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// drive does one step after the other until there is nothing to do. There is at most one driver per line, and all
+// requests about the line's place are its own, so that they follow each other. It holds the mutex but for the time
+// of requests and waits; whatever it finds afterwards may have changed.
+func (l *Line) drive(ctx context.Context) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	tries := 0 // failed requests in a row
+	for ctx.Err() == nil {
+		var err error
+		switch next(l.situation()) {
+		case rest:
+			l.driving = false
+			l.adjustView()
+			l.retire()
+			return
+		case grant:
+			if !l.grant() {
+				err = l.renew(ctx)
+			}
+		case enqueue:
+			err = l.enqueue(ctx, false)
+		case try:
+			err = l.enqueue(ctx, true)
+		case wait:
+			err = l.await(ctx)
+		case swap:
+			err = l.swap(ctx)
+		case drop:
+			err = l.drop(ctx)
+		}
+		switch {
+		case err == nil:
+			tries, l.trouble = 0, nil
+			continue
+		case ctx.Err() != nil:
+			continue
+		}
+		tries++
+		l.failed(ctx, err, tries)
+	}
+	l.driving = false
+	l.refuse(keeper.ErrClosed)
+	if l.place != nil {
+		l.lose(l.place, keeper.ErrClosed)
+	}
+	l.closeView()
+	l.retire()
+}
+
+// failed is told of a request that did not succeed. What etcd refuses is the end for all who wait here; the rest is
+// tried again after a while.
+func (l *Line) failed(ctx context.Context, err error, tries int) {
+	if leaseGone(err) && l.place != nil {
+		l.place.epoch.Gone()
+		l.lose(l.place, keeper.ErrRevoked)
+		return
+	}
+	explained := keeper.Explain(l.keeper.Client, err, l.prefix)
+	if keeper.Final(err) {
+		l.refuse(explained)
+		if p := l.place; p != nil {
+			p.settle(explained)
+			if p.state == asked && !p.unsure {
+				l.forget(p)
+				return
+			}
+		}
+	}
+	l.trouble = explained
+	l.keeper.Log.Debug("request failed", "kind", l.kind, "name", l.name, "error", explained)
+	pause := min(10*time.Millisecond<<min(tries, 7), time.Second)
+	l.sleep(ctx, pause*time.Duration(75+rand.IntN(50))/100, l.place)
+}
+
+// forget drops a place that etcd is known not to have.
+func (l *Line) forget(p *place) {
+	p.epoch.Forget(p)
+	if l.place == p {
+		l.place = nil
+	}
+}
+
+// sleep waits without the mutex, less long if the place is lost meanwhile.
+func (l *Line) sleep(ctx context.Context, d time.Duration, p *place) {
+	var lost <-chan struct{}
+	if p != nil {
+		lost = p.epoch.Done()
+	}
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-lost:
+	case <-ctx.Done():
+	}
+}
+
+// request runs f without the mutex and with a bound on one request.
+func (l *Line) request(ctx context.Context, f func(context.Context) error) error {
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	ctx, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
+	defer cancel()
+	return f(ctx)
+}
+
+// renew gets the lease a full TTL before a grant.
+func (l *Line) renew(ctx context.Context) error {
+	p := l.place
+	return l.request(ctx, p.epoch.Renew)
+}
+
+// enqueue gets an entry in the line. Its request is not bound to any caller: if nobody wants the entry when the
+// answer comes, the next step is to leave again.
+func (l *Line) enqueue(ctx context.Context, try bool) error {
+	p := l.place
+	if p == nil {
+		epoch, err := l.epoch(ctx)
+		if epoch == nil {
+			return err
+		}
+		p = newPlace(l, epoch, l.freeSlot(epoch, -1))
+		p.state = asked
+		l.occupy(p)
+	}
+	isFirst, err := l.join(ctx, p, nil, try)
+	switch {
+	case l.place != p: // lost meanwhile, and the entry with it
+		return nil
+	case errors.Is(err, errSlot):
+		l.slot = p.slot + 1
+		l.forget(p)
+		return nil
+	case errors.Is(err, errOthers):
+		l.forget(p)
+		l.queue.Remove(l.queue.Front()).(*waiter).answer(nil, ErrHeld)
+		return nil
+	case err != nil:
+		return err
+	}
+	l.joined(p, isFirst)
+	return nil
+}
+
+// join sends an enqueue, and notes when its outcome stays unknown.
+func (l *Line) join(ctx context.Context, p, old *place, try bool) (isFirst bool, err error) {
+	long := l.length > longLine
+	err = l.request(ctx, func(ctx context.Context) error {
+		err := errAgain
+		for errors.Is(err, errAgain) && ctx.Err() == nil {
+			isFirst, err = l.sendJoin(ctx, p, old, try, long)
+		}
+		return err
+	})
+	switch {
+	case err == nil, errors.Is(err, errSlot), errors.Is(err, errOthers), errors.Is(err, keeper.ErrEntryGone), leaseGone(err):
+	case keeper.Unknown(err):
+		p.unsure = true
+	}
+	return isFirst, err
+}
+
+// freeSlot is the lowest slot that is free under e, but for the one in use.
+func (l *Line) freeSlot(e *keeper.Epoch, used int) int {
+	if l.slotOf != e.ID() {
+		l.slot, l.slotOf = 0, e.ID()
+	}
+	if l.slot == used {
+		return used + 1
+	}
+	return l.slot
+}
+
+// epoch waits for a lease as long as somebody here wants one.
+func (l *Line) epoch(ctx context.Context) (*keeper.Epoch, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		epoch *keeper.Epoch
+		err   error
+	}
+	if e := l.keeper.Current(); e != nil {
+		return e, nil
+	}
+	l.trouble = l.keeper.Healthy()
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	got := make(chan result, 1)
+	go func() {
+		e, err := l.keeper.Live(ctx)
+		got <- result{e, err}
+	}()
+	select {
+	case r := <-got:
+		return r.epoch, r.err
+	case <-l.wake: // perhaps nobody wants it any more
+		cancel()
+		r := <-got
+		return r.epoch, nil
+	}
+}
+
+// occupy makes p the line's place.
+func (l *Line) occupy(p *place) {
+	l.place = p
+	p.epoch.OnLoss(p, func(cause error) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.lose(p, cause)
+		l.proceed()
+	})
+}
+
+// joined takes up an entry that etcd has confirmed.
+func (l *Line) joined(p *place, isFirst bool) {
+	p.state = queued
+	if isFirst {
+		l.enter(p)
+	} else {
+		p.check = p.count == 0 || p.pred.Key == "" // who is ahead is not known
+	}
+	if p.count > 0 {
+		l.length = p.count
+		ahead := int(p.count - 1)
+		if f := l.keeper.Hooks.Queued; f != nil && ahead > 0 {
+			l.keeper.Go(func(context.Context) { f(l.kind, l.name, ahead) })
+		}
+		l.refuseFull(ahead)
+	}
+}
+
+// enter notes that p's turn has come.
+func (l *Line) enter(p *place) {
+	p.state, p.check = first, false
+	time.AfterFunc(time.Second, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.place == p {
+			p.old = true
+			l.adjustView()
+		}
+	})
+}
+
+// swap leaves with the one entry and joins with another, in one transaction.
+func (l *Line) swap(ctx context.Context) error {
+	old := l.place
+	old.leaving = true
+	p := newPlace(l, old.epoch, l.freeSlot(old.epoch, old.slot))
+	p.state = asked
+	for tries := 1; ; tries++ {
+		isFirst, err := l.join(ctx, p, old, false)
+		switch {
+		case l.place != old: // lost meanwhile, and the new entry with it
+			return nil
+		case errors.Is(err, keeper.ErrEntryGone):
+			l.lose(old, err)
+			return nil
+		case errors.Is(err, errSlot):
+			l.slot = p.slot + 1
+			p = newPlace(l, old.epoch, l.freeSlot(old.epoch, old.slot))
+			p.state = asked
+		case err != nil && p.unsure && ctx.Err() == nil:
+			l.failed(ctx, err, tries) // which of the two entries stands, only the same request can tell
+		case err != nil:
+			old.leaving = false
+			return err
+		default:
+			old.epoch.Forget(old)
+			old.settle(nil)
+			l.occupy(p)
+			l.joined(p, isFirst)
+			return nil
+		}
+	}
+}
+
+// drop leaves the line.
+func (l *Line) drop(ctx context.Context) error {
+	p := l.place
+	p.leaving = true
+	err := l.request(ctx, func(ctx context.Context) error { return l.leave(ctx, p) })
+	if l.place != p {
+		return nil
+	}
+	if err != nil && !errors.Is(err, keeper.ErrLost) {
+		return err
+	}
+	p.settle(err)
+	l.forget(p)
+	return nil
+}
+
+// recheckEvery is how long a wait trusts its watch: a connection that has died in silence tells nothing.
+func (l *Line) recheckEvery() time.Duration {
+	return max(l.keeper.TTL/2, 5*time.Second) * time.Duration(80+rand.IntN(40)) / 100
+}
+
+// await waits for something to happen to the line, and asks etcd where the view does not tell.
+func (l *Line) await(ctx context.Context) error {
+	p := l.place
+	l.adjustView()
+	if p.check {
+		return l.ask(ctx, p, false)
+	}
+	l.mu.Unlock()
+	t := time.NewTimer(l.recheckEvery())
+	quiet := false
+	select {
+	case <-l.wake:
+	case <-ctx.Done():
+	case <-t.C:
+		quiet = true
+	}
+	t.Stop()
+	l.mu.Lock()
+	if quiet && l.place == p && p.state == queued {
+		return l.ask(ctx, p, true)
+	}
+	return nil
+}
+
+// ask confirms p's turn, or finds out who is before it.
+func (l *Line) ask(ctx context.Context, p *place, quorum bool) error {
+	var v verdict
+	var pred Entry
+	var rev int64
+	if l.view != nil {
+		rev = l.view.rev
+	}
+	p.check = false
+	err := l.request(ctx, func(ctx context.Context) (err error) {
+		v, pred, err = l.confirm(ctx, p, rev, quorum)
+		return err
+	})
+	if l.place != p || p.state != queued {
+		return nil
+	}
+	if err != nil {
+		p.check = true
+		return err
+	}
+	switch v {
+	case granted:
+		if quorum { // the watch should have told
+			l.keeper.Watch().Restart()
+		}
+		l.enter(p)
+	case gone:
+		l.vanished(p)
+	case ahead:
+		if w := l.queue.Front(); w != nil && w.Value.(*waiter).try {
+			l.queue.Remove(w).(*waiter).answer(nil, ErrHeld)
+		}
+		if quorum && p.pred.Key != "" && pred.Key != p.pred.Key && l.view != nil && l.view.key == p.pred.Key {
+			l.keeper.Watch().Restart()
+		}
+		p.pred = pred
+		l.changed() // the view may know this one already
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// Hold is one grant. It ends once: by Release, or by loss. The line's mutex guards it.
+type Hold struct {
+	line   *Line
+	place  *place
+	opts   *Options
+	caller context.Context
+	since  time.Time // zero without a trace
+
+	ended    error // why; nil while it is held
+	lost     error // why, if it was not released; Release takes it away, so that the next one answers ErrNotHeld
+	released bool
+	token    int64
+	ctx      context.Context // made when it is asked for
+	cancel   context.CancelCauseFunc
+}
+
+// end marks the hold as over.
+func (h *Hold) end(cause error) {
+	h.ended = cause
+	if h.line.hold == h {
+		h.line.hold = nil
+	}
+	if h.cancel != nil {
+		h.cancel(cause)
+	}
+}
+
+// check notices a lease whose time is over, also before the keeper's timer has. It is called with the mutex held.
+func (h *Hold) check() {
+	if h.ended == nil {
+		if err := h.place.epoch.Err(); err != nil {
+			h.line.lose(h.place, err)
+		}
+	}
+}
+
+// Context ends with the hold.
+func (h *Hold) Context() context.Context {
+	h.line.mu.Lock()
+	defer h.line.mu.Unlock()
+	h.check()
+	if h.ctx == nil {
+		ctx, cancel := context.WithCancelCause(context.WithoutCancel(h.caller))
+		if h.ended != nil {
+			cancel(h.ended)
+		}
+		h.ctx, h.cancel = holdContext{ctx, h}, cancel
+	}
+	return h.ctx
+}
+
+// holdContext looks at the clock when it is asked for its error: in a process that was stopped, that question can
+// come before the timer that ends the context.
+type holdContext struct {
+	context.Context
+	hold *Hold
+}
+
+func (c holdContext) Err() error {
+	if c.Context.Err() == nil {
+		c.hold.line.mu.Lock()
+		c.hold.check()
+		c.hold.line.mu.Unlock()
+	}
+	return c.Context.Err()
+}
+
+// Token exposes the entry and answers its create revision, or zero if the hold was released without anyone having
+// looked: then the entry may be somebody else's.
+func (h *Hold) Token() int64 {
+	h.line.mu.Lock()
+	defer h.line.mu.Unlock()
+	return h.expose()
+}
+
+func (h *Hold) expose() int64 {
+	if h.ended == nil || h.lost != nil { // a lost entry is never passed on
+		h.place.exposed = true
+		h.token = h.place.entry.Create
+	}
+	return h.token
+}
+
+// Key exposes the entry and answers its key, or "" as Token answers zero.
+func (h *Hold) Key() string {
+	h.line.mu.Lock()
+	defer h.line.mu.Unlock()
+	if h.expose() == 0 {
+		return ""
+	}
+	return h.place.key
+}
+
+// Lease is the lease that the hold hangs on.
+func (h *Hold) Lease() clientv3.LeaseID { return h.place.epoch.ID() }
+
+// Guard exposes the entry and answers the comparisons that hold while it stands. After a release without anyone
+// having looked they never hold.
+func (h *Hold) Guard() []clientv3.Cmp {
+	h.line.mu.Lock()
+	defer h.line.mu.Unlock()
+	if h.expose() == 0 {
+		return []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(h.place.key), "=", -1)}
+	}
+	return h.place.guard()
+}
+
+// Deadline is until when the hold is trusted unless its lease is renewed; the zero time once it has ended.
+func (h *Hold) Deadline() time.Time {
+	h.line.mu.Lock()
+	defer h.line.mu.Unlock()
+	h.check()
+	if h.ended != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(h.place.epoch.Remaining())
+}
+
+// grace is how long an answer is awaited by a Release whose ctx has ended already.
+const grace = 100 * time.Millisecond
+
+// Release gives the entry to the next local waiter, keeps it for a while, or deletes it. The request to etcd is the
+// line's own: ctx bounds only how long its answer is awaited.
+func (h *Hold) Release(ctx context.Context) error {
+	l := h.line
+	l.mu.Lock()
+	h.check()
+	if h.released {
+		l.mu.Unlock()
+		return keeper.ErrNotHeld
+	}
+	h.released = true
+	if h.ended != nil {
+		l.mu.Unlock()
+		return h.ended
+	}
+	h.end(keeper.ErrNotHeld)
+	p := h.place
+	if h.opts.Linger > 0 {
+		l.lingerFor(h.opts.Linger)
+	}
+	var fate chan error
+	if s := next(l.situation()); s == drop || s == swap {
+		fate = make(chan error, 1)
+		p.fate = fate
+	}
+	l.proceed()
+	l.mu.Unlock()
+	l.released(h)
+	if fate == nil {
+		return nil
+	}
+	return awaitFate(ctx, fate)
+}
+
+func awaitFate(ctx context.Context, fate <-chan error) error {
+	var err error
+	select {
+	case err = <-fate:
+	case <-ctx.Done():
+		t := time.NewTimer(grace)
+		defer t.Stop()
+		select {
+		case err = <-fate:
+		case <-t.C:
+			return fmt.Errorf("release not confirmed, it goes on in the background: %w", context.Cause(ctx))
+		}
+	}
+	if errors.Is(err, keeper.ErrExpired) || errors.Is(err, keeper.ErrClosed) {
+		return nil // it was released in time; that etcd never answered changes nothing for the holder
+	}
+	return err
+}
+
+// settle tells a Release how its entry ended.
+func (p *place) settle(err error) {
+	if p.fate != nil {
+		p.fate <- err
+		p.fate = nil
+	}
+}
+
+func (l *Line) released(h *Hold) {
+	if f := l.keeper.Hooks.Released; f != nil {
+		f(l.kind, l.name, time.Since(h.since))
+	}
+}
+
+// lingerFor keeps the entry for d from here on.
+func (l *Line) lingerFor(d time.Duration) {
+	l.lingerUntil = time.Now().Add(d)
+	if l.linger != nil {
+		l.linger.Reset(d)
+		return
+	}
+	l.linger = time.AfterFunc(d, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.proceed()
+	})
+}

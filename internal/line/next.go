@@ -1,0 +1,80 @@
+package line
+
+// situation is all that the next step of a line depends on.
+type situation struct {
+	place   placeState
+	gone    bool // the entry has vanished; why is being asked
+	leaving bool // its end has been asked for, and cannot be taken back
+	held    bool // somebody here holds
+	waiting int  // how many wait here
+	try     bool // the first of them will not wait
+
+	// What follows matters only when place is first and nobody holds.
+	used    bool // the entry has been granted before
+	exposed bool // its holder has looked at the token
+	turn    bool // local grants in a row are used up, and others wait, or may
+	linger  bool // the entry is to stay, though nobody wants it at the moment
+}
+
+type placeState int
+
+const (
+	absent placeState = iota // no entry in etcd
+	asked                    // an enqueue was sent, its outcome is unknown
+	queued                   // others are ahead
+	first                    // the rule is satisfied
+)
+
+// step is what a line does next.
+type step int
+
+const (
+	rest    step = iota // nothing, until something happens
+	grant               // give the entry to the first local waiter
+	enqueue             // get an entry
+	try                 // get an entry if nobody has one
+	wait                // until the rule is satisfied
+	swap                // go to the back of the line, with a new entry
+	drop                // leave the line
+)
+
+var stepNames = [...]string{"rest", "grant", "enqueue", "try", "wait", "swap", "drop"}
+
+func (s step) String() string { return stepNames[s] }
+
+// next decides.
+func next(s situation) step {
+	wanted := s.waiting > 0
+	switch {
+	case s.gone:
+		return rest
+	case s.leaving:
+		return drop
+	case s.place == absent && !wanted:
+		return rest
+	case s.place == absent || s.place == asked && wanted:
+		if s.try {
+			return try
+		}
+		return enqueue
+	case s.place == asked:
+		return drop
+	case s.place == queued && wanted:
+		return wait
+	case s.place == queued:
+		return drop
+	case s.held:
+		return rest
+	case wanted && !s.used:
+		return grant
+	case wanted && (s.exposed || s.turn):
+		return swap
+	case wanted:
+		return grant
+	case s.linger && s.exposed: // the guard of the last holder must not outlive its hold
+		return swap
+	case s.linger:
+		return rest
+	}
+	return drop
+}

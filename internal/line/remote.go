@@ -1,0 +1,226 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/keyspace"
+)
+
+// place is an entry of ours in etcd, or the wish for one. The line's mutex guards it; epoch, slot and key never change.
+type place struct {
+	epoch *keeper.Epoch
+	slot  int
+	key   string
+
+	state   placeState
+	entry   Entry // valid from state queued on
+	unsure  bool  // an enqueue went unanswered once, so that it may still be on its way
+	gone    bool  // see situation
+	leaving bool  // see situation
+	count   int64 // entries in the line when ours joined; 0: not known
+	pred    Entry // who was right before ours then
+	check   bool  // ask etcd whether our turn has come
+
+	uses    int  // local grants
+	passed  int  // of these, in a row while others waited, after the first
+	exposed bool // a holder has looked at the token
+	old     bool // has been ours for over a second
+
+	fate chan error // where the release that waits for the entry's end reads
+}
+
+// longLine is the length from which an enqueue only counts the line. Looking for the predecessor inside the
+// transaction sorts the whole line while etcd applies it: 3 ms at 5 000 entries.
+const longLine = 512
+
+// guard is "this very entry still stands": deleting and creating it again changes the one, overwriting the other.
+func guard(key string, create int64, lease clientv3.LeaseID) []clientv3.Cmp {
+	return []clientv3.Cmp{
+		clientv3.Compare(clientv3.CreateRevision(key), "=", create),
+		clientv3.Compare(clientv3.LeaseValue(key), "=", lease),
+	}
+}
+
+func (p *place) guard() []clientv3.Cmp { return guard(p.key, p.entry.Create, p.epoch.ID()) }
+
+// errSlot: the slot's key is taken by an entry that is not ours.
+var errSlot = errors.New("line: slot taken")
+
+// errOthers: a try found others in the line.
+var errOthers = errors.New("line: others ahead")
+
+// sendJoin sends the enqueue of p. With old it also leaves old, in the same transaction; with try it writes only if
+// nobody stands in the line. It fills in p's entry, count and pred, and says whether p is first.
+func (l *Line) sendJoin(ctx context.Context, p, old *place, try, long bool) (bool, error) {
+	record := p.epoch.RecordRevision()
+	put := clientv3.OpPut(p.key, "", clientv3.WithLease(p.epoch.ID()))
+	cmps := []clientv3.Cmp{
+		clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0),
+		clientv3.Compare(clientv3.ModRevision(p.epoch.Record()), "=", record),
+	}
+	then := []clientv3.Op{put}
+	switch {
+	case try:
+		cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(l.prefix).WithPrefix(), "=", 0))
+	case long:
+		then = append(then, clientv3.OpGet(l.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly()))
+	default:
+		then = append(then, clientv3.OpGet(l.prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(2),
+			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)))
+	}
+	if old != nil {
+		cmps = append(cmps, old.guard()...)
+		then = append([]clientv3.Op{clientv3.OpDelete(old.key)}, then...)
+		if old.unsure {
+			then = append([]clientv3.Op{l.writeRecord(p.epoch)}, then...)
+		}
+	}
+	resp, err := l.keeper.Client.Txn(ctx).If(cmps...).Then(then...).
+		Else(clientv3.OpGet(p.key), clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly())).Commit()
+	if err != nil {
+		return false, err
+	}
+	if !resp.Succeeded {
+		return l.joinRefused(ctx, p, old, record, resp)
+	}
+	if old != nil && old.unsure {
+		p.epoch.RecordWritten(resp.Header.Revision)
+	}
+	p.entry = Entry{Key: p.key, Create: resp.Header.Revision, Mod: resp.Header.Revision, Lease: p.epoch.ID()}
+	if try {
+		p.count = 1
+		return true, nil
+	}
+	line := resp.Responses[len(resp.Responses)-1].GetResponseRange()
+	p.count = line.Count
+	if len(line.Kvs) == 2 {
+		p.pred = Entry{Key: string(line.Kvs[1].Key), Create: line.Kvs[1].CreateRevision}
+	}
+	return p.count == 1, nil
+}
+
+// errAgain: the session's record was written meanwhile; the same enqueue may be sent again.
+var errAgain = errors.New("line: again")
+
+// joinRefused finds out why. The answer shows p's key and the session's record.
+func (l *Line) joinRefused(ctx context.Context, p, old *place, record int64, resp *clientv3.TxnResponse) (bool, error) {
+	kvs := resp.Responses[0].GetResponseRange().Kvs
+	if len(kvs) == 1 && clientv3.LeaseID(kvs[0].Lease) == p.epoch.ID() && kvs[0].CreateRevision == kvs[0].ModRevision {
+		// An earlier attempt got through without its answer: ours to adopt. Who is ahead we do not know.
+		p.entry, p.count = entryOf(kvs[0]), 0
+		return false, nil
+	}
+	if len(kvs) == 1 {
+		return false, fmt.Errorf("%w: %q", errSlot, p.key)
+	}
+	switch kvs := resp.Responses[1].GetResponseRange().Kvs; {
+	case len(kvs) == 0:
+		return false, l.keepRecord(ctx, p.epoch)
+	case kvs[0].ModRevision != record:
+		p.epoch.RecordWritten(kvs[0].ModRevision)
+		return false, errAgain
+	case old != nil: // only old's guard can have failed
+		return false, keeper.ErrEntryGone
+	}
+	return false, errOthers
+}
+
+// writeRecord makes every enqueue fail that was sent before.
+func (l *Line) writeRecord(e *keeper.Epoch) clientv3.Op {
+	return clientv3.OpPut(e.Record(), l.keeper.Record, clientv3.WithLease(e.ID()))
+}
+
+// keepRecord writes the session's record again after somebody deleted it.
+func (l *Line) keepRecord(ctx context.Context, e *keeper.Epoch) error {
+	resp, err := l.keeper.Client.Do(ctx, l.writeRecord(e))
+	if err != nil {
+		return err
+	}
+	e.RecordWritten(resp.Put().Header.Revision)
+	return errAgain
+}
+
+// leave deletes p's entry. It answers ErrLost if the entry was not there any more.
+func (l *Line) leave(ctx context.Context, p *place) error {
+	if p.unsure {
+		return l.sweep(ctx, p)
+	}
+	resp, err := l.keeper.Client.Txn(ctx).If(p.guard()...).Then(clientv3.OpDelete(p.key)).Commit()
+	if err != nil {
+		return err
+	}
+	if !resp.Succeeded {
+		return keeper.ErrLost
+	}
+	return nil
+}
+
+// sweep leaves a place of which an enqueue may still be on its way: writing the session's record makes that one fail.
+func (l *Line) sweep(ctx context.Context, p *place) error {
+	record := l.writeRecord(p.epoch)
+	resp, err := l.keeper.Client.Txn(ctx).
+		If(clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.epoch.ID())).
+		Then(clientv3.OpGet(p.key, clientv3.WithKeysOnly()), clientv3.OpDelete(p.key), record).
+		Else(record).Commit()
+	if err != nil {
+		return err
+	}
+	p.epoch.RecordWritten(resp.Header.Revision)
+	if p.state == asked {
+		return nil
+	}
+	if !resp.Succeeded || createOf(resp.Responses[0]) != p.entry.Create {
+		return keeper.ErrLost
+	}
+	return nil
+}
+
+func createOf(op *pb.ResponseOp) int64 {
+	kvs := op.GetResponseRange().Kvs
+	if len(kvs) == 0 {
+		return 0
+	}
+	return kvs[0].CreateRevision
+}
+
+// confirm asks whether p stands in the line, and who is right before it. The entries up to p's own revision say both.
+func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum bool) (verdict, Entry, error) {
+	op := func(opts ...clientv3.OpOption) clientv3.Op {
+		return clientv3.OpGet(l.prefix, append(opts, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(2),
+			clientv3.WithMaxCreateRev(p.entry.Create), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))...)
+	}
+	var resp *clientv3.GetResponse
+	var err error
+	if quorum {
+		var r clientv3.OpResponse
+		if r, err = l.keeper.Client.Do(ctx, op()); err == nil {
+			resp = r.Get()
+		}
+	} else {
+		resp, err = l.readAt(ctx, max(revision, p.entry.Create), op)
+	}
+	if err != nil {
+		return undecided, Entry{}, err
+	}
+	if len(resp.Kvs) == 0 || !same(entryOf(resp.Kvs[0]), p.entry) || string(resp.Kvs[0].Key) != p.key {
+		return gone, Entry{}, nil
+	}
+	if len(resp.Kvs) == 1 {
+		return granted, Entry{}, nil
+	}
+	return ahead, entryOf(resp.Kvs[1]), nil
+}
+
+// leaseGone says whether etcd refused a request because the lease does not exist.
+func leaseGone(err error) bool { return errors.Is(err, rpctypes.ErrLeaseNotFound) }
+
+func newPlace(l *Line, e *keeper.Epoch, slot int) *place {
+	return &place{epoch: e, slot: slot, key: keyspace.Entry(l.prefix, e.ID(), slot)}
+}

@@ -1,0 +1,103 @@
+package line
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// Table holds the lines of one Session that are in use.
+type Table struct {
+	keeper *keeper.Keeper
+	mu     sync.Mutex
+	lines  map[tableKey]*Line
+}
+
+type tableKey struct{ kind, prefix string }
+
+type tableOf struct{}
+
+// Of is the table of a Session.
+func Of(k *keeper.Keeper) *Table {
+	return k.Table(tableOf{}, func() any { return &Table{keeper: k, lines: map[tableKey]*Line{}} }).(*Table)
+}
+
+// Ref names a line. It finds the line when it is needed, since lines that are idle are forgotten.
+type Ref struct {
+	Keeper *keeper.Keeper
+	Kind   string // "lock"
+	Name   string // as the user knows it
+	Prefix string // of the entries in etcd, with the final slash
+	May    Rule
+
+	line atomic.Pointer[Line] // the one used last
+}
+
+// Acquire waits for a hold. With try it does not wait: ErrHeld says that others are ahead.
+//
+// After an error nothing is held. When ctx ends it returns at once; an entry that stands in etcd by then is deleted
+// by the line, in the background.
+func (r *Ref) Acquire(ctx context.Context, opts *Options, try bool) (*Hold, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	granted := r.Keeper.Hooks.Granted
+	traced := granted != nil || r.Keeper.Hooks.Released != nil
+	var began time.Time
+	if traced {
+		began = time.Now()
+	}
+	for {
+		l := r.line.Load()
+		if l == nil {
+			l = r.find()
+		}
+		h, again, err := l.acquire(ctx, opts, try)
+		if again {
+			r.line.CompareAndSwap(l, nil)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if traced {
+			h.since = time.Now()
+		}
+		if granted != nil {
+			granted(r.Kind, r.Name, h.since.Sub(began))
+		}
+		return h, nil
+	}
+}
+
+// find answers the line, made now if there is none.
+func (r *Ref) find() *Line {
+	t := Of(r.Keeper)
+	key := tableKey{r.Kind, r.Prefix}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l, ok := t.lines[key]
+	if !ok {
+		l = &Line{keeper: r.Keeper, table: t, kind: r.Kind, name: r.Name, prefix: r.Prefix, end: clientv3.GetPrefixRangeEnd(r.Prefix), may: r.May,
+			wake: make(chan struct{}, 1)}
+		t.lines[key] = l
+	}
+	r.line.Store(l)
+	return l
+}
+
+// retire forgets a line that nobody uses. It is called with the line's mutex held.
+func (l *Line) retire() {
+	if l.retired || l.place != nil || l.hold != nil || l.queue.Len() > 0 || l.view != nil || l.driving {
+		return
+	}
+	l.retired = true
+	l.table.mu.Lock()
+	defer l.table.mu.Unlock()
+	delete(l.table.lines, tableKey{l.kind, l.prefix})
+}

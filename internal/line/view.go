@@ -1,0 +1,171 @@
+package line
+
+import (
+	"context"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// view is what a line knows of a range of keys: a list, kept up by a watch that was there before the list was read.
+// All of it is guarded by the line's mutex.
+type view struct {
+	line   *Line
+	key    string
+	end    string // empty: key alone
+	cancel func()
+
+	ready   bool
+	rev     int64 // every change up to here is in entries
+	entries []Entry
+	backlog []*mvccpb.Event // arrived before the list
+}
+
+func (v *view) find(key string) (Entry, bool) {
+	for _, e := range v.entries {
+		if e.Key == key {
+			return e, true
+		}
+	}
+	return Entry{}, false
+}
+
+// apply takes events of the range. Those of a revision that is known already are dropped.
+func (v *view) apply(events []*mvccpb.Event) {
+	for _, ev := range events {
+		if ev.Kv.ModRevision <= v.rev {
+			continue
+		}
+		key := string(ev.Kv.Key)
+		at := -1
+		for i := range v.entries {
+			if v.entries[i].Key == key {
+				at = i
+			}
+		}
+		switch {
+		case ev.Type == mvccpb.Event_DELETE && at >= 0:
+			v.entries = append(v.entries[:at], v.entries[at+1:]...)
+		case ev.Type == mvccpb.Event_PUT && at >= 0:
+			v.entries[at] = entryOf(ev.Kv)
+		case ev.Type == mvccpb.Event_PUT:
+			v.entries = append(v.entries, entryOf(ev.Kv))
+		}
+	}
+	if n := len(events); n > 0 { // all events of a revision come in one answer
+		v.rev = max(v.rev, events[n-1].Kv.ModRevision)
+	}
+}
+
+func entryOf(kv *mvccpb.KeyValue) Entry {
+	return Entry{Key: string(kv.Key), Create: kv.CreateRevision, Mod: kv.ModRevision, Lease: clientv3.LeaseID(kv.Lease), Value: kv.Value}
+}
+
+// Created, Events and Ended are called by the session's watch stream.
+func (v *view) Created(revision int64) {
+	v.line.keeper.Go(func(ctx context.Context) { v.load(ctx, revision) })
+}
+
+func (v *view) Events(events []*mvccpb.Event) {
+	l := v.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.view != v {
+		return
+	}
+	if !v.ready {
+		v.backlog = append(v.backlog, events...)
+		return
+	}
+	v.apply(events)
+	l.changed()
+}
+
+func (v *view) Ended(err error) {
+	l := v.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.view == v {
+		l.viewFailed(err)
+	}
+}
+
+// load reads the list, as of revision or later: the watch delivers what is newer.
+func (v *view) load(ctx context.Context, revision int64) {
+	resp, err := v.line.readAt(ctx, revision, func(opts ...clientv3.OpOption) clientv3.Op {
+		if v.end != "" {
+			opts = append(opts, clientv3.WithRange(v.end))
+		}
+		return clientv3.OpGet(v.key, opts...)
+	})
+	l := v.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.view != v {
+		return
+	}
+	if err != nil {
+		v.cancel()
+		l.viewFailed(err)
+		return
+	}
+	for _, kv := range resp.Kvs {
+		v.entries = append(v.entries, entryOf(kv))
+	}
+	v.rev, v.ready = resp.Header.Revision, true
+	v.apply(v.backlog)
+	v.backlog = nil
+	l.viewTries = 0
+	l.changed()
+}
+
+// readAt reads at revision at least. A serializable read may be behind, since events are sent before their revision
+// can be read and other members may lag: it is repeated once, and then asked of the quorum.
+func (l *Line) readAt(ctx context.Context, revision int64, op func(...clientv3.OpOption) clientv3.Op) (*clientv3.GetResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
+	defer cancel()
+	for range 2 {
+		resp, err := l.keeper.Client.Do(ctx, op(clientv3.WithSerializable()))
+		if err != nil {
+			return nil, err
+		}
+		if resp.Get().Header.Revision >= revision {
+			return resp.Get(), nil
+		}
+	}
+	resp, err := l.keeper.Client.Do(ctx, op())
+	if err != nil {
+		return nil, err
+	}
+	return resp.Get(), nil
+}
+
+// openView replaces the view by one of [key, end).
+func (l *Line) openView(key, end string) {
+	l.closeView()
+	v := &view{line: l, key: key, end: end}
+	l.view = v
+	v.cancel = l.keeper.Watch().Watch(key, end, v)
+}
+
+func (l *Line) closeView() {
+	if l.view != nil {
+		l.view.cancel()
+		l.view = nil
+	}
+}
+
+// viewFailed forgets a view that has ended, and looks again in a while whether one is wanted.
+func (l *Line) viewFailed(err error) {
+	l.view = nil
+	l.viewTries++
+	l.keeper.Log.Debug("watch ended", "prefix", l.prefix, "error", err)
+	wait := min(10*time.Millisecond<<min(l.viewTries, 8), 2*time.Second)
+	l.viewAfter = time.Now().Add(wait)
+	time.AfterFunc(wait, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.adjustView()
+	})
+}

@@ -1,0 +1,152 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// shortLine is the length up to which a line is watched as a whole. Each event then reaches everybody in it, which
+// costs n² events for n processes to take turns; watching the predecessor alone costs a read at each turn.
+const shortLine = 4
+
+// keepWarm is how long a watch stays open that nobody needs at the moment: the next contended Acquire finds it.
+const keepWarm = 5 * time.Second
+
+// target is a range of keys to watch; an empty key means none.
+type target struct{ key, end string }
+
+// wanted says what the line needs to see.
+func (l *Line) wanted() target {
+	p := l.place
+	if p == nil || p.state == asked || p.leaving {
+		return target{}
+	}
+	whole := target{l.prefix, l.end}
+	switch {
+	case p.state == queued && l.queue.Len() == 0:
+		return target{}
+	case p.state == queued && l.short(p):
+		return whole
+	case p.state == queued:
+		return target{key: p.pred.Key}
+	case l.hold == nil && l.queue.Len() == 0: // lingering: does anybody else want it?
+		return whole
+	case l.queue.Len() > 0 && l.short(p): // may it be handed on here?
+		return whole
+	case p.old: // does it still stand?
+		return target{key: p.key}
+	}
+	return target{}
+}
+
+// short says whether the line is watched as a whole, with some reluctance to change.
+func (l *Line) short(p *place) bool {
+	if v := l.view; v != nil && v.end != "" && v.ready {
+		return len(v.entries) <= 2*shortLine
+	}
+	return p.count > 0 && p.count <= shortLine
+}
+
+// adjustView watches what is wanted, and keeps for a while what is not wanted at the moment.
+func (l *Line) adjustView() {
+	t, v := l.wanted(), l.view
+	if v != nil && t.key == "" {
+		l.cool()
+		return
+	}
+	if v != nil && v.shows(t) {
+		l.cooling = false
+		return
+	}
+	if t.key == "" || time.Now().Before(l.viewAfter) {
+		return
+	}
+	l.cooling = false
+	l.openView(t.key, t.end)
+}
+
+// shows says whether v does for t. A view of a whole line also does for one of its keys, unless it is a long line.
+func (v *view) shows(t target) bool {
+	if t.end != "" || v.end == "" {
+		return t == target{v.key, v.end}
+	}
+	return t.key >= v.key && t.key < v.end && len(v.entries) <= 2*shortLine
+}
+
+// cool closes the view unless it is wanted again soon.
+func (l *Line) cool() {
+	if l.cooling {
+		return
+	}
+	l.cooling = true
+	if l.warm != nil {
+		l.warm.Reset(keepWarm)
+		return
+	}
+	l.warm = time.AfterFunc(keepWarm, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.cooling {
+			l.cooling = false
+			l.closeView()
+			l.retire()
+		}
+	})
+}
+
+// changed is called when the view knows more than before.
+func (l *Line) changed() {
+	p, v := l.place, l.view
+	if p == nil || v == nil || !v.ready || p.state == asked || p.gone || p.leaving {
+		return
+	}
+	switch {
+	case v.end != "":
+		switch judge(v.rev, v.entries, p.entry, l.may) {
+		case gone:
+			l.vanished(p)
+		case granted:
+			if p.state == queued {
+				l.enter(p)
+				l.poke()
+			}
+		}
+	case v.key == p.key && v.rev >= p.entry.Create:
+		if e, ok := v.find(p.key); !ok || !same(e, p.entry) {
+			l.vanished(p)
+		}
+	case v.key == p.pred.Key && p.state == queued && v.rev >= p.entry.Create:
+		if e, ok := v.find(v.key); !ok || e.Create != p.pred.Create {
+			p.check = true
+			l.poke()
+		}
+	}
+	l.proceed()
+}
+
+// vanished is called when p's entry does not stand in etcd any more. A waiter has only lost its place. For a holder
+// the cause matters: was the entry deleted, or its lease revoked? A renewal tells; it gets little time, since the
+// name may be somebody else's already.
+func (l *Line) vanished(p *place) {
+	if p.state != first {
+		l.forget(p)
+		l.poke()
+		return
+	}
+	p.gone = true
+	l.keeper.Go(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, 250*time.Millisecond)
+		defer cancel()
+		cause := p.epoch.Renew(ctx)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !errors.Is(cause, keeper.ErrLost) {
+			cause = keeper.ErrEntryGone
+		}
+		l.lose(p, cause)
+		l.proceed()
+	})
+}

@@ -1,0 +1,25 @@
+// Package lock gives one holder at a time (Mutex), in the order in which etcd saw them arrive.
+//
+// # What it promises
+//
+// First come, first served among processes. Nobody is told "yours" unless, at a revision of etcd at or after the
+// arrival of its own entry, nobody was ahead of it and its entry was there. A hold's Context ends before etcd can
+// give the lock to another process, under the assumptions of package session. Tokens grow in grant order, and an etcd
+// transaction with Guard in its If commits only while that very hold stands; these two rest on etcd alone.
+//
+// # What it does not
+//
+// That two processes never act at once on something outside etcd. A process that was stopped may wake up late and
+// write before it has looked at its Context. A resource that must not see such a write needs a fence: package fence.
+//
+// # The local line
+//
+// All of one name in one Session share one entry in etcd, behind a local line. A thousand goroutines that want one
+// lock are one entry and at most one watch, and exclude each other. While no other process waits, a release hands the
+// lock to the next goroutine without a word to etcd. While others wait, a bounded number of times (WithHandoffs);
+// then the entry goes to the back of the line.
+//
+// A holder that has looked at its Token, Key or Guard has exposed its entry, and an exposed entry is never handed on:
+// the next goroutine gets a new one, with a larger token, by one transaction that is release and enqueue at once.
+// Who does not fence does not pay for it.
+package lock

@@ -1,0 +1,52 @@
+package lock
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/fence"
+	"github.com/fenceline/fenceline/internal/line"
+)
+
+// Lock is one hold. It ends once: by Release, or by loss.
+type Lock struct {
+	hold *line.Hold
+	name string
+}
+
+// Context ends with the hold: with session.ErrExpired, ErrRevoked or ErrEntryGone when it is lost, with ErrClosed when
+// the Session is closed, with ErrNotHeld after Release; context.Cause tells. It carries the values of Acquire's ctx,
+// not its deadline. An entry that somebody deletes by hand is noticed once the hold is over a second old.
+func (l *Lock) Context() context.Context { return l.hold.Context() }
+
+// Token orders the holders of this lock: it is the create revision of this hold's entry in etcd. Looking at it exposes
+// the entry (see the package's comment). After a release, a handle that was never asked answers 0.
+func (l *Lock) Token() fence.Token { return fence.Token(l.hold.Token()) }
+
+// Guard is "this very hold still stands", for the If of an etcd transaction. It exposes the entry. A transaction whose
+// guard fails has written nothing.
+func (l *Lock) Guard() []clientv3.Cmp { return l.hold.Guard() }
+
+// Deadline is until when the hold may be trusted, if no renewal gets through before; the zero time once it has ended.
+func (l *Lock) Deadline() time.Time { return l.hold.Deadline() }
+
+// Key is the entry's key in etcd. It exposes the entry. After a release, a handle that was never asked answers "".
+func (l *Lock) Key() string { return l.hold.Key() }
+
+// Lease is the lease that the hold hangs on.
+func (l *Lock) Lease() clientv3.LeaseID { return l.hold.Lease() }
+
+// Release gives the lock back: to the next goroutine here, or to the next process. It answers an error that wraps
+// session.ErrLost if the hold was lost before, and deletes nothing of anyone else's then; ErrNotHeld the second time.
+//
+// The request is the Session's own. ctx bounds only how long its answer is awaited, and a ctx that has ended already
+// does not keep the lock from being released.
+func (l *Lock) Release(ctx context.Context) error {
+	if err := l.hold.Release(ctx); err != nil {
+		return fmt.Errorf("lock: release %q: %w", l.name, err)
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+package lock
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/internal/line"
+)
+
+// Errors of Acquire and TryAcquire, beside those of ctx and of package session.
+var (
+	// ErrHeld: somebody else is ahead (TryAcquire).
+	ErrHeld = line.ErrHeld
+	// ErrQueueFull: as many are waiting as WithMaxWaiters allows.
+	ErrQueueFull = line.ErrQueueFull
+)
+
+// DefaultHandoffs is the number of local grants in a row while other processes wait. docs/design.md has the
+// measurement behind it.
+const DefaultHandoffs = 32
+
+type options struct {
+	line.Options
+	prefix  *string
+	invalid error // the first option that cannot be
+}
+
+// Option changes a Mutex from its defaults. An invalid one is an error of the first verb, before any request.
+type Option func(*options)
+
+// WithPrefix uses the keys under prefix + "/" as they are, to share the lock with etcd's concurrency.NewMutex(s, prefix)
+// and `etcdctl lock prefix`: ours and theirs then stand in one line. The name is then only shown. Default: keys under
+// the Session's namespace, made from the name.
+func WithPrefix(prefix string) Option { return func(o *options) { o.prefix = &prefix } }
+
+// WithHandoffs sets how many local grants in a row follow the first while other processes wait. 0: strict turns.
+// Default DefaultHandoffs. Other processes wait for at most n+1 holds of this one at a time.
+func WithHandoffs(n int) Option {
+	return func(o *options) {
+		o.Handoffs = n
+		o.reject(n < 0, "WithHandoffs(%d): it must not be negative", n)
+	}
+}
+
+// WithLinger keeps the entry in etcd for d after the last release, unless someone else queues: then it is given up
+// at once. The next Acquire in this process costs no request meanwhile. Default 0: it is deleted at the release.
+func WithLinger(d time.Duration) Option {
+	return func(o *options) {
+		o.Linger = d
+		o.reject(d < 0, "WithLinger(%v): it must not be negative", d)
+	}
+}
+
+// WithMaxWaiters has Acquire fail with ErrQueueFull when n are waiting before it, in this process and in etcd's line
+// together; the holder is not counted. n is at least 1. Default: any number.
+func WithMaxWaiters(n int) Option {
+	return func(o *options) {
+		o.MaxWaiters = n
+		o.reject(n < 1, "WithMaxWaiters(%d): it must be at least 1", n)
+	}
+}
+
+func (o *options) reject(bad bool, format string, args ...any) {
+	if bad && o.invalid == nil {
+		o.invalid = fmt.Errorf("lock: "+format, args...)
+	}
+}
+
+// resolve answers the prefix of the line, or why there cannot be one.
+func (o *options) resolve(namespace, name string) (string, error) {
+	if o.invalid != nil {
+		return "", o.invalid
+	}
+	if err := keyspace.CheckName("lock", name); err != nil {
+		return "", err
+	}
+	if o.prefix == nil {
+		return keyspace.Line(namespace, "lock", name), nil
+	}
+	if err := keyspace.CheckName("prefix", *o.prefix); err != nil {
+		return "", err
+	}
+	return *o.prefix + "/", nil
+}
