@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Where the value of a flag may come from; the first that has one counts.
+const (
+	commandLine    = ""
+	ownEnvironment = "FENCELINE_"
+	etcdctls       = "ETCDCTL_"
+)
+
+// alternatives are flags that answer the same question: the nearest source decides which of them counts, so that
+// FENCELINE_ENDPOINTS beats ETCDCTL_DISCOVERY_SRV.
+var alternatives = [][]string{{"endpoints", "discovery-srv"}, {"password", "password-file"}}
+
+// fromEnvironment sets the flags that the command line leaves out.
+func (c *connection) fromEnvironment() error {
+	for _, question := range c.questions() {
+		for _, source := range []string{commandLine, ownEnvironment, etcdctls} {
+			answered, err := answer(question, source)
+			if err != nil {
+				return err
+			}
+			if answered {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func (c *connection) questions() [][]*pflag.Flag {
+	var questions [][]*pflag.Flag
+	grouped := map[string]bool{}
+	for _, names := range alternatives {
+		var flags []*pflag.Flag
+		for _, name := range names {
+			flags = append(flags, c.flags.Lookup(name))
+			grouped[name] = true
+		}
+		questions = append(questions, flags)
+	}
+	c.flags.VisitAll(func(f *pflag.Flag) {
+		if !grouped[f.Name] {
+			questions = append(questions, []*pflag.Flag{f})
+		}
+	})
+	return questions
+}
+
+// answer sets the one flag of the question that the source has a value for.
+func answer(question []*pflag.Flag, source string) (bool, error) {
+	var answered *pflag.Flag
+	for _, f := range question {
+		value := os.Getenv(variable(source, f))
+		if source == commandLine && !f.Changed || source != commandLine && value == "" {
+			continue
+		}
+		if answered != nil {
+			return false, usageErrorf("%s and %s exclude each other", variable(source, answered), variable(source, f))
+		}
+		answered = f
+		if source == commandLine {
+			continue
+		}
+		if err := f.Value.Set(value); err != nil {
+			return false, usageErrorf("%s=%q: %w", variable(source, f), value, err)
+		}
+		f.Changed = true
+	}
+	return answered != nil, nil
+}
+
+// variable is what the source calls the flag.
+func variable(source string, f *pflag.Flag) string {
+	if source == commandLine {
+		return "--" + f.Name
+	}
+	return source + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+}
