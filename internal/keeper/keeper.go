@@ -263,7 +263,7 @@ func (k *Keeper) enter(e *Epoch) {
 
 func (k *Keeper) leave(e *Epoch) {
 	cause := e.Err()
-	if cause == nil { // Close ended keep
+	if cause == nil || cause == ErrClosed {
 		return
 	}
 	k.mu.Lock()

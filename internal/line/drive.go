@@ -240,6 +240,7 @@ func (l *Line) joined(p *place, isFirst bool) {
 		}
 		l.refuseFull(ahead)
 	}
+	l.changed() // the view may have passed our entry before the answer came
 }
 
 // enter notes that p's turn has come.
