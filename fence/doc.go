@@ -1,0 +1,9 @@
+// Package fence is the other half of a lock: the side of the resource, which refuses writes of holders whose time is
+// over.
+//
+// A lock alone cannot keep a process that was stopped for a minute from writing when it wakes. The resource can, if it
+// remembers the largest token it has seen and refuses smaller ones in the same step in which it writes. That is a Gate:
+// in memory, for a resource that lives in one process.
+//
+// It does not undo what a holder did halfway before it lost the lock, and a stale holder's reads stay stale.
+package fence
