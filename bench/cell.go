@@ -1,0 +1,73 @@
+package bench
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Cell is one situation to measure.
+type Cell struct {
+	Contenders int           `json:"contenders"` // separate connections and sessions
+	Goroutines int           `json:"goroutines"` // per contender
+	Hold       time.Duration `json:"hold_ns"`    // between Lock and Unlock, asleep
+	Fenced     bool          `json:"fenced"`     // every hold looks at its token and writes through a fence.Gate
+}
+
+// DefaultCells is the tour: what more contenders do to a lock, what a hold time changes, and what many goroutines
+// of few processes make of it.
+func DefaultCells() []Cell {
+	const hold = 10 * time.Millisecond
+	return []Cell{
+		{Contenders: 1, Goroutines: 1},
+		{Contenders: 2, Goroutines: 1},
+		{Contenders: 8, Goroutines: 1},
+		{Contenders: 32, Goroutines: 1},
+		{Contenders: 2, Goroutines: 1, Hold: hold},
+		{Contenders: 8, Goroutines: 1, Hold: hold},
+		{Contenders: 1, Goroutines: 64},
+		{Contenders: 1, Goroutines: 64, Fenced: true},
+		{Contenders: 4, Goroutines: 16},
+	}
+}
+
+// Grid is every combination of its lists.
+func Grid(contenders, goroutines []int, holds []time.Duration, fenced bool) []Cell {
+	var cells []Cell
+	for _, hold := range holds {
+		for _, g := range goroutines {
+			for _, n := range contenders {
+				cells = append(cells, Cell{Contenders: n, Goroutines: g, Hold: hold, Fenced: fenced})
+			}
+		}
+	}
+	return cells
+}
+
+// String is the cell in a few characters: 8, 4×16, 2 hold 10ms, 1×64 fenced.
+func (c Cell) String() string {
+	var b strings.Builder
+	fmt.Fprint(&b, c.Contenders)
+	if c.Goroutines > 1 {
+		fmt.Fprintf(&b, "×%d", c.Goroutines)
+	}
+	if c.Hold > 0 {
+		fmt.Fprintf(&b, " hold %v", c.Hold)
+	}
+	if c.Fenced {
+		b.WriteString(" fenced")
+	}
+	return b.String()
+}
+
+func (c Cell) validate() error {
+	switch {
+	case c.Contenders < 1:
+		return invalid("contenders is %d, want at least 1", c.Contenders)
+	case c.Goroutines < 1:
+		return invalid("goroutines is %d, want at least 1", c.Goroutines)
+	case c.Hold < 0:
+		return invalid("hold is %v, want 0 or more", c.Hold)
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// ErrInvalid is what every error about a Config is.
+var ErrInvalid = errors.New("bench: invalid setting")
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
+}
+
+// Config says what to run. Start from [Defaults]: no field has a hidden meaning when zero.
+type Config struct {
+	Etcd     clientv3.Config // endpoints and credentials; each contender dials a copy of it
+	Subjects []Subject       // ratios are to the last one
+	Cells    []Cell
+	Rounds   int           // trials of each subject in each cell
+	Duration time.Duration // measured time of a trial
+	WarmUp   time.Duration // time before that, not counted
+	TTL      time.Duration // of the contenders' leases
+	Progress Progress
+}
+
+// Defaults is the run of under two minutes, without endpoints and subjects.
+func Defaults() Config {
+	return Config{
+		Cells:    DefaultCells(),
+		Rounds:   2,
+		Duration: 2 * time.Second,
+		WarmUp:   300 * time.Millisecond,
+		TTL:      15 * time.Second,
+	}
+}
+
+// Validate says which value breaks which rule; its errors are ErrInvalid. It asks nobody.
+func (c *Config) Validate() error {
+	switch {
+	case len(c.Subjects) == 0:
+		return invalid("no subjects, want at least one")
+	case len(c.Cells) == 0:
+		return invalid("no cells, want at least one")
+	case c.Rounds < 1:
+		return invalid("rounds is %d, want at least 1", c.Rounds)
+	case c.Duration <= 0:
+		return invalid("duration is %v, want more than 0", c.Duration)
+	case c.WarmUp < 0:
+		return invalid("warm-up is %v, want 0 or more", c.WarmUp)
+	case c.TTL < 2*time.Second || c.TTL > 24*time.Hour || c.TTL%time.Second != 0:
+		return invalid("ttl is %v, want whole seconds from 2s to 24h", c.TTL)
+	}
+	seen := map[string]bool{}
+	for _, s := range c.Subjects {
+		if seen[s.Name()] {
+			return invalid("subject %s is there twice", s.Name())
+		}
+		seen[s.Name()] = true
+	}
+	for _, cell := range c.Cells {
+		if err := cell.validate(); err != nil {
+			return err
+		}
+		if cell.Hold >= c.Duration {
+			return invalid("hold is %v, want less than the measured time of %v", cell.Hold, c.Duration)
+		}
+	}
+	return nil
+}
+
+// Estimate is how long the run takes, without joining and leaving.
+func (c *Config) Estimate() time.Duration {
+	return time.Duration(len(c.Cells)*len(c.Subjects)*c.Rounds) * (c.WarmUp + c.Duration)
+}
+
+// Progress is a set of hooks; any may be nil. They are called from the goroutine of Run, between trials or while it
+// waits for one.
+type Progress struct {
+	Tick func(Tick)       // a few times a second
+	Cell func(CellResult) // a cell is complete
+}
+
+// Tick is where a run stands.
+type Tick struct {
+	Cell    Cell
+	Subject string
+	Round   int           // from 1
+	Left    time.Duration // of the whole run, by what trials took so far
+	Rate    float64       // acquisitions per second since the last tick, of the trial that runs
+}

@@ -1,0 +1,50 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/fenceline/fenceline/bench"
+)
+
+// GoBench writes r in the format of `go test -bench`: one line for each cell, subject and round, for benchstat.
+// Compare subjects with `benchstat -col /subject`.
+func GoBench(w io.Writer, r *bench.Result) error {
+	var b strings.Builder
+	e := r.Environment
+	fmt.Fprintf(&b, "goos: %s\ngoarch: %s\npkg: github.com/fenceline/fenceline/bench\n", e.OS, e.Arch)
+	if e.CPU != "" {
+		fmt.Fprintf(&b, "cpu: %s\n", e.CPU)
+	}
+	if e.Etcd != "" {
+		fmt.Fprintf(&b, "etcd: %s\n", e.Etcd)
+	}
+	for _, cell := range r.Cells {
+		for _, s := range cell.Subjects {
+			for _, m := range s.Rounds {
+				line(&b, e.CPUs, cell.Cell, s.Subject, m)
+			}
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func line(b *strings.Builder, cpus int, c bench.Cell, subject string, m bench.Measures) {
+	if m.Acquisitions == 0 {
+		return
+	}
+	fmt.Fprintf(b, "BenchmarkLock/contenders=%d/goroutines=%d/hold=%v/fenced=%v/subject=%s", c.Contenders, c.Goroutines, c.Hold, c.Fenced, subject)
+	if cpus > 1 {
+		fmt.Fprintf(b, "-%d", cpus)
+	}
+	fmt.Fprintf(b, "\t%d\t%.1f ns/op\t%.1f acq/s\t%d p50-acquire-ns\t%d p99-acquire-ns", m.Acquisitions,
+		float64(m.Elapsed)/float64(m.Acquisitions), m.Rate, m.Acquire.P50, m.Acquire.P99)
+	if m.HandOver.Count > 0 {
+		fmt.Fprintf(b, "\t%d p50-handover-ns\t%d p99-handover-ns", m.HandOver.P50, m.HandOver.P99)
+	}
+	cost := m.PerAcquisition
+	fmt.Fprintf(b, "\t%.4f jain\t%.4f proposals/op\t%.4f reads/op\t%.4f events/op\n", m.Jain,
+		cost.Proposals, cost.Linearizable+cost.Serializable, cost.Events)
+}

@@ -1,0 +1,114 @@
+package bench
+
+import (
+	"time"
+
+	"github.com/fenceline/fenceline/bench/cost"
+)
+
+// Schema names the JSON form of a Result. It changes when a field changes its name or meaning; fields may be added.
+const Schema = "fenceline.bench/v1"
+
+// Result is a run: what it was and what came out. Durations are nanoseconds in JSON, revisions are numbers.
+type Result struct {
+	Schema      string       `json:"schema"`
+	Started     time.Time    `json:"started"`
+	Finished    time.Time    `json:"finished"`
+	Interrupted bool         `json:"interrupted"` // ended before its time: cells may be missing or short of rounds
+	Environment Environment  `json:"environment"`
+	Settings    Settings     `json:"config"`
+	Cells       []CellResult `json:"cells"`
+}
+
+// Settings is the part of a Config that a reader of the report needs.
+type Settings struct {
+	Subjects []string      `json:"subjects"`
+	Rounds   int           `json:"rounds"`
+	Duration time.Duration `json:"duration_ns"`
+	WarmUp   time.Duration `json:"warm_up_ns"`
+	TTL      time.Duration `json:"ttl_ns"`
+}
+
+// CellResult is one cell with all its subjects, in the order of the Config.
+type CellResult struct {
+	Cell
+	Subjects []SubjectResult `json:"subjects"`
+}
+
+// SubjectResult is what one subject did in one cell: over all rounds, and in each.
+type SubjectResult struct {
+	Subject string `json:"subject"`
+	Measures
+	Ratio  float64    `json:"ratio,omitempty"` // of acquisitions per second, to the last subject's; 0: nothing to compare
+	Rounds []Measures `json:"rounds"`
+}
+
+// Measures is what was measured. Over several rounds rate and Jain's index are the median of the rounds, the
+// longest wait is the longest, and everything else is taken together.
+type Measures struct {
+	Elapsed        time.Duration  `json:"elapsed_ns"`
+	Acquisitions   int64          `json:"acquisitions"`
+	Rate           float64        `json:"acquisitions_per_second"`
+	Acquire        Latency        `json:"acquire"`
+	HandOver       Latency        `json:"hand_over"`
+	Jain           float64        `json:"jain"`
+	LongestWait    time.Duration  `json:"longest_wait_ns"`
+	Cost           cost.Count     `json:"cost"`
+	PerAcquisition PerAcquisition `json:"per_acquisition"`
+	Safety         Safety         `json:"safety"`
+	Errors         int64          `json:"errors"` // calls of Lock and Unlock that failed
+	FirstError     string         `json:"first_error,omitempty"`
+
+	acquire, handOver *latencies
+}
+
+// PerAcquisition is Measures.Cost divided by Measures.Acquisitions.
+type PerAcquisition struct {
+	Proposals    float64 `json:"proposals"`
+	Linearizable float64 `json:"linearizable_reads"`
+	Serializable float64 `json:"serializable_reads"`
+	Events       float64 `json:"watch_events"`
+}
+
+func perAcquisition(c cost.Count, n int64) PerAcquisition {
+	if n == 0 {
+		return PerAcquisition{}
+	}
+	per := func(count int64) float64 { return float64(count) / float64(n) }
+	return PerAcquisition{per(c.Proposals), per(c.Linearizable), per(c.Serializable), per(c.Events)}
+}
+
+// summarize takes rounds of one subject in one cell together.
+func summarize(rounds []Measures) Measures {
+	sum := Measures{acquire: newLatencies(), handOver: newLatencies()}
+	var rates, jains []float64
+	for _, r := range rounds {
+		sum.Elapsed += r.Elapsed
+		sum.Acquisitions += r.Acquisitions
+		sum.LongestWait = max(sum.LongestWait, r.LongestWait)
+		sum.Cost = sum.Cost.Add(r.Cost)
+		sum.Safety = sum.Safety.add(r.Safety)
+		sum.Errors += r.Errors
+		if sum.FirstError == "" {
+			sum.FirstError = r.FirstError
+		}
+		sum.acquire.merge(r.acquire)
+		sum.handOver.merge(r.handOver)
+		rates, jains = append(rates, r.Rate), append(jains, r.Jain)
+	}
+	sum.Rate, sum.Jain = median(rates), median(jains)
+	sum.Acquire, sum.HandOver = sum.acquire.summary(), sum.handOver.summary()
+	sum.PerAcquisition = perAcquisition(sum.Cost, sum.Acquisitions)
+	return sum
+}
+
+// compare fills in the ratios, when the last subject has something to compare to.
+func (c *CellResult) compare() {
+	last := len(c.Subjects) - 1
+	if last < 1 || c.Subjects[last].Rate == 0 {
+		return
+	}
+	for i := range c.Subjects {
+		c.Subjects[i].Ratio = c.Subjects[i].Rate / c.Subjects[last].Rate
+	}
+}

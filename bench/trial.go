@@ -1,0 +1,166 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fenceline/fenceline/bench/cost"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	joinTimeout  = 30 * time.Second
+	joinsAtOnce  = 16
+	drainTimeout = 5 * time.Second
+	leaveTimeout = 10 * time.Second
+	tick         = 200 * time.Millisecond
+)
+
+// phase of a trial, which all its workers look at once per acquisition.
+const (
+	warming int32 = iota
+	measuring
+	done
+)
+
+// trial is one subject in one round of one cell: what its workers share.
+type trial struct {
+	cell  Cell
+	place Place
+	meter cost.Meter
+	began time.Time // of its clock
+
+	phase atomic.Int32 // read by everyone all the time, so not in one cache line with what holders write
+	_     [64]byte
+
+	released atomic.Int64 // when the last holder called Unlock; 0 before there was one
+	exclusion
+	fenced fenced
+
+	contenders []Contender
+	workers    []*worker // of the first contender first
+}
+
+// now is nanoseconds since the trial began, by the monotonic clock alone: half the price of time.Now.
+func (t *trial) now() int64 { return int64(time.Since(t.began)) }
+
+func newTrial(cell Cell) *trial {
+	return &trial{cell: cell, began: time.Now().Add(-1), contenders: make([]Contender, cell.Contenders)}
+}
+
+// join connects all contenders. After an error what has joined is still to be closed.
+func (t *trial) join(ctx context.Context, s Subject, place Place) error {
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	t.place = place
+	t.workers = make([]*worker, t.cell.Contenders*t.cell.Goroutines)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(joinsAtOnce)
+	for i := range t.contenders {
+		group.Go(func() error {
+			c, err := s.Join(ctx, place)
+			if err != nil {
+				return fmt.Errorf("bench: %s cannot join: %w", s.Name(), err)
+			}
+			t.contenders[i] = c
+			for g := range t.cell.Goroutines {
+				locker, err := c.Locker(ctx, "contended")
+				if err != nil {
+					return fmt.Errorf("bench: %s cannot join: %w", s.Name(), err)
+				}
+				t.workers[i*t.cell.Goroutines+g] = newWorker(t, locker)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// run lets the workers contend. It returns nil when ctx ended before anything was measured.
+func (t *trial) run(ctx context.Context, warmUp, duration time.Duration, report func(rate float64)) *Measures {
+	acquiring, stop := context.WithCancel(ctx)
+	defer stop()
+	releasing, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+
+	var workers sync.WaitGroup
+	for _, w := range t.workers {
+		workers.Go(func() { w.run(acquiring, releasing) })
+	}
+	left := make(chan struct{})
+	go func() { workers.Wait(); close(left) }()
+
+	var result *Measures
+	if t.watch(ctx, warmUp, report) {
+		result = t.measure(ctx, duration, report)
+	}
+	t.phase.Store(done)
+
+	// Each way to leave is tried for a while: in turn, by ending the wait, by taking the connection away.
+	wait(left, ctx.Done(), drainTimeout)
+	stop()
+	wait(left, nil, drainTimeout)
+	abandon()
+	t.close(ctx)
+	<-left
+	return result.with(t)
+}
+
+// measure opens the window in which acquisitions count.
+func (t *trial) measure(ctx context.Context, duration time.Duration, report func(rate float64)) *Measures {
+	before, start := t.meter.Count(), t.now()
+	t.phase.Store(measuring)
+	t.watch(ctx, duration, report)
+	t.phase.Store(done)
+	return &Measures{Elapsed: time.Duration(t.now() - start), Cost: t.meter.Count().Sub(before)}
+}
+
+// watch waits for d and reports the rate meanwhile. It is false if ctx ended first.
+func (t *trial) watch(ctx context.Context, d time.Duration, report func(rate float64)) bool {
+	end := time.NewTimer(d)
+	defer end.Stop()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	count, at := t.count.Load(), t.now()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-end.C:
+			return true
+		case <-ticker.C:
+			c, n := t.count.Load(), t.now()
+			report(float64(c-count) / time.Duration(n-at).Seconds())
+			count, at = c, n
+		}
+	}
+}
+
+// close closes all contenders that joined, once.
+func (t *trial) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
+	group := new(errgroup.Group)
+	group.SetLimit(joinsAtOnce)
+	for i, c := range t.contenders {
+		t.contenders[i] = nil
+		if c != nil {
+			group.Go(func() error { return c.Close(ctx) })
+		}
+	}
+	return group.Wait()
+}
+
+// wait ends when left does, when early does, or after d.
+func wait(left, early <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-left:
+	case <-early:
+	case <-timer.C:
+	}
+}
