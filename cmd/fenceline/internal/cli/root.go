@@ -22,6 +22,7 @@ type globals struct {
 // subcommands are the constructors of all there is; a new subcommand is a file and a line here.
 var subcommands = []func(*globals) *cobra.Command{
 	newDevCommand,
+	newBenchCommand,
 }
 
 // Main runs the command line args and returns the exit code of the process.

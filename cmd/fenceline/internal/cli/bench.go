@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fenceline/fenceline/bench"
+	"github.com/fenceline/fenceline/bench/report"
+	"github.com/fenceline/fenceline/bench/subject"
+)
+
+// benchFlags are the settings that Config does not have in the same form.
+type benchFlags struct {
+	subjects   []string
+	contenders []int
+	goroutines []int
+	holds      []time.Duration
+	fenced     bool
+	goBench    bool
+}
+
+func newBenchCommand(g *globals) *cobra.Command {
+	var (
+		f   benchFlags
+		cfg = bench.Defaults()
+	)
+	cmd := &cobra.Command{
+		Use:   "bench [flags]",
+		Short: "Measure what it costs to take turns",
+		Long: `Measure a contended lock: acquisitions per second, how long a contender waits, how long the lock lies idle between
+two holders, how evenly it is shared, and what each acquisition costs the cluster. Every subject is measured in
+every cell, in alternation, and every acquisition is checked: if two were ever inside at once, the run fails.
+
+Without --endpoints it starts an etcd of its own, in a process of its own and with fsync, and ends it. With them it
+uses that cluster, below fenceline-bench/, and leaves nothing there.
+
+Without --contenders, --goroutines, --hold and --fenced it makes the tour: 1, 2, 8 and 32 contenders, some with a
+hold, and many goroutines of few contenders. With any of them it measures every combination of their lists.
+
+The report goes to stdout: a table, JSON with -o json, or with --bench the format of "go test -bench".
+
+Exit codes: 1 when a lock did not exclude or could not be measured; 64 for a wrong setting; 69 when etcd cannot be
+reached; 128 plus the signal's number when interrupted, after cleaning up and reporting what was measured by then.`,
+		Example: `  fenceline bench
+  fenceline bench --contenders 2,8 --hold 0,10ms --duration 5s
+  fenceline bench --endpoints etcd-1:2379 -o json > result.json
+  fenceline bench --bench | benchstat -col /subject -`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.goBench && g.output == outputJSON {
+				return usageErrorf("--bench and -o json exclude each other")
+			}
+			if f.changesCells(cmd) {
+				cfg.Cells = bench.Grid(f.contenders, f.goroutines, f.holds, f.fenced)
+			}
+			var err error
+			if cfg.Subjects, err = subject.ByName(f.subjects...); err != nil {
+				return usageErrorf("%w", err)
+			}
+			if err := cfg.Validate(); err != nil {
+				return usageErrorf("%w", err)
+			}
+			return g.bench(cmd, cfg, f.format(g))
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVar(&f.subjects, "subjects", []string{"fenceline", "etcd"}, "`locks` to measure; the ratio is to the last one")
+	flags.IntSliceVar(&f.contenders, "contenders", []int{1, 2, 8, 32}, "`numbers` of contenders: separate connections and sessions")
+	flags.IntSliceVar(&f.goroutines, "goroutines", []int{1}, "`numbers` of goroutines for each contender")
+	flags.DurationSliceVar(&f.holds, "hold", []time.Duration{0}, "`times` to hold the lock")
+	flags.BoolVar(&f.fenced, "fenced", false, "look at the token of each hold and write through a gate")
+	flags.DurationVar(&cfg.Duration, "duration", cfg.Duration, "measured `time` of each subject in each round of each cell")
+	flags.DurationVar(&cfg.WarmUp, "warm-up", cfg.WarmUp, "`time` before that, not counted")
+	flags.IntVar(&cfg.Rounds, "rounds", cfg.Rounds, "`number` of rounds, each in the opposite order of the one before")
+	flags.DurationVar(&cfg.TTL, "ttl", cfg.TTL, "`time` that leases live without renewal")
+	flags.BoolVar(&f.goBench, "bench", false, "report in the format of go test -bench, for benchstat")
+	cmd.AddCommand(newBenchIdleCommand(g))
+	return cmd
+}
+
+func (f *benchFlags) changesCells(cmd *cobra.Command) bool {
+	for _, name := range []string{"contenders", "goroutines", "hold", "fenced"} {
+		if cmd.Flags().Changed(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *benchFlags) format(g *globals) func(io.Writer, *bench.Result) error {
+	switch {
+	case f.goBench:
+		return report.GoBench
+	case g.output == outputJSON:
+		return report.JSON
+	default:
+		return report.Table
+	}
+}
+
+// bench runs cfg, which is valid, and writes the report even if the run ended early.
+func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, write func(io.Writer, *bench.Result) error) error {
+	ctx, stop := untilSignal(cmd.Context())
+	defer stop()
+	stderr := cmd.ErrOrStderr()
+	cluster, err := g.benchCluster(ctx, stderr)
+	if err != nil {
+		return err
+	}
+	defer cluster.close()
+	cfg.Etcd = cluster.config
+
+	fmt.Fprintf(stderr, "Measuring %d cells, about %v.\n", len(cfg.Cells), cfg.Estimate().Round(time.Second))
+	done := func() {}
+	if isTerminal(stderr) {
+		cfg.Progress, done = report.Live(stderr)
+	} else {
+		cfg.Progress = report.Lines(stderr)
+	}
+	result, err := bench.Run(ctx, cfg)
+	done()
+	if result != nil && len(result.Cells) > 0 {
+		err = errors.Join(err, write(cmd.OutOrStdout(), result))
+	}
+	return benchError(ctx, err)
+}
+
+// benchError adds the exit code.
+func benchError(ctx context.Context, err error) error {
+	var unsafe *bench.SafetyError
+	var signal *signalError
+	switch {
+	case err == nil || errors.As(err, &unsafe):
+		return err
+	case errors.As(context.Cause(ctx), &signal):
+		return &ExitError{Code: exitSignal + int(signal.Signal), Err: err}
+	case errors.Is(err, bench.ErrUnreachable):
+		return unavailableErrorf("%w", err)
+	}
+	return err
+}

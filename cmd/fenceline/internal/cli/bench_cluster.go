@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+)
+
+const (
+	etcdReadyTimeout = 15 * time.Second
+	etcdEndTimeout   = 5 * time.Second
+)
+
+// benchCluster is the etcd to measure against: the one that the flags name, or one of our own.
+type benchCluster struct {
+	config clientv3.Config
+	own    *exec.Cmd // nil with endpoints
+	stdin  io.Closer // of own, which ends with it: it does not outlive us, however we end
+}
+
+func (g *globals) benchCluster(ctx context.Context, stderr io.Writer) (*benchCluster, error) {
+	c := &g.connection
+	if err := c.fromEnvironment(); err != nil {
+		return nil, err
+	}
+	if !c.flags.Changed("endpoints") && !c.flags.Changed("discovery-srv") {
+		return ownCluster(ctx, stderr)
+	}
+	return c.benchCluster(ctx)
+}
+
+// benchCluster is the configuration for clients that connect and ping succeed with. A password that is asked for at the
+// terminal is asked for once.
+func (c *connection) benchCluster(ctx context.Context) (*benchCluster, error) {
+	config, err := c.config()
+	if err != nil {
+		return nil, err
+	}
+	config.Username, config.Password, err = c.credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.pingAnonymously(ctx, config); err != nil {
+		return nil, err
+	}
+	return &benchCluster{config: config}, nil
+}
+
+// ownCluster starts "fenceline dev" with the ticks and the durability of an etcd in production.
+func ownCluster(ctx context.Context, stderr io.Writer) (*benchCluster, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	var talk bytes.Buffer
+	cmd := exec.Command(self, "dev", "--ephemeral", "--stdin-eof", "--listen", "127.0.0.1:0", "--heartbeat", "100ms", "--election", "1s")
+	cmd.Stderr = &talk
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal is for us: we clean up first
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, unavailableErrorf("cannot start an etcd: %w", err)
+	}
+	c := &benchCluster{own: cmd, stdin: stdin}
+	endpoint, err := firstLine(ctx, stdout)
+	if err != nil {
+		c.close()
+		return nil, unavailableErrorf("cannot start an etcd: %w: %s", err, strings.TrimSpace(talk.String()))
+	}
+	fmt.Fprintf(stderr, "Started an etcd at %s.\n", endpoint)
+	c.config = clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: etcdReadyTimeout, Logger: zap.NewNop()}
+	return c, nil
+}
+
+// close ends our own etcd and waits for that: it removes its data.
+func (c *benchCluster) close() {
+	if c.own == nil {
+		return
+	}
+	c.stdin.Close()
+	kill := time.AfterFunc(etcdEndTimeout, func() { c.own.Process.Kill() })
+	defer kill.Stop()
+	c.own.Wait()
+}
+
+// firstLine is what a server says when it is ready.
+func firstLine(ctx context.Context, from io.Reader) (string, error) {
+	line := make(chan string, 1)
+	go func() {
+		text, _ := bufio.NewReader(from).ReadString('\n')
+		line <- strings.TrimSpace(text)
+	}()
+	select {
+	case text := <-line:
+		if text == "" {
+			return "", errors.New("it ended before it was ready")
+		}
+		return text, nil
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	case <-time.After(etcdReadyTimeout):
+		return "", fmt.Errorf("it is not ready after %v", etcdReadyTimeout)
+	}
+}
+
+// signalError is the cause of a context that a signal ended.
+type signalError struct{ syscall.Signal }
+
+func (e *signalError) Error() string { return "ended by signal: " + e.Signal.String() }
+
+// untilSignal ends with the first interrupt, hangup or termination; the second one is as deadly as ever.
+func untilSignal(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		defer signal.Stop(signals)
+		select {
+		case s := <-signals:
+			cancel(&signalError{s.(syscall.Signal)})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
