@@ -272,7 +272,9 @@ func (k *Keeper) leave(e *Epoch) {
 	k.mu.Unlock()
 	k.setState(Down, cause)
 	k.Log.Warn("lease lost", "lease", keyspace.Lease(e.id), "cause", cause)
-	k.detachRevoke(e.id)
+	if cause != ErrRevoked {
+		k.detachRevoke(e.id)
+	}
 }
 
 // detachRevoke gives a lease back that nobody uses, so that what hangs on it in etcd does not outlive us by a TTL.

@@ -222,3 +222,40 @@ func TestIdleLineIsForgotten(t *testing.T) {
 	})
 	mustRelease(t, mustAcquire(t, r, &Options{})) // and is found again
 }
+
+// A connection that dies in silence tells nobody. The slow look at the line has to.
+func TestWaiterGoesOnWhenItsWatchIsDeaf(t *testing.T) {
+	for _, ahead := range []int{1, shortLine + 2} { // the line is watched as a whole, or the predecessor is
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			m, name := etcdtest.Shared(t), etcdtest.Name(t)
+			opts := &Options{}
+			var holds []*Hold
+			var rest []<-chan *Hold
+			for range ahead {
+				r := ref(t, m, name)
+				if len(holds) == 0 {
+					holds = append(holds, mustAcquire(t, r, opts))
+				} else {
+					rest = append(rest, r.start(t, 1, opts))
+				}
+			}
+			r := ref(t, m, name)
+			mine := r.start(t, 1, opts)
+			etcdtest.Eventually(t, 5*time.Second, "the watch to stand", func() bool {
+				return r.look(func(l *Line) bool { return l.view != nil && l.view.ready && l.place.state == queued })
+			})
+			r.look(func(l *Line) bool { l.view.cancel(); return true })
+			mustRelease(t, holds[0])
+			for _, next := range rest {
+				mustRelease(t, <-next)
+			}
+			select {
+			case h := <-mine:
+				mustRelease(t, h)
+			case <-time.After(20 * time.Second):
+				t.Fatal("still waiting")
+			}
+		})
+	}
+}
