@@ -1,0 +1,76 @@
+//go:build unix
+
+package child
+
+import (
+	"os"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// group is the process group of a command; its number is that of the command's own process.
+type group int
+
+// start runs the command in a group of its own, and reports on changes each time its own process stops, and once,
+// last, when it has ended. Somebody must receive until then.
+func (c *Command) start() (group, <-chan unix.WaitStatus, error) {
+	type result struct {
+		pid int
+		err error
+	}
+	started := make(chan result)
+	changes := make(chan unix.WaitStatus)
+	go func() {
+		// Linux kills the command with the thread that started it, so that thread has to stay.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		pid, err := c.fork()
+		started <- result{pid, err}
+		if err == nil {
+			watch(pid, changes)
+		}
+	}()
+	r := <-started
+	return group(r.pid), changes, r.err
+}
+
+func (c *Command) fork() (int, error) {
+	attr := &syscall.SysProcAttr{Setpgid: true}
+	switch c.OnLost {
+	case Kill:
+		dieWithParent(attr, syscall.SIGKILL)
+	case Term:
+		dieWithParent(attr, syscall.SIGTERM)
+	}
+	var files []uintptr
+	for _, f := range []*os.File{c.Stdin, c.Stdout, c.Stderr} {
+		files = append(files, f.Fd())
+	}
+	return syscall.ForkExec(c.Path, c.Args, &syscall.ProcAttr{Env: c.Env, Files: files, Sys: attr})
+}
+
+// watch reports until the process has ended. Until then its number, and so the group's, belongs to nobody else.
+func watch(pid int, changes chan<- unix.WaitStatus) {
+	for {
+		var status unix.WaitStatus
+		_, err := unix.Wait4(pid, &status, unix.WUNTRACED, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			status = 255 << 8 // not to be expected, and not success
+		}
+		changes <- status
+		if err != nil || !status.Stopped() {
+			return
+		}
+	}
+}
+
+func (g group) signal(sig syscall.Signal) error { return unix.Kill(-int(g), sig) }
+
+// empty says that nothing of the group runs any more. A signal that can be sent does not prove the contrary: there
+// may be zombies that nobody has buried yet.
+func (g group) empty() bool { return g.signal(0) == syscall.ESRCH || !g.runs() }
