@@ -72,8 +72,9 @@ type Row struct {
 
 // Idle is what one session needs while nothing happens.
 type Idle struct {
-	Bytes      float64       `json:"bytes_per_lock"` // heap and stacks in use, the caller's goroutine included
-	Goroutines float64       `json:"goroutines_per_lock"`
+	Heap       float64       `json:"heap_bytes_per_lock"`  // in use after a collection
+	Stack      float64       `json:"stack_bytes_per_lock"` // in use, that of the goroutine that called Acquire included
+	Goroutines float64       `json:"goroutines_per_lock"`  // the caller's included
 	Window     time.Duration `json:"window_ns"`
 	Expected   float64       `json:"renewals_expected"` // one for each third of the TTL
 	Traffic    cost.Count    `json:"traffic"`           // within the window

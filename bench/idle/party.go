@@ -92,24 +92,25 @@ func (p *party) wait(ctx context.Context) error {
 
 // idle says what it takes to have done begin: memory and goroutines, and the traffic once all is quiet.
 func (p *party) idle(ctx context.Context, begin func(context.Context) error) (Idle, error) {
-	bytes, goroutines := memory()
+	before := measureFootprint()
 	if err := begin(ctx); err != nil {
 		return Idle{}, err
 	}
 	if err := p.settle(ctx); err != nil {
 		return Idle{}, err
 	}
-	nowBytes, nowGoroutines := memory()
+	after := measureFootprint()
 	n := float64(p.cfg.Locks)
 	i := Idle{
-		Bytes:      (nowBytes - bytes) / n,
-		Goroutines: float64(nowGoroutines-goroutines) / n,
+		Heap:       (after.heap - before.heap) / n,
+		Stack:      (after.stack - before.stack) / n,
+		Goroutines: (after.goroutines - before.goroutines) / n,
 		Window:     time.Duration(p.cfg.Windows) * p.ttl,
 		Expected:   3 * float64(p.cfg.Windows),
 	}
-	before := p.meter.Count()
+	counted := p.meter.Count()
 	sleep(ctx, i.Window)
-	i.Traffic = p.meter.Count().Sub(before)
+	i.Traffic = p.meter.Count().Sub(counted)
 	return i, ctx.Err()
 }
 
@@ -131,13 +132,16 @@ func (p *party) settle(ctx context.Context) error {
 	return nil
 }
 
-// memory is what is in use after a collection. Two of them: finalizers and pools let go only at the second.
-func memory() (bytes float64, goroutines int) {
+// footprint is what this process uses.
+type footprint struct{ heap, stack, goroutines float64 }
+
+// measureFootprint collects twice: pools and finalizers let go only the second time.
+func measureFootprint() footprint {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return float64(m.HeapInuse) + float64(m.StackInuse), runtime.NumGoroutine()
+	return footprint{float64(m.HeapInuse), float64(m.StackInuse), float64(runtime.NumGoroutine())}
 }
 
 func sleep(ctx context.Context, d time.Duration) {

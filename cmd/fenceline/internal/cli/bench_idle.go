@@ -51,11 +51,14 @@ func (g *globals) benchIdle(cmd *cobra.Command, cfg idle.Config) error {
 }
 
 func idleTable(r *idle.Result) *table {
-	t := &table{header: []string{"TTL", "LOCKS", "STATE", "BYTES/LOCK", "GOROUTINES/LOCK", "WINDOW", "RENEWALS", "EXPECTED", "OTHER REQUESTS", "EVENTS"}}
+	t := &table{header: []string{
+		"TTL", "LOCKS", "STATE", "HEAP/LOCK", "STACK/LOCK", "GOROUTINES/LOCK", "WINDOW", "RENEWALS", "EXPECTED", "OTHER REQUESTS", "EVENTS",
+	}}
 	row := func(ttl time.Duration, state string, i idle.Idle) {
 		c := i.Traffic
-		t.add(ttl.String(), fmt.Sprint(r.Locks), state, fmt.Sprintf("%.0f", i.Bytes), fmt.Sprintf("%.2f", i.Goroutines), i.Window.String(),
-			fmt.Sprint(c.Renewals), fmt.Sprintf("%.0f", i.Expected), fmt.Sprint(c.Requests()-c.Renewals), fmt.Sprint(c.Events))
+		t.add(ttl.String(), fmt.Sprint(r.Locks), state,
+			fmt.Sprintf("%.0f", i.Heap), fmt.Sprintf("%.0f", i.Stack), fmt.Sprintf("%.2f", i.Goroutines),
+			i.Window.String(), fmt.Sprint(c.Renewals), fmt.Sprintf("%.0f", i.Expected), fmt.Sprint(c.Requests()-c.Renewals), fmt.Sprint(c.Events))
 	}
 	for _, r := range r.Rows {
 		row(r.TTL, "held", r.Held)

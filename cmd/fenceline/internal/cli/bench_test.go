@@ -183,7 +183,8 @@ func TestBenchWithoutItsClusterIs69(t *testing.T) {
 
 func TestBenchIdleCountsRenewals(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	args := []string{"bench", "idle", "--endpoints", etcdtest.Shared(t).Endpoint(), "--locks=3", "--ttl=2s", "-o=json"}
+	server := etcdtest.Start(t)
+	args := []string{"bench", "idle", "--endpoints", server.Endpoint(), "--locks=3", "--ttl=2s", "-o=json"}
 	if code := Main(args, strings.NewReader(""), &stdout, &stderr); code != 0 {
 		t.Fatalf("code %d: %s", code, stderr.String())
 	}
@@ -194,5 +195,9 @@ func TestBenchIdleCountsRenewals(t *testing.T) {
 	held := r.Rows[0].Held
 	if n := held.Traffic.Renewals; n < 2 || n > 4 || held.Traffic.Requests() != n {
 		t.Errorf("traffic of held locks in one TTL: %+v, want 3 renewals", held.Traffic)
+	}
+	client := server.Client(t)
+	if keys, leases := etcdtest.Keys(t, client, ""), etcdtest.Leases(t, client); len(keys)+len(leases) > 0 {
+		t.Errorf("stay in etcd: %q, leases %v", keys, leases)
 	}
 }
