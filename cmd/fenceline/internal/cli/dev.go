@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/devserver"
 )
@@ -40,6 +41,9 @@ COMMAND its own, 128 plus the signal that killed it, 126 if it cannot be run, 12
 			if err := devserver.CheckListen(cfg.Listen); err != nil {
 				return usageErrorf("--listen %s: %w", cfg.Listen, err)
 			}
+			if stdinEOF && len(args) > 0 {
+				return usageErrorf("--stdin-eof: stdin is for the COMMAND")
+			}
 			if (cfg.CertFile == "") != (cfg.KeyFile == "") {
 				return usageErrorf("--cert-file and --key-file need each other")
 			}
@@ -70,24 +74,39 @@ COMMAND its own, 128 plus the signal that killed it, 126 if it cannot be run, 12
 	for _, name := range []string{"stdin-eof", "name", "peer-listen", "initial-cluster", "heartbeat", "election", "cert-file", "key-file"} {
 		flags.MarkHidden(name)
 	}
+	cmd.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		cmd.InheritedFlags().VisitAll(func(f *pflag.Flag) { f.Hidden = true }) // it connects to nothing
+		cmd.Root().HelpFunc()(cmd, args)
+	})
 	return cmd
 }
 
 func runDev(ctx context.Context, cmd *cobra.Command, cfg devserver.Config, args []string) error {
+	var child *devChild
 	if len(args) > 0 {
-		return usageErrorf("a COMMAND is not implemented")
+		var err error
+		if child, err = findDevChild(args); err != nil {
+			return err
+		}
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	server, err := devserver.Start(ctx, cfg)
+	if ctx.Err() != nil && err != nil {
+		return &ExitError{Code: exitSignal + int(syscall.SIGINT)}
+	}
 	if err != nil {
 		return unavailableErrorf("%w", err)
 	}
 	defer server.Close()
 
 	stderr := cmd.ErrOrStderr()
-	fmt.Fprintf(stderr, "fenceline: an etcd for DEVELOPMENT is ready at %s. NOT for production.\n", server.Endpoint())
-	fmt.Fprintf(stderr, "Try: export ETCDCTL_ENDPOINTS=%s; fenceline lock demo -- sleep 60\n", server.Endpoint())
+	fmt.Fprintf(stderr, "fenceline: an etcd for DEVELOPMENT is ready at %s; it is NOT for production\n", server.Endpoint())
+	if child != nil {
+		stop() // signals are the child's
+		return child.run(server.Endpoint(), server.Failed())
+	}
+	fmt.Fprintf(stderr, "fenceline: try, elsewhere: fenceline lock --endpoints %s demo -- sleep 60\n", server.Endpoint())
 	fmt.Fprintln(cmd.OutOrStdout(), server.Endpoint())
 	select {
 	case <-ctx.Done():

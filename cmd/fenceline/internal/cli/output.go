@@ -45,12 +45,20 @@ func (t *table) write(w io.Writer) error {
 	var drawn bytes.Buffer
 	tw := tabwriter.NewWriter(&drawn, 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{t.header}, t.rows...) {
-		fmt.Fprintln(tw, strings.Join(row, "\t"))
+		missing := max(len(t.header)-len(row), 0)
+		fmt.Fprintln(tw, strings.Join(row, "\t")+strings.Repeat("\t", missing))
 	}
 	tw.Flush()
-	header, rows, _ := strings.Cut(drawn.String(), "\n")
-	_, err := fmt.Fprintf(w, "%s\n%s", bold(w, header), rows)
-	return err
+	for i, line := range strings.Split(strings.TrimSuffix(drawn.String(), "\n"), "\n") {
+		line = strings.TrimRight(line, " ")
+		if i == 0 {
+			line = bold(w, line)
+		}
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // print writes to w what -o asks for: v as one JSON document, or the table.
@@ -58,6 +66,7 @@ func (g *globals) print(w io.Writer, v any, t *table) error {
 	if g.output == outputJSON {
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
 		return enc.Encode(v)
 	}
 	return t.write(w)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 
 const (
 	readyTimeout = 10 * time.Second // a single member takes a tenth of a second; members of a cluster wait for each other
-	closeTimeout = time.Second
+	leaveTimeout = 200 * time.Millisecond
 )
 
 // Config says what to start. Only Listen is needed.
@@ -104,19 +105,21 @@ func (s *Server) Endpoint() string { return s.endpoint }
 // Failed yields an error if the member ends by itself.
 func (s *Server) Failed() <-chan error { return s.etcd.Err() }
 
-// Close stops the member and removes a temporary data directory. It does not wait long for clients that
-// stay connected: etcd would give an open watch seven seconds. What was committed is in the log on disk.
+// Close stops the member and removes a temporary data directory. Clients that stay connected have little time to
+// leave: etcd itself would wait seven seconds for an open watch.
 func (s *Server) Close() error {
 	if s.etcd != nil {
-		closed := make(chan struct{})
+		stopped, closed := make(chan struct{}), make(chan struct{})
 		go func() {
-			defer close(closed)
 			s.etcd.Server.Stop()
+			close(stopped)
 			s.etcd.Close()
+			close(closed)
 		}()
+		<-stopped
 		select {
 		case <-closed:
-		case <-time.After(closeTimeout):
+		case <-time.After(leaveTimeout):
 		}
 	}
 	if s.tempDir != "" {
@@ -168,9 +171,12 @@ func milliseconds(d, fallback time.Duration) uint {
 
 // CheckListen says why address is not one that etcd can listen on.
 func CheckListen(address string) error {
-	host, _, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return errors.New("not host:port")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q is not a port, 0 to 65535", port)
 	}
 	if host != "localhost" && net.ParseIP(host) == nil {
 		return fmt.Errorf("%q is not an IP address nor localhost", host)
