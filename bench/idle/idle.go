@@ -72,7 +72,7 @@ type Row struct {
 
 // Idle is what one session needs while nothing happens.
 type Idle struct {
-	Heap       float64       `json:"heap_bytes_per_lock"`  // in use after a collection
+	Heap       float64       `json:"heap_bytes_per_lock"`  // live objects, after a collection
 	Stack      float64       `json:"stack_bytes_per_lock"` // in use, that of the goroutine that called Acquire included
 	Goroutines float64       `json:"goroutines_per_lock"`  // the caller's included
 	Window     time.Duration `json:"window_ns"`

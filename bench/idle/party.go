@@ -141,7 +141,7 @@ func measureFootprint() footprint {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return footprint{float64(m.HeapInuse), float64(m.StackInuse), float64(runtime.NumGoroutine())}
+	return footprint{float64(m.HeapAlloc), float64(m.StackInuse), float64(runtime.NumGoroutine())}
 }
 
 func sleep(ctx context.Context, d time.Duration) {
