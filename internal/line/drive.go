@@ -157,11 +157,11 @@ func (l *Line) enqueue(ctx context.Context, try bool) error {
 
 // join sends an enqueue, and notes when its outcome stays unknown.
 func (l *Line) join(ctx context.Context, p, old *place, try bool) (isFirst bool, err error) {
-	long := l.length > longLine
+	pred := l.length > shortLine && l.length <= longLine // as far as one can tell beforehand
 	err = l.request(ctx, func(ctx context.Context) error {
 		err := errAgain
 		for errors.Is(err, errAgain) && ctx.Err() == nil {
-			isFirst, err = l.sendJoin(ctx, p, old, try, long)
+			isFirst, err = l.sendJoin(ctx, p, old, try, pred)
 		}
 		return err
 	})
@@ -230,7 +230,7 @@ func (l *Line) joined(p *place, isFirst bool) {
 	if isFirst {
 		l.enter(p)
 	} else {
-		p.check = p.count == 0 || p.pred.Key == "" // who is ahead is not known
+		p.check = !l.short(p) && p.pred.Key == "" // nobody will tell when it is our turn
 	}
 	if p.count > 0 {
 		l.length = p.count

@@ -36,8 +36,9 @@ type place struct {
 	fate chan error // where the release that waits for the entry's end reads
 }
 
-// longLine is the length from which an enqueue only counts the line. Looking for the predecessor inside the
-// transaction sorts the whole line while etcd applies it: 3 ms at 5 000 entries.
+// longLine is the length from which an enqueue only counts the line, and the predecessor is looked up outside. Finding
+// it inside the transaction sorts the whole line while etcd applies it: 3 ms at 5 000 entries. A line that is watched
+// as a whole is only counted, too: who is ahead the view tells.
 const longLine = 512
 
 // guard is "this very entry still stands": deleting and creating it again changes the one, overwriting the other.
@@ -50,6 +51,11 @@ func guard(key string, create int64, lease clientv3.LeaseID) []clientv3.Cmp {
 
 func (p *place) guard() []clientv3.Cmp { return guard(p.key, p.entry.Create, p.epoch.ID()) }
 
+// untouched says the same in one comparison, of an entry that we know to the last change: each costs etcd some 10 µs.
+func (p *place) untouched() clientv3.Cmp {
+	return clientv3.Compare(clientv3.ModRevision(p.key), "=", p.entry.Mod)
+}
+
 // errSlot: the slot's key is taken by an entry that is not ours.
 var errSlot = errors.New("line: slot taken")
 
@@ -57,8 +63,9 @@ var errSlot = errors.New("line: slot taken")
 var errOthers = errors.New("line: others ahead")
 
 // sendJoin sends the enqueue of p. With old it also leaves old, in the same transaction; with try it writes only if
-// nobody stands in the line. It fills in p's entry, count and pred, and says whether p is first.
-func (l *Line) sendJoin(ctx context.Context, p, old *place, try, long bool) (bool, error) {
+// nobody stands in the line. It fills in p's entry and count, with pred also who is right before it, and says whether
+// p is first.
+func (l *Line) sendJoin(ctx context.Context, p, old *place, try, pred bool) (bool, error) {
 	record := p.epoch.RecordRevision()
 	put := clientv3.OpPut(p.key, "", clientv3.WithLease(p.epoch.ID()))
 	cmps := []clientv3.Cmp{
@@ -69,14 +76,14 @@ func (l *Line) sendJoin(ctx context.Context, p, old *place, try, long bool) (boo
 	switch {
 	case try:
 		cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(l.prefix).WithPrefix(), "=", 0))
-	case long:
+	case !pred:
 		then = append(then, clientv3.OpGet(l.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly()))
 	default:
 		then = append(then, clientv3.OpGet(l.prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(2),
 			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)))
 	}
 	if old != nil {
-		cmps = append(cmps, old.guard()...)
+		cmps = append(cmps, old.untouched())
 		then = append([]clientv3.Op{clientv3.OpDelete(old.key)}, then...)
 		if old.unsure {
 			then = append([]clientv3.Op{l.writeRecord(p.epoch)}, then...)
@@ -152,7 +159,7 @@ func (l *Line) leave(ctx context.Context, p *place) error {
 	if p.unsure {
 		return l.sweep(ctx, p)
 	}
-	resp, err := l.keeper.Client.Txn(ctx).If(p.guard()...).Then(clientv3.OpDelete(p.key)).Commit()
+	resp, err := l.keeper.Client.Txn(ctx).If(p.untouched()).Then(clientv3.OpDelete(p.key)).Commit()
 	if err != nil {
 		return err
 	}
