@@ -12,6 +12,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
 	"github.com/fenceline/fenceline/lock"
@@ -113,49 +114,45 @@ func TestMixedFleetNeverOverlaps(t *testing.T) {
 	server, prefix := etcdtest.Shared(t), etcdtest.Name(t)
 	var counter atomic.Int64 // raised in two steps, so that an overlap loses an update
 	raise := func() { counter.Store(counter.Load() + 1) }
-	done := make(chan error, 4)
+	const each = 15
+	var fleet errgroup.Group
 	for i := range 2 {
 		mine := lock.New(open(t, server.Client(t)), "shared", lock.WithPrefix(prefix))
 		other := theirs(t, server.Client(t), prefix)
-		go func() {
-			for range 15 {
+		fleet.Go(func() error {
+			for range each {
 				l, err := mine.Acquire(t.Context())
-				if err == nil {
-					raise()
-					if i == 0 {
-						l.Token() // one exposes its entry, one does not
-					}
-					err = l.Release(t.Context())
-				}
 				if err != nil {
-					done <- err
-					return
+					return err
+				}
+				raise()
+				if i == 0 {
+					l.Token() // one exposes its entry, one does not
+				}
+				if err := l.Release(t.Context()); err != nil {
+					return err
 				}
 			}
-			done <- nil
-		}()
-		go func() {
-			for range 15 {
-				err := other.Lock(t.Context())
-				if err == nil {
-					raise()
-					err = other.Unlock(t.Context())
+			return nil
+		})
+		fleet.Go(func() error {
+			for range each {
+				if err := other.Lock(t.Context()); err != nil {
+					return err
 				}
-				if err != nil {
-					done <- err
-					return
+				raise()
+				if err := other.Unlock(t.Context()); err != nil {
+					return err
 				}
 			}
-			done <- nil
-		}()
+			return nil
+		})
 	}
-	for range 4 {
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+	if err := fleet.Wait(); err != nil {
+		t.Error(err)
 	}
-	if n := counter.Load(); n != 60 {
-		t.Errorf("lost updates: %d of 60", n)
+	if n := counter.Load(); n != 4*each {
+		t.Errorf("lost updates: %d of %d", n, 4*each)
 	}
 }
 

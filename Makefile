@@ -1,0 +1,31 @@
+.DEFAULT_GOAL := help
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## the fenceline command, into bin/
+	go build -o bin/ ./cmd/fenceline
+
+test: ## all tests of all modules
+	go test work
+
+race: ## the same under the race detector
+	go test -race work
+
+stress: ## the concurrency tests, fifty times, also under the race detector and on one processor
+	go test -count=50 -timeout 60m ./session ./internal/... ./lock
+	go test -count=50 -timeout 60m -race ./session ./internal/... ./lock
+	GOMAXPROCS=1 go test -count=50 -timeout 60m ./session ./internal/... ./lock
+
+lint: ## go vet, gofmt, and golangci-lint where it is installed
+	go vet work
+	test -z "$$(gofmt -l .)"
+	! command -v golangci-lint || for m in . bench cmd/fenceline; do (cd $$m && golangci-lint run ./...) || exit 1; done
+
+bench: ## lock contention against etcd's own mutex
+	go run ./cmd/fenceline bench
+
+tidy: ## go.mod and go.sum of all modules
+	./.ci/tidy
+
+.PHONY: help build test race stress lint bench tidy
