@@ -49,7 +49,7 @@ type fake struct {
 	name         string
 	lock, unlock func(ctx context.Context) error
 	token        func() fence.Token
-	joined       func()
+	joined       func(bench.Place)
 }
 
 func (f *fake) Name() string                     { return f.name }
@@ -58,8 +58,8 @@ func (f *fake) Lock(ctx context.Context) error   { return f.lock(ctx) }
 func (f *fake) Unlock(ctx context.Context) error { return f.unlock(ctx) }
 func (f *fake) Token() fence.Token               { return f.token() }
 
-func (f *fake) Join(context.Context, bench.Place) (bench.Contender, error) {
-	f.joined()
+func (f *fake) Join(_ context.Context, p bench.Place) (bench.Contender, error) {
+	f.joined(p)
 	return f, nil
 }
 
@@ -74,7 +74,7 @@ func newFake(name string) *fake {
 		lock:   func(context.Context) error { mu.Lock(); token++; return nil },
 		unlock: func(context.Context) error { mu.Unlock(); return nil },
 		token:  func() fence.Token { return token },
-		joined: func() {},
+		joined: func(bench.Place) {},
 	}
 }
 
@@ -83,7 +83,7 @@ func TestLockThatLetsTwoInFailsTheRun(t *testing.T) {
 	free := func(context.Context) error { return nil }
 	broken.lock, broken.unlock = free, free
 	later := newFake("later")
-	later.joined = func() { t.Error("the run goes on") }
+	later.joined = func(bench.Place) { t.Error("the run goes on") }
 
 	cell := bench.Cell{Contenders: 2, Goroutines: 1, Hold: time.Millisecond}
 	r, err := bench.Run(t.Context(), small(t, cell, broken, later))
@@ -123,8 +123,8 @@ func TestUnfencedRunNeverLooksAtAToken(t *testing.T) {
 func TestOrderOfSubjectsAlternates(t *testing.T) {
 	var order []string
 	a, b := newFake("a"), newFake("b")
-	a.joined = func() { order = append(order, "a") }
-	b.joined = func() { order = append(order, "b") }
+	a.joined = func(bench.Place) { order = append(order, "a") }
+	b.joined = func(bench.Place) { order = append(order, "b") }
 	cfg := small(t, bench.Cell{Contenders: 1, Goroutines: 1}, a, b)
 	cfg.Rounds, cfg.Duration = 3, 20*time.Millisecond
 	run(t, cfg)
@@ -178,6 +178,15 @@ func TestNothingStaysInEtcd(t *testing.T) {
 		}
 		leftovers("after an interrupted run of " + s.Name())
 	}
+
+	untidy := newFake("untidy")
+	untidy.joined = func(p bench.Place) {
+		if _, err := client.Put(t.Context(), p.Prefix+"left", ""); err != nil {
+			t.Error(err)
+		}
+	}
+	run(t, small(t, cell, untidy))
+	leftovers("after a subject that leaves a key")
 }
 
 func subjects(t *testing.T) []bench.Subject {

@@ -115,7 +115,7 @@ func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, write func(io.Writ
 	defer cluster.close()
 	cfg.Etcd = cluster.config
 
-	fmt.Fprintf(stderr, "Measuring %d cells, about %v.\n", len(cfg.Cells), cfg.Estimate().Round(time.Second))
+	fmt.Fprintf(stderr, "Measuring for about %v.\n", cfg.Estimate().Round(time.Second))
 	done := func() {}
 	if isTerminal(stderr) {
 		cfg.Progress, done = report.Live(stderr)
