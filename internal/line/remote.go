@@ -24,6 +24,7 @@ type place struct {
 	unsure  bool  // an enqueue went unanswered once, so that it may still be on its way
 	gone    bool  // see situation
 	leaving bool  // see situation
+	left    bool  // a leave went unanswered once, so that it may have happened
 	count   int64 // entries in the line when ours joined; 0: not known
 	pred    Entry // who was right before ours then
 	check   bool  // ask etcd whether our turn has come
@@ -154,41 +155,34 @@ func (l *Line) keepRecord(ctx context.Context, e *keeper.Epoch) error {
 	return errAgain
 }
 
-// leave deletes p's entry. It answers ErrLost if the entry was not there any more.
+// leave deletes p's entry. It answers ErrLost if the entry was not there any more. When an earlier leave went
+// unanswered, an entry that is not there was deleted by that one.
 func (l *Line) leave(ctx context.Context, p *place) error {
-	if p.unsure {
-		return l.sweep(ctx, p)
+	get, del := clientv3.OpGet(p.key, clientv3.WithKeysOnly()), clientv3.OpDelete(p.key)
+	cond, then, otherwise := p.untouched(), []clientv3.Op{del}, []clientv3.Op{get}
+	if p.unsure { // an enqueue may be on its way: it must fail from here on, and whatever it has left must go
+		cond = clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.epoch.ID())
+		then, otherwise = []clientv3.Op{get, del, l.writeRecord(p.epoch)}, []clientv3.Op{get, l.writeRecord(p.epoch)}
 	}
-	resp, err := l.keeper.Client.Txn(ctx).If(p.untouched()).Then(clientv3.OpDelete(p.key)).Commit()
+	resp, err := l.keeper.Client.Txn(ctx).If(cond).Then(then...).Else(otherwise...).Commit()
 	if err != nil {
+		p.left = p.left || keeper.Unknown(err)
 		return err
 	}
-	if !resp.Succeeded {
-		return keeper.ErrLost
-	}
-	return nil
-}
-
-// sweep leaves a place of which an enqueue may still be on its way: writing the session's record makes that one fail.
-func (l *Line) sweep(ctx context.Context, p *place) error {
-	record := l.writeRecord(p.epoch)
-	resp, err := l.keeper.Client.Txn(ctx).
-		If(clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.epoch.ID())).
-		Then(clientv3.OpGet(p.key, clientv3.WithKeysOnly()), clientv3.OpDelete(p.key), record).
-		Else(record).Commit()
-	if err != nil {
-		return err
-	}
-	p.epoch.RecordWritten(resp.Header.Revision)
-	if p.state == asked {
+	if !p.unsure && resp.Succeeded {
 		return nil
 	}
-	if !resp.Succeeded || createOf(resp.Responses[0]) != p.entry.Create {
-		return keeper.ErrLost
+	if p.unsure {
+		p.epoch.RecordWritten(resp.Header.Revision)
 	}
-	return nil
+	was := createOf(resp.Responses[0])
+	if p.state == asked || p.left && was == 0 || p.unsure && was == p.entry.Create {
+		return nil
+	}
+	return keeper.ErrLost
 }
 
+// createOf is the create revision in an answer about one key; zero without one.
 func createOf(op *pb.ResponseOp) int64 {
 	kvs := op.GetResponseRange().Kvs
 	if len(kvs) == 0 {
