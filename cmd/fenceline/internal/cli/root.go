@@ -23,6 +23,8 @@ type globals struct {
 var subcommands = []func(*globals) *cobra.Command{
 	newDevCommand,
 	newBenchCommand,
+	newLockCommand,
+	newLsCommand,
 }
 
 // Main runs the command line args and returns the exit code of the process.

@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keyspace"
+)
+
+const (
+	completeWithin = time.Second // somebody waits at a prompt
+	completeKeys   = 2000        // more names than anybody reads
+)
+
+// completion answers what may stand where the cursor is.
+type completion = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective)
+
+// completeLock completes the names of locks that somebody holds or waits for, and behind the name what the shell would.
+func completeLock(g *globals, namespace *string) completion {
+	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		return g.liveNames(cmd.Context(), *namespace, "lock", typed), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func completeLs(g *globals, namespace *string) completion {
+	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		switch len(args) {
+		case 0:
+			return []string{"lock", "rwlock", "election", "semaphore"}, cobra.ShellCompDirectiveNoFileComp
+		case 1:
+			return g.liveNames(cmd.Context(), *namespace, args[0], typed), cobra.ShellCompDirectiveNoFileComp
+		}
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// liveNames are the names of a kind in etcd that begin with what was typed. Whatever fails, there are none: a prompt is
+// no place for messages.
+func (g *globals) liveNames(ctx context.Context, namespace, kind, typed string) []string {
+	if ctx == nil { // cobra has none when it completes
+		ctx = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(ctx, completeWithin)
+	defer cancel()
+	forgetOuterHold()
+	c := &g.connection
+	if c.fromEnvironment() != nil || c.user != "" && !strings.Contains(c.user, ":") && c.password == "" && c.passwordFile == "" {
+		return nil // or it would ask for the password
+	}
+	c.dialTimeout = min(c.dialTimeout, completeWithin)
+	client, err := g.connect(ctx)
+	if err != nil {
+		return nil
+	}
+	defer client.Close()
+	prefix := namespace + kind + "/"
+	resp, err := client.Get(ctx, prefix+keyspace.Escape(typed), clientv3.WithPrefix(), clientv3.WithKeysOnly(),
+		clientv3.WithSerializable(), clientv3.WithLimit(completeKeys))
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, kv := range resp.Kvs {
+		escaped, _, _ := strings.Cut(strings.TrimPrefix(string(kv.Key), prefix), "/")
+		if name := keyspace.Unescape(escaped); keyspace.CheckName(kind, name) == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// interrupts are the signals of a process while it has no command to pass them on to.
+type interrupts struct {
+	signals chan os.Signal
+	got     syscall.Signal // the first that asked to end; 0 is none
+}
+
+// during runs f, whose ctx ends with the first signal that asks to end. A second one ends the process at once.
+func (i *interrupts) during(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case sig := <-i.signals:
+			switch sig {
+			case syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT:
+			default:
+				continue // not for us
+			}
+			if i.got != 0 {
+				os.Exit(exitSignal + int(sig.(syscall.Signal)))
+			}
+			i.got = sig.(syscall.Signal)
+			cancel(errors.New("interrupted"))
+		}
+	}
+}
+
+// exit is how the process ends after a signal that came in time, or nil.
+func (i *interrupts) exit() error {
+	if i.got == 0 {
+		return nil
+	}
+	return &ExitError{Code: exitSignal + int(i.got)}
+}
+
+// talk returns a function that writes lines with that prefix to w. It waits for w only for a moment: a reader that has
+// stopped must not stop whoever watches a deadline.
+func talk(w io.Writer, prefix string) func(format string, args ...any) {
+	var mu sync.Mutex
+	return func(format string, args ...any) {
+		written := make(chan struct{})
+		go func() {
+			mu.Lock()
+			defer mu.Unlock()
+			io.WriteString(w, prefix+fmt.Sprintf(format, args...)+"\n")
+			close(written)
+		}()
+		select {
+		case <-written:
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/session"
+)
+
+const (
+	sessionKind = "session"
+	prefixKind  = "prefix" // a raw prefix, named by itself
+	strangeKind = "?"      // keys in the namespace that are in no line
+)
+
+// listing is all lines at one revision.
+type listing struct {
+	Revision int64   `json:"revision"`
+	Lines    []*line `json:"lines"`
+}
+
+// line is everyone who wants one name, in order.
+type line struct {
+	Kind    string  `json:"kind"`
+	Name    string  `json:"name"`
+	Entries []entry `json:"entries"`
+}
+
+// entry is one key in a line.
+type entry struct {
+	Position int             `json:"position"`        // from 1
+	State    string          `json:"state,omitempty"` // holds or waits, where the order alone decides
+	Token    int64           `json:"token"`           // create revision
+	Key      string          `json:"key"`
+	Lease    string          `json:"lease,omitempty"` // hex; without one the entry never goes by itself
+	Value    string          `json:"value,omitempty"`
+	Session  *session.Record `json:"session,omitempty"` // nil: unknown
+	foreign  bool            // not a key as fenceline or etcd's concurrency package write it
+}
+
+// sessions reads the records among the keys. A value that is no record is nobody's.
+func (f *lsFlags) sessions(kvs []*mvccpb.KeyValue) map[clientv3.LeaseID]*session.Record {
+	records := map[clientv3.LeaseID]*session.Record{}
+	for _, kv := range kvs {
+		record := new(session.Record)
+		if lease, ok := f.sessionOf(string(kv.Key)); ok && json.Unmarshal(kv.Value, record) == nil {
+			records[lease] = record
+		}
+	}
+	return records
+}
+
+// sessionOf reads the key of a session's record.
+func (f *lsFlags) sessionOf(key string) (lease clientv3.LeaseID, ok bool) {
+	rest, ok := strings.CutPrefix(key, f.namespace+sessionKind+"/")
+	if !ok {
+		return 0, false
+	}
+	lease, _, ok = keyspace.ParseEntry(rest)
+	return lease, ok
+}
+
+// lines sorts the keys into lines, and each line by create revision, which is the order that counts.
+func (f *lsFlags) lines(kvs []*mvccpb.KeyValue, sessions map[clientv3.LeaseID]*session.Record) []*line {
+	kvs = slices.Clone(kvs)
+	slices.SortStableFunc(kvs, func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) })
+	lines, byName := []*line{}, map[[2]string]*line{} // in JSON, none is not null
+	for _, kv := range kvs {
+		if _, ok := f.sessionOf(string(kv.Key)); ok && f.prefix == "" {
+			continue
+		}
+		kind, name, rest := f.place(string(kv.Key))
+		l, found := byName[[2]string{kind, name}]
+		if !found {
+			l = &line{Kind: kind, Name: name}
+			lines, byName[[2]string{kind, name}] = append(lines, l), l
+		}
+		l.add(kv, rest, sessions)
+	}
+	slices.SortStableFunc(lines, func(a, b *line) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+	return lines
+}
+
+// place says in which line a key stands, and what follows the line's prefix.
+func (f *lsFlags) place(key string) (kind, name, rest string) {
+	if f.prefix != "" {
+		return prefixKind, f.prefix, strings.TrimPrefix(key, f.prefix+"/")
+	}
+	parts := strings.SplitN(strings.TrimPrefix(key, f.namespace), "/", 3)
+	if len(parts) < 3 || parts[0] == "" || parts[0] == sessionKind || parts[1] == "" {
+		return strangeKind, "", key
+	}
+	return parts[0], keyspace.Unescape(parts[1]), parts[2]
+}
+
+func (l *line) add(kv *mvccpb.KeyValue, rest string, sessions map[clientv3.LeaseID]*session.Record) {
+	e := entry{
+		Position: len(l.Entries) + 1,
+		Token:    kv.CreateRevision,
+		Key:      string(kv.Key),
+		Value:    string(kv.Value),
+		Session:  sessions[clientv3.LeaseID(kv.Lease)],
+	}
+	if kv.Lease != 0 {
+		e.Lease = keyspace.Lease(clientv3.LeaseID(kv.Lease))
+	}
+	_, _, own := keyspace.ParseEntry(rest)
+	e.foreign = !own
+	switch l.Kind {
+	case "lock", "election", prefixKind:
+		e.State = "waits"
+		if e.Position == 1 {
+			e.State = "holds"
+		}
+	}
+	l.Entries = append(l.Entries, e)
+}

@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/session"
+)
+
+// kv is a key that was created at revision, under lease.
+func kv(revision, lease int64, key, value string) *mvccpb.KeyValue {
+	return &mvccpb.KeyValue{Key: []byte(key), Value: []byte(value), CreateRevision: revision, ModRevision: revision, Lease: lease}
+}
+
+const record = `{"name":"backup","host":"db1","pid":7,"started":"2026-01-02T03:04:05Z","labels":{"zone":"b","job":"x"}}`
+
+func TestLinesAsText(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		flags lsFlags
+		keys  []*mvccpb.KeyValue
+		want  string
+	}{
+		{"holder and waiters in order of arrival", lsFlags{}, []*mvccpb.KeyValue{
+			kv(9, 0x1a, "fenceline/lock/nightly/1a", ""),
+			kv(5, 0x2b, "fenceline/lock/nightly/2b", ""),
+			kv(7, 0x3c, "fenceline/lock/nightly/3c-1", ""),
+			kv(1, 0x1a, "fenceline/session/1a", record),
+			kv(2, 0x2b, "fenceline/session/2b", `{"name":"web","pid":8}`),
+		}, `
+KIND  NAME     POS  STATE  TOKEN  WHO                          SINCE
+lock  nightly  1    holds  5      web pid 8                    -
+lock  nightly  2    waits  7      unknown, lease 3c            -
+lock  nightly  3    waits  9      backup@db1 pid 7 job=x zone=b  2026-01-02T03:04:05Z`},
+		{"names are read back", lsFlags{}, []*mvccpb.KeyValue{
+			kv(1, 1, "fenceline/lock/a%2Fb%25/1", ""),
+		}, `
+KIND  NAME  POS  STATE  TOKEN  WHO               SINCE
+lock  a/b%  1    holds  1      unknown, lease 1  -`},
+		{"kinds with rules of their own have no state", lsFlags{}, []*mvccpb.KeyValue{
+			kv(1, 1, "fenceline/semaphore/s/line/1-1", "2"),
+			kv(2, 0, "fenceline/semaphore/s/limit", "3"),
+			kv(3, 1, "fenceline/rwlock/r/1-1", "read"),
+			kv(4, 1, "fenceline/election/e/1", "http://a:1"),
+			kv(5, 1, "fenceline/session/1", record),
+		}, `
+KIND       NAME  POS  STATE  TOKEN  WHO                                              SINCE                 VALUE
+election   e     1    holds  4      backup@db1 pid 7 job=x zone=b                    2026-01-02T03:04:05Z  http://a:1
+rwlock     r     1    -      3      backup@db1 pid 7 job=x zone=b                    2026-01-02T03:04:05Z  read
+semaphore  s     1    -      1      backup@db1 pid 7 job=x zone=b                    2026-01-02T03:04:05Z  2
+semaphore  s     2    -      2      unknown, no lease, key fenceline/semaphore/s/limit  -                    3`},
+		{"a raw prefix, ours and theirs", lsFlags{prefix: "my/lock"}, []*mvccpb.KeyValue{
+			kv(1, 2, "my/lock/2", ""),
+			kv(2, 1, "my/lock/1", ""),
+			kv(3, 0, "my/lock/by hand", ""),
+			kv(4, 1, "fenceline/session/1", record),
+		}, `
+KIND    NAME     POS  STATE  TOKEN  WHO                                  SINCE
+prefix  my/lock  1    holds  1      unknown, lease 2                     -
+prefix  my/lock  2    waits  2      backup@db1 pid 7 job=x zone=b        2026-01-02T03:04:05Z
+prefix  my/lock  3    waits  3      unknown, no lease, key my/lock/by hand  -`},
+		{"keys of foreign shape", lsFlags{}, []*mvccpb.KeyValue{
+			kv(1, 0, "fenceline/config", "x"),
+			kv(2, 0, "fenceline/session/nobody", "{"),
+			kv(3, 4, "fenceline/lock/l/what/is/this", ""),
+		}, `
+KIND  NAME  POS  STATE  TOKEN  WHO                                             SINCE  VALUE
+?     -     1    -      1      unknown, no lease, key fenceline/config          -      x
+?     -     2    -      2      unknown, no lease, key fenceline/session/nobody  -      {
+lock  l     1    holds  3      unknown, lease 4, key fenceline/lock/l/what/is/this  -  -`},
+		{"what a terminal would obey is quoted", lsFlags{}, []*mvccpb.KeyValue{
+			kv(1, 1, "fenceline/lock/\x1b[2J/1", "\x07\xff"),
+			kv(2, 2, "fenceline/session/1", `{"name":"a\u001b]0;b","host":"\u202e","pid":1}`),
+		}, `
+KIND  NAME        POS  STATE  TOKEN  WHO                          SINCE  VALUE
+lock  "\x1b[2J"   1    holds  1      "a\x1b]0;b@\u202e pid 1"     -      "\a\xff"`},
+		{"nobody", lsFlags{}, nil, "KIND  NAME  POS  STATE  TOKEN  WHO  SINCE"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := test.flags
+			f.namespace = defaultNamespace
+			keys := test.keys
+			if f.prefix != "" { // the last is of the other range
+				keys = keys[:len(keys)-1]
+			}
+			var got strings.Builder
+			draw(&listing{Lines: f.lines(keys, f.sessions(test.keys))}).write(&got)
+			if squeeze(got.String()) != squeeze(test.want) {
+				t.Errorf("got\n%s\nwant%s", got.String(), test.want)
+			}
+		})
+	}
+}
+
+// squeeze leaves alignment to the table's own tests.
+func squeeze(text string) string {
+	var lines []string
+	for l := range strings.Lines(strings.TrimSpace(text)) {
+		lines = append(lines, strings.Join(strings.Fields(l), " "))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestListingAsJSONIsWholeAndSafe(t *testing.T) {
+	long := strings.Repeat("v", 100)
+	f := lsFlags{namespace: defaultNamespace}
+	keys := []*mvccpb.KeyValue{
+		kv(3, 1, "fenceline/election/\u009b2J\U000e0001/1", long),
+		kv(1, 1, "fenceline/session/1", `{"name":"ä\u009b","pid":1,"started":"2026-01-02T03:04:05Z"}`),
+	}
+	want := &listing{Revision: 9, Lines: f.lines(keys, f.sessions(keys))}
+	var out bytes.Buffer
+	if err := (&globals{output: outputJSON}).printListing(&out, want); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(out.String(), "\u009b\U000e0001\x7f") || !strings.Contains(out.String(), "ä") {
+		t.Errorf("not safe to print: %q", out.String())
+	}
+	var got listing
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	e := got.Lines[0].Entries[0]
+	if got.Lines[0].Name != "\u009b2J\U000e0001" || e.Value != long || e.Token != 3 || e.Lease != "1" || e.State != "holds" ||
+		e.Session.Name != "ä\u009b" || !e.Session.Started.Equal(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) {
+		t.Errorf("read back: %+v", got)
+	}
+}
+
+func TestNoLinesAreAnEmptyListInJSON(t *testing.T) {
+	var out bytes.Buffer
+	f := lsFlags{namespace: defaultNamespace}
+	(&globals{output: outputJSON}).printListing(&out, &listing{Lines: f.lines(nil, map[clientv3.LeaseID]*session.Record{})})
+	if !strings.Contains(out.String(), `"lines": []`) {
+		t.Error(out.String())
+	}
+}

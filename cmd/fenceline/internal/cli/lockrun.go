@@ -1,0 +1,187 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
+	"github.com/fenceline/fenceline/lock"
+	"github.com/fenceline/fenceline/session"
+)
+
+// How long etcd may take to answer that it has everything back. After that it frees it when the lease runs out.
+const (
+	giveBackWithin     = 5 * time.Second
+	giveBackLostWithin = time.Second // a lost lock is given back already, or etcd is away
+)
+
+var errWaited = errors.New("not free in time")
+
+// lockRun is one lock held for one command: acquire, run, give back.
+type lockRun struct {
+	*lockFlags
+	g          *globals
+	say        func(format string, args ...any)
+	interrupts interrupts
+
+	client  *clientv3.Client
+	session *session.Session
+	lock    *lock.Lock
+	result  child.Result
+}
+
+func runLocked(ctx context.Context, g *globals, f *lockFlags, stderr io.Writer) error {
+	path, err := child.Find(f.command[0]) // before anybody waits for it
+	if err != nil {
+		return startFailed(err)
+	}
+	forgetOuterHold()
+	r := &lockRun{lockFlags: f, g: g, say: talk(stderr, fmt.Sprintf("fenceline: lock %q: ", f.name)),
+		interrupts: interrupts{signals: make(chan os.Signal, 16)}}
+	child.Notify(r.interrupts.signals)
+	defer signal.Stop(r.interrupts.signals)
+
+	err = r.interrupts.during(ctx, r.acquire)
+	if interrupted := r.interrupts.exit(); interrupted != nil {
+		err = interrupted
+	} else if err == nil {
+		err = r.run(path)
+	}
+	if lost := r.interrupts.during(ctx, r.giveBack); lost != nil && err == nil {
+		err = lost
+	}
+	return err
+}
+
+// acquire answers an ExitError.
+func (r *lockRun) acquire(ctx context.Context) (err error) {
+	if r.client, err = r.g.connect(ctx); err != nil {
+		return err
+	}
+	if err = r.open(ctx); err != nil {
+		return err
+	}
+	m, began := lock.New(r.session, r.name), time.Now()
+	switch {
+	case r.try || r.waitGiven && r.wait == 0:
+		r.lock, err = m.TryAcquire(ctx)
+	case r.waitGiven:
+		ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(r.wait), errWaited)
+		defer cancel()
+		r.lock, err = m.Acquire(ctx)
+	default:
+		r.lock, err = m.Acquire(ctx)
+	}
+	if err != nil {
+		return r.refused(err)
+	}
+	if r.verbose {
+		r.say("acquired after %v", time.Since(began).Round(time.Millisecond))
+	}
+	return nil
+}
+
+func (r *lockRun) open(interruptible context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(interruptible, r.g.connection.commandTimeout)
+	defer cancel()
+	trace := &session.Trace{StateChanged: func(_, to session.State, cause error) {
+		if to == session.Suspect {
+			go r.say("a renewal is overdue: %v", cause)
+		}
+	}}
+	if r.verbose {
+		trace.Queued = func(_, _ string, ahead int) {
+			if ahead > 0 {
+				go r.say("waiting, %d ahead", ahead)
+			}
+		}
+	}
+	r.session, err = session.Open(ctx, r.client, session.WithTTL(time.Duration(r.ttl)), session.WithNamespace(r.namespace),
+		session.WithName(filepath.Base(r.command[0])), session.WithTrace(trace))
+	if err == nil {
+		return nil
+	}
+	if why := r.g.ping(interruptible, r.client); why != nil {
+		return why // it says the same, with a hint
+	}
+	return unavailableErrorf("%w", err)
+}
+
+// refused is the exit that says why the lock was not to be had.
+func (r *lockRun) refused(err error) error {
+	switch trouble := r.session.Healthy(); {
+	case errors.Is(err, errWaited) && trouble != nil:
+		return unavailableErrorf("lock %q: %w: %w", r.name, errWaited, trouble)
+	case errors.Is(err, errWaited), errors.Is(err, lock.ErrHeld):
+	default:
+		return unavailableErrorf("%w", err)
+	}
+	if r.skipOK {
+		return &ExitError{Code: 0}
+	}
+	if errors.Is(err, errWaited) {
+		return &ExitError{Code: r.conflict, Err: fmt.Errorf("lock %q: not free within %v", r.name, r.wait)}
+	}
+	return &ExitError{Code: r.conflict, Err: fmt.Errorf("lock %q: somebody else holds it", r.name)}
+}
+
+// run runs the command and answers its end as an exit.
+func (r *lockRun) run(path string) (err error) {
+	command := child.Command{Path: path, Args: r.command, Env: r.environment(os.Environ()),
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		OnLost: child.OnLost(r.onLost), Grace: time.Duration(r.grace), Say: r.say}
+	r.result, err = command.Run(r.lock, r.interrupts.signals)
+	switch {
+	case err != nil:
+		return startFailed(err)
+	case r.result.Lost != nil && command.OnLost != child.Ignore:
+		return &ExitError{Code: exitLost} // it was said when it happened
+	case r.result.Code != 0:
+		return &ExitError{Code: r.result.Code}
+	}
+	return nil
+}
+
+// giveBack leaves nothing in etcd. Its error is that of a lock that turns out to have been lost while it was held.
+func (r *lockRun) giveBack(ctx context.Context) (lost error) {
+	within := giveBackWithin
+	if r.result.Lost != nil {
+		within = giveBackLostWithin
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	if r.lock != nil {
+		if err := r.lock.Release(ctx); errors.Is(err, session.ErrLost) && r.result.Lost == nil {
+			r.say("lost while the command ran: %v", errors.Unwrap(err))
+			if r.onLost != string(child.Ignore) {
+				lost = &ExitError{Code: exitLost}
+			}
+		}
+	}
+	if r.session != nil {
+		if err := r.session.Close(ctx); err != nil && r.result.Lost == nil {
+			r.say("%v", err)
+		}
+	}
+	if r.client != nil {
+		r.client.Close()
+	}
+	return lost
+}
+
+func startFailed(err error) error {
+	code := exitCannotRun
+	var start *child.StartError
+	if errors.As(err, &start) {
+		code = start.Code
+	}
+	return &ExitError{Code: code, Err: err}
+}

@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/keyspace"
+)
+
+// lsFlags say which lines are asked for.
+type lsFlags struct {
+	namespace string
+	prefix    string // instead of kind and name
+	kind      string // empty: all
+	name      string // empty: all of the kind
+}
+
+func newLsCommand(g *globals) *cobra.Command {
+	f := &lsFlags{}
+	cmd := &cobra.Command{
+		Use:                   "ls [flags] [KIND] [NAME]",
+		DisableFlagsInUseLine: true,
+		Short:                 "Show who holds and who waits",
+		Long: `Show who holds and who waits, in their order: in all lines, those of one KIND (lock, rwlock, election, semaphore), or
+that of one NAME. All is read at one revision of etcd.
+
+  POS    place in the line
+  STATE  the first holds a lock, or leads an election; other kinds have rules of their own
+  TOKEN  fencing token: the create revision of the entry
+  WHO    what the process says of itself; an entry that fenceline did not write is unknown
+  SINCE  when the process's session began, not when it got in line: etcd keeps no times
+
+Exit codes: 0, also when nobody is there; 64 wrong command line; 69 etcd cannot be reached, or refuses.`,
+		Example: `  fenceline ls
+  fenceline ls lock nightly-backup -o json
+  fenceline ls --prefix my/lock                # where "etcdctl lock my/lock" waits`,
+		ValidArgsFunction: completeLs(g, &f.namespace),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.parse(args); err != nil {
+				return err
+			}
+			found, err := f.read(cmd.Context(), g)
+			if err != nil {
+				return err
+			}
+			if len(found.Lines) == 0 && g.output == outputTable {
+				fmt.Fprintf(cmd.ErrOrStderr(), "fenceline: nobody holds or waits under %q\n", f.prefixes()[0])
+				return nil
+			}
+			return g.printListing(cmd.OutOrStdout(), found)
+		},
+	}
+	cmd.Flags().StringVar(&f.namespace, "namespace", defaultNamespace, "`prefix` of all keys")
+	cmd.Flags().StringVar(&f.prefix, "prefix", "", "show the line under this raw `prefix`, as etcdctl lock and lock.WithPrefix use it")
+	return cmd
+}
+
+func (f *lsFlags) parse(args []string) error {
+	switch {
+	case len(args) > 2:
+		return usageErrorf("%q: one KIND and one NAME at most", args[2])
+	case f.prefix != "" && len(args) > 0:
+		return usageErrorf("%q: --prefix is instead of KIND and NAME", args[0])
+	case f.namespace == "":
+		return usageErrorf("--namespace: it is empty")
+	}
+	if len(args) > 0 {
+		f.kind = args[0]
+		if f.kind == "" || strings.Contains(f.kind, "/") {
+			return usageErrorf("KIND %q: it is empty or has a slash; lock, say", f.kind)
+		}
+		if f.kind == sessionKind {
+			return usageErrorf("KIND %q: nobody stands in line for a session; they are shown with what they hold", f.kind)
+		}
+	}
+	if len(args) > 1 {
+		f.name = args[1]
+		if err := keyspace.CheckName(f.kind, f.name); err != nil {
+			return usageErrorf("%w", err)
+		}
+	}
+	return nil
+}
+
+// prefixes are the ranges of keys to read: the entries, and the sessions if those are not among them.
+func (f *lsFlags) prefixes() []string {
+	sessions := f.namespace + sessionKind + "/"
+	switch {
+	case f.prefix != "":
+		return []string{f.prefix + "/", sessions}
+	case f.name != "":
+		return []string{keyspace.Line(f.namespace, f.kind, f.name), sessions}
+	case f.kind != "":
+		return []string{f.namespace + f.kind + "/", sessions}
+	}
+	return []string{f.namespace}
+}
+
+func (f *lsFlags) read(ctx context.Context, g *globals) (*listing, error) {
+	forgetOuterHold()
+	client, err := g.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	if err := g.ping(ctx, client); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.connection.commandTimeout)
+	defer cancel()
+	var ops []clientv3.Op
+	for _, prefix := range f.prefixes() {
+		ops = append(ops, clientv3.OpGet(prefix, clientv3.WithPrefix()))
+	}
+	resp, err := client.Txn(ctx).Then(ops...).Commit() // one transaction, one revision
+	if err != nil {
+		return nil, unavailableErrorf("%w", keeper.Explain(client, err, f.prefixes()[0]))
+	}
+	first, last := resp.Responses[0], resp.Responses[len(resp.Responses)-1]
+	return &listing{
+		Revision: resp.Header.Revision,
+		Lines:    f.lines(first.GetResponseRange().Kvs, f.sessions(last.GetResponseRange().Kvs)),
+	}, nil
+}
+
+// printListing is print with everything escaped that a terminal could take for a command: names and values are other
+// people's bytes.
+func (g *globals) printListing(w io.Writer, found *listing) error {
+	if g.output != outputJSON {
+		return g.print(w, nil, draw(found))
+	}
+	var text bytes.Buffer
+	if err := g.print(&text, found, nil); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, printableJSON(text.String()))
+	return err
+}
