@@ -93,24 +93,62 @@ func TestKilledMemberIsARefusalBehindTheProxy(t *testing.T) {
 	mustPut(t, client, "c")
 }
 
-func TestCutResetsConnections(t *testing.T) {
-	p := NewProxy(t, Shared(t))
+// dialProxy is a connection on which the member has answered.
+func dialProxy(t *testing.T, p *Proxy) net.Conn {
+	t.Helper()
 	conn, err := net.Dial("tcp", p.port.String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte("GET /health HTTP/1.1\r\nHost: any\r\n\r\n")); err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() { conn.Close() })
+	ask(t, conn)
 	if _, err := conn.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
-	p.Cut()
+	return conn
+}
+
+func ask(t *testing.T, conn net.Conn) {
+	t.Helper()
+	if _, err := conn.Write([]byte("GET /health HTTP/1.1\r\nHost: any\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantReset(t *testing.T, conn net.Conn) {
+	t.Helper()
+	conn.SetReadDeadline(time.Now().Add(requestTimeout))
 	if _, err := io.Copy(io.Discard, conn); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the connection ended with %v", err)
 	}
+}
+
+func TestCutResetsConnectionsAndRefusesNewOnes(t *testing.T) {
+	p := NewProxy(t, Shared(t))
+	conn := dialProxy(t, p)
+	p.Cut()
+	wantReset(t, conn)
 	if _, err := net.Dial("tcp", p.port.String()); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("a new one with %v", err)
+		t.Errorf("a new one ended with %v", err)
 	}
+}
+
+func TestHealResetsConnectionsThatLostAnswers(t *testing.T) {
+	p := NewProxy(t, Shared(t))
+	lossy, whole := dialProxy(t, p), dialProxy(t, p)
+	p.DropAnswers()
+	ask(t, lossy)
+	Eventually(t, requestTimeout, "an answer that is lost", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for c := range p.conns {
+			if c.lossy {
+				return true
+			}
+		}
+		return false
+	})
+	p.Heal()
+	wantReset(t, lossy)
+	ask(t, whole)
 }

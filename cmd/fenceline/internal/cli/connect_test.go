@@ -108,6 +108,17 @@ func TestTLSIsInferred(t *testing.T) {
 	}
 }
 
+func TestSecureMembersOfADomainArePreferred(t *testing.T) {
+	for given, want := range map[string]string{
+		"http://a:1 https://b:1 http://b:1": "https://b:1",
+		"http://a:1 http://b:1":             "http://a:1 http://b:1",
+	} {
+		if got := strings.Join(preferSecure(strings.Fields(given)), " "); got != want {
+			t.Errorf("of %s: %s", given, got)
+		}
+	}
+}
+
 func TestBadConnectionFlagsAreNamedBeforeAnyRequest(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty")
 	writeFile(t, empty, "\n")
