@@ -1,15 +1,15 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
 )
 
 // devChild is the command that an etcd for development is run for. It shares our process group, so that a terminal
@@ -21,12 +21,11 @@ type devChild struct {
 
 // findDevChild looks the command up before there is an etcd to stop again.
 func findDevChild(args []string) (*devChild, error) {
-	path, err := exec.LookPath(args[0])
-	if err != nil && !errors.Is(err, exec.ErrDot) { // "." in PATH is the user's own word
-		return nil, cannotRun(args[0], err)
+	path, err := child.Find(args[0])
+	if err != nil {
+		return nil, startFailed(err)
 	}
-	cmd := &exec.Cmd{Path: path, Args: args}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd := &exec.Cmd{Path: path, Args: args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	return &devChild{cmd: cmd}, nil
 }
 
@@ -40,7 +39,7 @@ func (c *devChild) run(endpoint string, failed <-chan error) error {
 	signal.Notify(c.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(c.signals)
 	if err := c.cmd.Start(); err != nil {
-		return cannotRun(c.cmd.Args[0], err)
+		return startFailed(fmt.Errorf("cannot run %q: %w", c.cmd.Args[0], err))
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -90,20 +89,4 @@ func childExit(state *os.ProcessState) error {
 		return &ExitError{Code: status.ExitStatus()}
 	}
 	return nil
-}
-
-func cannotRun(name string, err error) error {
-	code := exitCannotRun
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-		code, err = exitNotFound, errors.New("command not found")
-	}
-	var lookup *exec.Error
-	if errors.As(err, &lookup) {
-		err = lookup.Err
-	}
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		err = path.Err
-	}
-	return &ExitError{Code: code, Err: fmt.Errorf("cannot run %q: %w", name, err)}
 }

@@ -12,7 +12,6 @@ const (
 	exitUnavailable = 69
 	exitLost        = 75
 	exitCannotRun   = 126
-	exitNotFound    = 127
 	exitSignal      = 128 // plus the signal's number
 )
 
