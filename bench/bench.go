@@ -90,8 +90,7 @@ func (r *run) rounds(ctx context.Context, cell Cell, rounds [][]Measures) error 
 func (r *run) trial(ctx context.Context, cell Cell, s Subject, round int) (*Measures, error) {
 	t := newTrial(cell)
 	if err := t.join(ctx, s, r.cluster.place(r.trials, r.TTL, &t.meter)); err != nil {
-		t.close(ctx)
-		return nil, r.because(ctx, err)
+		return nil, r.because(ctx, errors.Join(err, t.close(ctx)))
 	}
 	m := t.run(ctx, r.WarmUp, r.Duration, func(rate float64) {
 		if r.Progress.Tick != nil {

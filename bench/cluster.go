@@ -40,8 +40,8 @@ func openCluster(ctx context.Context, config clientv3.Config, env *Environment) 
 	defer cancel()
 	get, err := client.Get(ctx, c.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
-		client.Close()
-		return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, strings.Join(config.Endpoints, ", "), err)
+		err = fmt.Errorf("%w at %s: %w", ErrUnreachable, strings.Join(config.Endpoints, ", "), err)
+		return nil, errors.Join(err, client.Close())
 	}
 	env.Endpoints = client.Endpoints()
 	env.Revision = get.Header.Revision

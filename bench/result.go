@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/fenceline/fenceline/bench/cost"
@@ -56,7 +57,7 @@ type Measures struct {
 	Cost           cost.Count     `json:"cost"`
 	PerAcquisition PerAcquisition `json:"per_acquisition"`
 	Safety         Safety         `json:"safety"`
-	Errors         int64          `json:"errors"` // calls of Lock and Unlock that failed
+	Errors         int64          `json:"errors"` // calls of Lock, Unlock and Close that failed
 	FirstError     string         `json:"first_error,omitempty"`
 
 	acquire, handOver *latencies
@@ -89,9 +90,7 @@ func summarize(rounds []Measures) Measures {
 		sum.Cost = sum.Cost.Add(r.Cost)
 		sum.Safety = sum.Safety.add(r.Safety)
 		sum.Errors += r.Errors
-		if sum.FirstError == "" {
-			sum.FirstError = r.FirstError
-		}
+		sum.FirstError = cmp.Or(sum.FirstError, r.FirstError)
 		sum.acquire.merge(r.acquire)
 		sum.handOver.merge(r.handOver)
 		rates, jains = append(rates, r.Rate), append(jains, r.Jain)

@@ -104,9 +104,9 @@ func (t *trial) run(ctx context.Context, warmUp, duration time.Duration, report 
 	stop()
 	wait(left, nil, drainTimeout)
 	abandon()
-	t.close(ctx)
+	err := t.close(ctx)
 	<-left
-	return result.with(t)
+	return result.with(t, err)
 }
 
 // measure opens the window in which acquisitions count.

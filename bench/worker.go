@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -111,8 +112,8 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// with fills in what the workers of t wrote down.
-func (m *Measures) with(t *trial) *Measures {
+// with fills in what the workers of t wrote down, and the error of leaving.
+func (m *Measures) with(t *trial, leaving error) *Measures {
 	if m == nil {
 		m = new(Measures)
 	}
@@ -129,6 +130,10 @@ func (m *Measures) with(t *trial) *Measures {
 		if m.FirstError == "" && w.firstError != nil {
 			m.FirstError = w.firstError.Error()
 		}
+	}
+	if leaving != nil {
+		m.Errors++
+		m.FirstError = cmp.Or(m.FirstError, leaving.Error())
 	}
 	for _, n := range shares {
 		m.Acquisitions += n

@@ -83,7 +83,7 @@ func (p *party) wait(ctx context.Context) error {
 	for i := range p.cfg.Locks {
 		p.waiters.Go(func() {
 			if l, err := p.mutex(i).Acquire(ctx); err == nil {
-				l.Release(ctx) // the holder lost its lease; the measurement will show that
+				_ = l.Release(ctx) // the holder lost its lease; the measurement will show that
 			}
 		})
 	}
