@@ -2,11 +2,11 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 
 	"golang.org/x/term"
 )
@@ -35,13 +35,12 @@ func (c *connection) credentials(ctx context.Context) (user, password string, er
 	}
 	user, password, found := strings.Cut(c.user, ":")
 	if !found {
-		password, err = askPassword(ctx, user)
+		if password, err = askPassword(ctx, user); err != nil {
+			return "", "", err
+		}
 	}
-	if err == nil && password == "" {
-		err = errors.New("it is empty")
-	}
-	if err != nil {
-		return "", "", usageErrorf("password of user %q: %w", user, err)
+	if password == "" {
+		return "", "", usageErrorf("password of user %q: it is empty", user)
 	}
 	return user, password, nil
 }
@@ -50,7 +49,7 @@ func (c *connection) credentials(ctx context.Context) (user, password string, er
 func askPassword(ctx context.Context, user string) (string, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return "", errors.New("no terminal to ask at; use --password-file")
+		return "", usageErrorf("password of user %q: no terminal to ask at, see --password-file", user)
 	}
 	defer tty.Close()
 	fd := int(tty.Fd())
@@ -77,6 +76,6 @@ func askPassword(ctx context.Context, user string) (string, error) {
 	case a := <-answers:
 		return string(a.password), a.err
 	case <-ctx.Done():
-		return "", context.Cause(ctx)
+		return "", &ExitError{Code: exitSignal + int(syscall.SIGINT)}
 	}
 }

@@ -49,10 +49,13 @@ COMMAND its own, 128 plus the signal that killed it, 126 if it cannot be run, 12
 			}
 			cfg.Log = cmd.ErrOrStderr()
 			ctx := cmd.Context()
+			if len(args) > 0 {
+				return runBesideDev(ctx, cfg, args, cmd.ErrOrStderr())
+			}
 			if stdinEOF {
 				ctx = untilEOF(ctx, cmd.InOrStdin())
 			}
-			return runDev(ctx, cmd, cfg, args)
+			return runDev(ctx, cfg, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	flags := cmd.Flags()
@@ -81,39 +84,32 @@ COMMAND its own, 128 plus the signal that killed it, 126 if it cannot be run, 12
 	return cmd
 }
 
-func runDev(ctx context.Context, cmd *cobra.Command, cfg devserver.Config, args []string) error {
-	var child *devChild
-	if len(args) > 0 {
-		var err error
-		if child, err = findDevChild(args); err != nil {
-			return err
-		}
-	}
+// runDev runs the etcd until it is interrupted, or stdin ends.
+func runDev(ctx context.Context, cfg devserver.Config, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	server, err := devserver.Start(ctx, cfg)
-	if ctx.Err() != nil && err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return &ExitError{Code: exitSignal + int(syscall.SIGINT)}
-	}
-	if err != nil {
+	case err != nil:
 		return unavailableErrorf("%w", err)
 	}
 	defer server.Close()
-
-	stderr := cmd.ErrOrStderr()
-	fmt.Fprintf(stderr, "fenceline: an etcd for DEVELOPMENT is ready at %s; it is NOT for production\n", server.Endpoint())
-	if child != nil {
-		stop() // signals are the child's
-		return child.run(server.Endpoint(), server.Failed())
-	}
+	warn(stderr, server)
 	fmt.Fprintf(stderr, "fenceline: try, elsewhere: fenceline lock --endpoints %s demo -- sleep 60\n", server.Endpoint())
-	fmt.Fprintln(cmd.OutOrStdout(), server.Endpoint())
+	fmt.Fprintln(stdout, server.Endpoint())
 	select {
 	case <-ctx.Done():
+		stop() // a second one ends us at once
 		return nil
 	case err := <-server.Failed():
 		return unavailableErrorf("etcd failed: %w", err)
 	}
+}
+
+func warn(stderr io.Writer, server *devserver.Server) {
+	fmt.Fprintf(stderr, "fenceline: an etcd for DEVELOPMENT is ready at %s; it is NOT for production\n", server.Endpoint())
 }
 
 // untilEOF ends the context when stdin ends: a pipe from the starter ends with it, however it ends.

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -10,57 +12,67 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/devserver"
 )
 
-// devChild is the command that an etcd for development is run for. It shares our process group, so that a terminal
-// treats the two as one.
-type devChild struct {
-	cmd     *exec.Cmd
-	signals chan os.Signal
-}
-
-// findDevChild looks the command up before there is an etcd to stop again.
-func findDevChild(args []string) (*devChild, error) {
-	path, err := child.Find(args[0])
+// runBesideDev runs a command beside an etcd, and ends as the command does.
+func runBesideDev(ctx context.Context, cfg devserver.Config, command []string, stderr io.Writer) error {
+	path, err := child.Find(command[0]) // before there is an etcd to stop again
 	if err != nil {
-		return nil, startFailed(err)
+		return startFailed(err)
 	}
-	cmd := &exec.Cmd{Path: path, Args: args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
-	return &devChild{cmd: cmd}, nil
+	i := interrupts{signals: make(chan os.Signal, 16)}
+	signal.Notify(i.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(i.signals)
+
+	var server *devserver.Server
+	err = i.during(ctx, func(ctx context.Context) (err error) {
+		server, err = devserver.Start(ctx, cfg)
+		return err
+	})
+	if server != nil {
+		defer server.Close()
+	}
+	if interrupted := i.exit(); interrupted != nil {
+		return interrupted
+	}
+	if err != nil {
+		return unavailableErrorf("%w", err)
+	}
+	warn(stderr, server)
+
+	// The command shares our process group, so that a terminal treats the two as one.
+	cmd := &exec.Cmd{Path: path, Args: command, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	cmd.Env = append(os.Environ(),
+		"FENCELINE_ENDPOINTS="+server.Endpoint(), "FENCELINE_DISCOVERY_SRV=",
+		"ETCDCTL_ENDPOINTS="+server.Endpoint(), "ETCDCTL_DISCOVERY_SRV=")
+	if err := cmd.Start(); err != nil {
+		return startFailed(fmt.Errorf("cannot run %q: %w", command[0], err))
+	}
+	return accompany(cmd, i.signals, server.Failed())
 }
 
-// run runs the command with the endpoint in its environment, and passes on the signals that it does not get by
-// itself. It returns the command's end as an exit code, and ends the command when etcd fails.
-func (c *devChild) run(endpoint string, failed <-chan error) error {
-	c.cmd.Env = append(os.Environ(),
-		"FENCELINE_ENDPOINTS="+endpoint, "FENCELINE_DISCOVERY_SRV=",
-		"ETCDCTL_ENDPOINTS="+endpoint, "ETCDCTL_DISCOVERY_SRV=")
-	c.signals = make(chan os.Signal, 16)
-	signal.Notify(c.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
-	defer signal.Stop(c.signals)
-	if err := c.cmd.Start(); err != nil {
-		return startFailed(fmt.Errorf("cannot run %q: %w", c.cmd.Args[0], err))
-	}
+// accompany waits for the command, passes on the signals that it does not get by itself, and ends it when etcd fails.
+func accompany(cmd *exec.Cmd, signals <-chan os.Signal, failed <-chan error) (failure error) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		c.cmd.Wait()
+		cmd.Wait()
 	}()
-	var failure error
 	for {
 		select {
 		case <-ended:
 			if failure != nil {
 				return failure
 			}
-			return childExit(c.cmd.ProcessState)
-		case sig := <-c.signals:
+			return childExit(cmd.ProcessState)
+		case sig := <-signals:
 			if !fromTerminal(sig) {
-				c.cmd.Process.Signal(sig)
+				cmd.Process.Signal(sig)
 			}
 		case err := <-failed:
 			failure, failed = unavailableErrorf("etcd failed: %w", err), nil
-			c.cmd.Process.Signal(syscall.SIGTERM)
+			cmd.Process.Signal(syscall.SIGTERM)
 		}
 	}
 }
