@@ -226,6 +226,14 @@ func (l *Line) occupy(p *place) {
 
 // joined takes up an entry that etcd has confirmed.
 func (l *Line) joined(p *place, isFirst bool) {
+	if f := l.keeper.Hooks.Queued; f != nil && p.count > 1 {
+		l.mu.Unlock()
+		f(l.kind, l.name, int(p.count-1))
+		l.mu.Lock()
+		if l.place != p {
+			return
+		}
+	}
 	p.state = queued
 	if isFirst {
 		l.enter(p)
@@ -234,11 +242,7 @@ func (l *Line) joined(p *place, isFirst bool) {
 	}
 	if p.count > 0 {
 		l.length = p.count
-		ahead := int(p.count - 1)
-		if f := l.keeper.Hooks.Queued; f != nil && ahead > 0 {
-			l.keeper.Go(func(context.Context) { f(l.kind, l.name, ahead) })
-		}
-		l.refuseFull(ahead)
+		l.refuseFull()
 	}
 	l.changed() // the view may have passed our entry before the answer came
 }

@@ -131,10 +131,34 @@ func (l *Line) admit(w *waiter) error {
 	if w.try && (l.hold != nil || l.queue.Len() > 0 || l.place != nil && l.place.state < first) {
 		return ErrHeld
 	}
-	if n := w.opts.MaxWaiters; n > 0 && l.queue.Len() >= n {
-		return fmt.Errorf("%w: %d in this process, at most %d may", ErrQueueFull, l.queue.Len(), n)
+	if n := w.opts.MaxWaiters; n > 0 {
+		if before := l.waitingAhead() + l.queue.Len(); before >= n {
+			return fullError(before, n)
+		}
 	}
 	return nil
+}
+
+func fullError(before, most int) error {
+	return fmt.Errorf("%w: %d, at most %d may", ErrQueueFull, before, most)
+}
+
+// waitingAhead is how many wait in etcd before our entry: all that stand there but the holder.
+func (l *Line) waitingAhead() int {
+	p, v := l.place, l.view
+	if p == nil || p.state != queued {
+		return 0
+	}
+	n := int(p.count - 1)
+	if v != nil && v.end != "" && v.ready && v.rev >= p.entry.Create {
+		n = 0
+		for _, e := range v.entries {
+			if e.Create < p.entry.Create {
+				n++
+			}
+		}
+	}
+	return max(n-1, 0)
 }
 
 // situation gathers what next depends on.
@@ -245,17 +269,16 @@ func (l *Line) refuse(err error) {
 	}
 }
 
-// refuseFull answers those for whom the line in etcd is too long. ahead is the number of entries before ours, one of
-// which is the holder's.
-func (l *Line) refuseFull(ahead int) {
-	waiting := max(ahead-1, 0)
+// refuseFull answers those for whom the line turned out to be too long.
+func (l *Line) refuseFull() {
+	before := l.waitingAhead()
 	for e := l.queue.Front(); e != nil; {
 		w, following := e.Value.(*waiter), e.Next()
-		if n := w.opts.MaxWaiters; n > 0 && waiting >= n {
+		if n := w.opts.MaxWaiters; n > 0 && before >= n {
 			l.queue.Remove(e)
-			w.answer(nil, fmt.Errorf("%w: %d, at most %d may", ErrQueueFull, waiting, n))
+			w.answer(nil, fullError(before, n))
 		} else {
-			waiting++
+			before++
 		}
 		e = following
 	}
