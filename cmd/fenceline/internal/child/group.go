@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
 // group is the process group of a command; its number is that of the command's own process.
@@ -15,7 +16,7 @@ type group int
 
 // start runs the command in a group of its own, and reports on changes each time its own process stops, and once,
 // last, when it has ended. Somebody must receive until then.
-func (c *Command) start() (group, <-chan unix.WaitStatus, error) {
+func (c *Command) start(t *terminal) (group, <-chan unix.WaitStatus, error) {
 	type result struct {
 		pid int
 		err error
@@ -26,7 +27,7 @@ func (c *Command) start() (group, <-chan unix.WaitStatus, error) {
 		// Linux kills the command with the thread that started it, so that thread has to stay.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		pid, err := c.fork()
+		pid, err := c.fork(t)
 		started <- result{pid, err}
 		if err == nil {
 			watch(pid, changes)
@@ -36,7 +37,7 @@ func (c *Command) start() (group, <-chan unix.WaitStatus, error) {
 	return group(r.pid), changes, r.err
 }
 
-func (c *Command) fork() (int, error) {
+func (c *Command) fork(t *terminal) (int, error) {
 	attr := &syscall.SysProcAttr{Setpgid: true}
 	switch c.OnLost {
 	case Kill:
@@ -44,11 +45,19 @@ func (c *Command) fork() (int, error) {
 	case Term:
 		dieWithParent(attr, syscall.SIGTERM)
 	}
+	interactive := t.isOurs() && term.IsTerminal(int(c.Stdin.Fd())) && term.IsTerminal(int(c.Stdout.Fd()))
+	if interactive {
+		t.handOver(attr)
+	}
 	var files []uintptr
 	for _, f := range []*os.File{c.Stdin, c.Stdout, c.Stderr} {
 		files = append(files, f.Fd())
 	}
-	return syscall.ForkExec(c.Path, c.Args, &syscall.ProcAttr{Env: c.Env, Files: files, Sys: attr})
+	pid, err := syscall.ForkExec(c.Path, c.Args, &syscall.ProcAttr{Env: c.Env, Files: files, Sys: attr})
+	if err != nil && interactive {
+		t.setForeground(t.own)
+	}
+	return pid, err
 }
 
 // watch reports until the process has ended. Until then its number, and so the group's, belongs to nobody else.

@@ -4,7 +4,6 @@ package child
 
 import (
 	"os"
-	"os/signal"
 	"syscall"
 	"time"
 
@@ -30,8 +29,8 @@ func (r *run) suspend() {
 	if left := time.Until(r.hold.Deadline()).Truncate(time.Second); left > 0 && r.OnLost != Ignore {
 		r.Say("stopped: it will be lost, and the command ended, unless continued within %v", left)
 	}
-	signal.Reset(syscall.SIGTSTP)
-	unix.Kill(0, syscall.SIGTSTP)
+	// Not SIGTSTP, which Go's runtime swallows once it has been asked for it.
+	unix.Kill(0, syscall.SIGTTIN)
 	// SIGCONT comes when the job is continued. Where there is no job control, nobody stops (the group is orphaned),
 	// and nobody will continue the command but us.
 	r.resume.Reset(200 * time.Millisecond)
@@ -48,7 +47,6 @@ func (r *run) jobControl(sig os.Signal) {
 
 func (r *run) resumed() {
 	r.resume.Stop()
-	signal.Notify(r.job, syscall.SIGTSTP)
 	r.enforce() // a command whose time is over is not woken
 	r.terminal.give(r.group)
 	r.group.signal(syscall.SIGCONT)

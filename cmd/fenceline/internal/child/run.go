@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 )
 
 // Notify sends to c what Run passes on: INT, TERM, HUP, QUIT, USR1, USR2 and WINCH, but none that this process was
@@ -43,21 +42,20 @@ type run struct {
 // Run starts the command and returns when nothing of its group runs any more. What arrives on signals (see Notify)
 // is passed on to the group. An error is a *StartError: the command never ran.
 func (c *Command) Run(hold Hold, signals <-chan os.Signal) (Result, error) {
-	g, changes, err := c.start()
+	r := &run{Command: c, hold: hold, countdown: countdown{grace: c.Grace}, terminal: openTerminal(),
+		job: make(chan os.Signal, 4), resume: time.NewTimer(0)}
+	defer r.terminal.close()
+	r.resume.Stop()
+	signal.Notify(r.job, syscall.SIGTSTP, syscall.SIGCONT) // before there is a command that could go on without us
+	defer signal.Stop(r.job)
+
+	g, changes, err := c.start(r.terminal)
 	if err != nil {
 		return Result{}, startError(c.Args[0], err)
 	}
-	r := &run{Command: c, hold: hold, group: g, countdown: countdown{grace: c.Grace}, terminal: openTerminal(),
-		job: make(chan os.Signal, 4), resume: time.NewTimer(0)}
-	r.resume.Stop()
-	if term.IsTerminal(int(c.Stdin.Fd())) && term.IsTerminal(int(c.Stdout.Fd())) {
-		r.terminal.give(g)
-	}
-	signal.Notify(r.job, syscall.SIGTSTP, syscall.SIGCONT)
+	r.group = g
 	r.supervise(changes, signals)
-	signal.Stop(r.job)
 	r.terminal.take(g, r.status.Signaled())
-	r.terminal.close()
 
 	result := Result{Code: r.status.ExitStatus(), Lost: r.lost}
 	if r.status.Signaled() {

@@ -33,15 +33,21 @@ func (t *terminal) close() {
 	}
 }
 
-// give makes g the foreground group if that is ours to give. It answers whether g is the foreground group.
-func (t *terminal) give(g group) bool {
-	if t == nil {
-		return false
-	}
-	return t.foreground() == g || t.foreground() == t.own && t.setForeground(g)
+// isOurs says that this process may give the terminal away.
+func (t *terminal) isOurs() bool { return t != nil && t.foreground() == t.own }
+
+// handOver has a new process put its group into the foreground before it becomes the command.
+func (t *terminal) handOver(attr *syscall.SysProcAttr) {
+	ignoreTTOU()
+	attr.Foreground, attr.Ctty = true, int(t.file.Fd())
 }
 
-// take takes back what give gave. The modes are put back if the command had no chance to do so itself.
+// give makes g the foreground group if that is ours to give. It answers whether g is the foreground group.
+func (t *terminal) give(g group) bool {
+	return t != nil && (t.foreground() == g || t.isOurs() && t.setForeground(g))
+}
+
+// take takes back what the group has. The modes are put back if the command had no chance to do so itself.
 func (t *terminal) take(g group, restore bool) {
 	if t == nil || t.foreground() != g || !t.setForeground(t.own) {
 		return
@@ -60,7 +66,10 @@ func (t *terminal) foreground() group {
 }
 
 func (t *terminal) setForeground(g group) bool {
-	// From the background this would stop us otherwise. It is not ignored from the start: the command would inherit that.
-	signal.Ignore(syscall.SIGTTOU)
+	ignoreTTOU()
 	return unix.IoctlSetPointerInt(int(t.file.Fd()), unix.TIOCSPGRP, int(g)) == nil
 }
+
+// ignoreTTOU keeps whoever changes the foreground group from the background from being stopped. A command that is in
+// the foreground from its start inherits that: between fork and exec there is no other way in Go.
+func ignoreTTOU() { signal.Ignore(syscall.SIGTTOU) }
