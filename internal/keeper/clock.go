@@ -16,8 +16,9 @@ type Clock interface{ Elapsed() time.Duration }
 // least every ten milliseconds. The wall clock is only that hint: no answer is computed from it, and stepping it
 // does nothing.
 type systemClock struct {
-	start     time.Time
+	boot      func() (time.Duration, bool)
 	bootStart time.Duration
+	start     time.Time
 	last      atomic.Pointer[bootSample]
 }
 
@@ -32,9 +33,14 @@ const (
 	bootMaxAge = 10 * time.Millisecond
 )
 
-func newSystemClock() *systemClock {
-	c := &systemClock{start: time.Now()}
-	c.bootStart, _ = bootTime() // where it fails, it fails always, and asleep stays zero
+func newSystemClock() *systemClock { return newClock(bootTime) }
+
+func newClock(boot func() (time.Duration, bool)) *systemClock {
+	c := &systemClock{boot: boot}
+	// In this order, a process that is preempted in between counts that time once, as sleep; in the other it would
+	// take its first sleep for shorter than it was.
+	c.bootStart, _ = boot() // where it fails, it fails always, and asleep stays zero
+	c.start = time.Now()
 	return c
 }
 
@@ -50,15 +56,19 @@ func (c *systemClock) Elapsed() time.Duration {
 }
 
 func (c *systemClock) sample(mono, wall time.Duration) *bootSample {
-	s := &bootSample{at: mono, wall: wall}
-	if boot, ok := bootTime(); ok {
-		// Monotonic time is read again after the boot time: a process that is preempted between the two takes the
-		// sleep for shorter than it was, until the next sample, and never invents one.
-		s.asleep = max(0, boot-c.bootStart-time.Since(c.start))
+	for {
+		last := c.last.Load()
+		s := &bootSample{at: mono, wall: wall}
+		if boot, ok := c.boot(); ok {
+			// Monotonic time is read again after the boot time: a process that is preempted between the two takes the
+			// sleep for shorter than it was, until the next sample, and never invents one.
+			s.asleep = max(0, boot-c.bootStart-time.Since(c.start))
+		}
+		if last != nil {
+			s.asleep = max(s.asleep, last.asleep) // elapsed time does not go back
+		}
+		if c.last.CompareAndSwap(last, s) {
+			return s
+		}
 	}
-	if last := c.last.Load(); last != nil {
-		s.asleep = max(s.asleep, last.asleep) // elapsed time does not go back
-	}
-	c.last.Store(s)
-	return s
 }
