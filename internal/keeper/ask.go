@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/fenceline/fenceline/internal/watch"
 )
@@ -13,7 +12,7 @@ import (
 func (k *Keeper) Live(ctx context.Context) (*Epoch, error) {
 	for {
 		k.mu.Lock()
-		e, change, last := k.epoch, k.change, k.last
+		e, change := k.epoch, k.change
 		k.mu.Unlock()
 		if k.ctx.Err() != nil {
 			return nil, ErrClosed
@@ -26,7 +25,11 @@ func (k *Keeper) Live(ctx context.Context) (*Epoch, error) {
 		case <-k.ctx.Done():
 			return nil, ErrClosed
 		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), last)
+			err := context.Cause(ctx)
+			if why := k.lastTrouble(); why != nil {
+				err = fmt.Errorf("%w: %w", err, why)
+			}
+			return nil, err
 		}
 	}
 }
@@ -130,88 +133,5 @@ func (k *Keeper) finished() {
 	if k.active == 0 && k.idle != nil {
 		close(k.idle)
 		k.idle = nil
-	}
-}
-
-// Close ends every hold with ErrClosed, revokes the lease, and waits for the keeper's goroutines. When ctx ends first,
-// or etcd cannot be reached, it says so: what was held is then free for others when its lease runs out. Without a
-// deadline in ctx, etcd is given five seconds.
-func (k *Keeper) Close(ctx context.Context) error {
-	k.mu.Lock()
-	if k.closed != nil {
-		closed := k.closed
-		k.mu.Unlock()
-		select {
-		case <-closed:
-			return nil
-		case <-ctx.Done():
-			return fmt.Errorf("session: another Close is still under way: %w", context.Cause(ctx))
-		}
-	}
-	k.closed = make(chan struct{})
-	defer close(k.closed)
-	e := k.epoch
-	k.mu.Unlock()
-	k.setState(Closed, ErrClosed)
-	k.cancel(ErrClosed)
-
-	var err error
-	if e != nil && e.lose(ErrClosed) == ErrClosed {
-		err = k.giveBack(ctx, e)
-	}
-	if waited := k.wait(ctx); err == nil {
-		err = waited
-	}
-	return err
-}
-
-// grace is how long an answer is awaited in a clean-up whose caller's ctx has ended already.
-const grace = 100 * time.Millisecond
-
-// giveBack revokes the lease. The caller's cancel does not reach the request, only its deadline does.
-func (k *Keeper) giveBack(ctx context.Context, e *Epoch) error {
-	bound := 5 * time.Second
-	if d, ok := ctx.Deadline(); ok {
-		bound = max(time.Until(d), grace)
-	}
-	done := make(chan error, 1)
-	k.detach(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
-		defer cancel()
-		done <- k.attempt(ctx, func(ctx context.Context) error { return k.leases.Revoke(ctx, e.id) })
-	})
-	var err error
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		select {
-		case err = <-done:
-		case <-time.After(grace):
-			err = context.Cause(ctx)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("session: lease not revoked, so others may wait up to %v for what was held: %w",
-			e.TTL(), Explain(k.Client, err, k.Namespace))
-	}
-	return nil
-}
-
-func (k *Keeper) wait(ctx context.Context) error {
-	k.mu.Lock()
-	if k.active == 0 {
-		k.mu.Unlock()
-		return nil
-	}
-	if k.idle == nil {
-		k.idle = make(chan struct{})
-	}
-	idle := k.idle
-	k.mu.Unlock()
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("session: still winding up: %w", context.Cause(ctx))
 	}
 }

@@ -15,20 +15,18 @@ type Epoch struct {
 	id     clientv3.LeaseID
 	record string // key of the session's record under this lease
 
-	ttl      atomic.Int64 // as granted, in ns
-	until    atomic.Int64 // the deadline, on the keeper's clock; only grows
-	revision atomic.Int64 // of the record; see Line.enqueue
+	unsure   bool          // a grant was sent, and its answer lost; this and sent are for the keeper's goroutine
+	sent     time.Duration // when the last request was sent that etcd acknowledged
+	ttl      atomic.Int64  // as granted, in ns
+	until    atomic.Int64  // the deadline, on the keeper's clock; only grows
+	revision atomic.Int64  // of the record; see Line.enqueue
 
 	mu      sync.Mutex
 	renewed chan struct{}       // closed and replaced at every acknowledged renewal
 	holders map[any]func(error) // told of the loss
 	cause   error
 	done    chan struct{} // closed at the loss
-}
-
-func (k *Keeper) newEpoch(id clientv3.LeaseID, record string) *Epoch {
-	return &Epoch{k: k, id: id, record: record, renewed: make(chan struct{}),
-		holders: map[any]func(error){}, done: make(chan struct{})}
+	told    chan struct{} // closed when the holders have been told
 }
 
 // ID is the lease.
@@ -84,7 +82,7 @@ func (e *Epoch) Done() <-chan struct{} { return e.done }
 func (e *Epoch) Gone() { e.lose(ErrRevoked) }
 
 // OnLoss has f called once, in a goroutine of the keeper's, when the lease is lost, also if it is lost already.
-// holder must be unique; Forget takes it back.
+// holder must be unique; Forget takes it back. f must not block.
 func (e *Epoch) OnLoss(holder any, f func(cause error)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -95,7 +93,7 @@ func (e *Epoch) OnLoss(holder any, f func(cause error)) {
 	e.holders[holder] = f
 }
 
-// Forget undoes OnLoss.
+// Forget undoes OnLoss, but for a call that is under way.
 func (e *Epoch) Forget(holder any) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -121,8 +119,12 @@ func (e *Epoch) Renew(ctx context.Context) error {
 	}
 }
 
+// granted says whether etcd has ever acknowledged the lease.
+func (e *Epoch) granted() bool { return e.until.Load() != 0 }
+
 // extend takes an acknowledged grant or renewal that was sent at t0.
 func (e *Epoch) extend(t0, ttl time.Duration) {
+	e.sent = t0
 	e.ttl.Store(int64(ttl))
 	if d := int64(deadline(t0, ttl)); d > e.until.Load() { // only the keeper's goroutine stores
 		e.until.Store(d)
@@ -146,6 +148,7 @@ func (e *Epoch) lose(cause error) error {
 	holders := e.holders
 	e.holders = nil
 	e.k.detach(func() {
+		defer close(e.told)
 		for _, f := range holders {
 			f(cause)
 		}

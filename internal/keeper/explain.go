@@ -8,19 +8,19 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
-// Final says that asking again cannot help: etcd has understood and refused.
+// Final says that asking again cannot help: etcd has understood and refused, or nobody is left to ask with.
 func Final(err error) bool {
 	switch code(err) {
-	case codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument, codes.FailedPrecondition,
-		codes.ResourceExhausted, codes.Unimplemented:
+	case codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument, codes.ResourceExhausted, codes.Unimplemented:
 		return !errors.Is(err, rpctypes.ErrTooManyRequests) &&
 			!errors.Is(err, rpctypes.ErrInvalidAuthToken) && !errors.Is(err, rpctypes.ErrAuthOldRevision)
 	}
-	return errors.Is(err, ErrClosed)
+	return errors.Is(err, ErrClosed) || clientClosed(err)
 }
 
 // Unknown says that a request may or may not have taken effect.
@@ -34,28 +34,40 @@ func code(err error) codes.Code {
 	return status.Code(err)
 }
 
+func clientClosed(err error) bool { return errors.Is(err, grpc.ErrClientConnClosing) }
+
 // Explain puts into words what etcd or the way there had against a request on keys.
 func Explain(client *clientv3.Client, err error, keys string) error {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, rpctypes.ErrPermissionDenied):
-		return fmt.Errorf("etcd denies access to keys %q*: the user's role needs readwrite on that prefix: %w", keys, err)
-	case Final(err):
-		return fmt.Errorf("etcd refuses: %w", err)
 	}
 	at := strings.Join(client.Endpoints(), ", ")
-	reason := err
-	if s, ok := status.FromError(err); ok {
-		reason = &transportError{s.Message(), err}
+	var answer rpctypes.EtcdError
+	switch {
+	case errors.Is(err, rpctypes.ErrPermissionDenied):
+		return fmt.Errorf("etcd denies access to keys %q*: the user's role needs readwrite on that prefix: %w", keys, err)
+	case errors.Is(err, ErrClosed), errors.Is(err, ErrLost):
+		return err
+	case clientClosed(err):
+		return fmt.Errorf("the client of etcd at %s was closed: %w", at, transport(err))
+	case Final(err):
+		return fmt.Errorf("etcd at %s refuses: %w", at, transport(err))
+	case errors.As(err, &answer):
+		return fmt.Errorf("etcd at %s does not serve: %w", at, err)
+	case errors.Is(err, context.DeadlineExceeded), code(err) == codes.DeadlineExceeded:
+		return fmt.Errorf("cannot reach etcd at %s: no answer: %w", at, transport(err))
 	}
-	if errors.Is(err, context.DeadlineExceeded) || code(err) == codes.DeadlineExceeded {
-		return fmt.Errorf("cannot reach etcd at %s: no answer: %w", at, reason)
-	}
-	return fmt.Errorf("cannot reach etcd at %s: %w", at, reason)
+	return fmt.Errorf("cannot reach etcd at %s: %w", at, transport(err))
 }
 
-// transportError shows a gRPC error without its frame ("rpc error: code = Unavailable desc = …").
+// transport shows a gRPC error without its frame ("rpc error: code = Unavailable desc = …").
+func transport(err error) error {
+	if s, ok := status.FromError(err); ok {
+		return &transportError{s.Message(), err}
+	}
+	return err
+}
+
 type transportError struct {
 	text string
 	err  error

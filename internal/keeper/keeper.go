@@ -11,7 +11,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -32,7 +31,7 @@ const (
 	Closed
 )
 
-// Hooks are called without locks held; any may be nil.
+// Hooks are called without locks held; any may be nil. Those of State come in order, one at a time.
 type Hooks struct {
 	State    func(from, to State, cause error)
 	Queued   func(kind, name string, ahead int)
@@ -61,21 +60,26 @@ type Keeper struct {
 	cancel context.CancelCauseFunc
 	poke   chan struct{} // a renewal is wanted now
 
-	mu     sync.Mutex
-	epoch  *Epoch        // nil while there is none
-	change chan struct{} // closed and replaced when epoch changes
-	last   error         // why there is no epoch, or why renewals fail
-	state  State
-	tables map[any]any
-	closed chan struct{} // closed when Close has finished
-	active int           // goroutines
-	idle   chan struct{} // closed when active is zero after Close began
+	mu      sync.Mutex
+	epoch   *Epoch        // nil while there is none
+	change  chan struct{} // closed and replaced when epoch changes
+	last    error         // why there is no epoch, or why renewals fail
+	state   State         // as the hook was told, or is about to be
+	news    []transition  // for the hook
+	telling bool          // somebody is calling the hook
+	tables  map[any]any
+	closed  chan struct{} // closed when Close has finished
+	active  int           // goroutines
+	idle    chan struct{} // closed when active is zero after Close began
 }
+
+// patience is how long etcd is given by a caller who sets no deadline.
+const patience = 5 * time.Second
 
 // Open takes the first lease. ctx bounds that; without a deadline it is bounded by five seconds.
 func Open(ctx context.Context, cfg Config) (*Keeper, error) {
 	conn := cfg.Client.ActiveConnection()
-	return open(ctx, cfg, etcdLeases{cfg.Client, pb.NewLeaseClient(conn)}, newSystemClock(), watch.New(pb.NewWatchClient(conn)))
+	return open(ctx, cfg, newEtcdLeases(cfg.Client), newSystemClock(), watch.New(pb.NewWatchClient(conn)))
 }
 
 func open(ctx context.Context, cfg Config, l leases, clock Clock, w *watch.Stream) (*Keeper, error) {
@@ -84,15 +88,15 @@ func open(ctx context.Context, cfg Config, l leases, clock Clock, w *watch.Strea
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	k.ctx, k.cancel = context.WithCancelCause(context.Background())
-	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-	}
-	e, err := k.grant(ctx)
+	e, err := k.fetch(ctx, Final)
 	if err != nil {
 		k.cancel(ErrClosed)
+		ctx, cancel := late(ctx)
+		defer cancel()
+		k.wait(ctx) // for a lease that is given back
 		return nil, err
 	}
 	k.enter(e)
@@ -105,187 +109,52 @@ func open(ctx context.Context, cfg Config, l leases, clock Clock, w *watch.Strea
 
 // run goes from epoch to epoch.
 func (k *Keeper) run(e *Epoch) {
+	never := func(error) bool { return false } // what etcd refuses today it may grant tomorrow
 	for {
 		k.keep(e)
 		k.leave(e)
-		for wait := k.backoff(0); ; wait = k.backoff(wait) {
-			if !k.sleep(wait) {
-				return
-			}
-			next, err := k.grant(k.ctx)
-			if err == nil {
-				e = next
-				k.enter(e)
-				break
-			}
-			k.trouble(err)
-			k.Log.Warn("cannot take a new lease", "error", err)
+		if !sleep(k.ctx, jitter(firstWait)) {
+			return
+		}
+		var err error
+		if e, err = k.fetch(k.ctx, never); err != nil || !k.enter(e) {
+			return // closed
 		}
 	}
 }
 
-// backoff doubles from 50 ms up to 5 s, with jitter, so that a fleet does not come back all at once.
-func (k *Keeper) backoff(last time.Duration) time.Duration {
-	return min(max(2*last, 50*time.Millisecond), 5*time.Second) * time.Duration(75+rand.IntN(50)) / 100
-}
-
-func (k *Keeper) sleep(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-k.ctx.Done():
+// enter makes e the present epoch, unless Close came first: then nobody else knows of the lease.
+func (k *Keeper) enter(e *Epoch) bool {
+	k.mu.Lock()
+	if k.ctx.Err() != nil {
+		k.mu.Unlock()
+		k.detachRevoke(e.id)
 		return false
 	}
-}
-
-// grant takes a lease and writes the session's record under it. The ID is of our own choice, so that asking again
-// after a lost answer asks for the same lease. It tries until ctx ends or etcd refuses.
-func (k *Keeper) grant(ctx context.Context) (*Epoch, error) {
-	id := clientv3.LeaseID(rand.Int64N(1<<63-1) + 1)
-	e := k.newEpoch(id, keyspace.Session(k.Namespace, id))
-	err := k.attempt(ctx, func(ctx context.Context) error {
-		if e.until.Load() == 0 || e.Err() != nil {
-			t0 := k.clock.Elapsed()
-			ttl, err := k.leases.Grant(ctx, id, k.TTL)
-			if err != nil {
-				return err
-			}
-			e.extend(t0, ttl)
-		}
-		revision, err := k.leases.Record(ctx, id, e.record, k.Record)
-		e.RecordWritten(revision)
-		return err
-	})
-	if err != nil {
-		if e.until.Load() != 0 {
-			k.detachRevoke(id)
-		}
-		err = Explain(k.Client, err, k.Namespace)
-		if ctx.Err() != nil {
-			err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
-		}
-		return nil, err
-	}
-	return e, nil
-}
-
-// attempt repeats f within ctx until it succeeds or etcd refuses, and answers the last reason.
-func (k *Keeper) attempt(ctx context.Context, f func(context.Context) error) error {
-	var last error
-	for wait := time.Duration(0); ; {
-		try, cancel := context.WithTimeout(ctx, k.RequestTimeout())
-		err := f(try)
-		cancel()
-		if err == nil || Final(err) {
-			return err
-		}
-		if last == nil || ctx.Err() == nil { // the reason before the context cut an attempt short says more
-			last = err
-		}
-		wait = min(max(2*wait, 20*time.Millisecond), time.Second)
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return last
-		case <-t.C:
-		}
-	}
-}
-
-// RequestTimeout bounds one request to etcd, so that one endpoint that swallows it does not use up the lease.
-func (k *Keeper) RequestTimeout() time.Duration { return max(k.TTL/4, 2*time.Second) }
-
-// keep renews e until it is lost.
-func (k *Keeper) keep(e *Epoch) {
-	next := k.clock.Elapsed() + e.TTL()/3
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		until := time.Duration(e.until.Load())
-		suspect := suspectAt(until, e.TTL())
-		wake := min(next, until)
-		if k.State() == Live {
-			wake = min(wake, suspect)
-		}
-		timer.Reset(wake - k.clock.Elapsed())
-		select {
-		case <-timer.C:
-		case <-k.poke:
-			next = 0
-		case <-e.done:
-			return
-		case <-k.ctx.Done():
-			return
-		}
-		if e.Err() != nil {
-			return
-		}
-		t0 := k.clock.Elapsed()
-		if t0 >= suspect {
-			k.setState(Suspect, k.lastTrouble())
-		}
-		if t0 < next {
-			continue
-		}
-		// The deadline cuts the call short, so that the loss is not late while an answer is awaited.
-		ctx, cancel := context.WithTimeout(k.ctx, min(e.TTL()/4, until-t0))
-		ttl, err := k.leases.Renew(ctx, e.id)
-		cancel()
-		switch {
-		case err == nil:
-			e.extend(t0, ttl)
-			next = t0 + e.TTL()/3
-			k.trouble(nil)
-			k.setState(Live, nil)
-		case err == ErrRevoked:
-			e.Gone()
-			return
-		case k.ctx.Err() != nil:
-			return
-		default:
-			next = k.clock.Elapsed() + e.TTL()/10*time.Duration(80+rand.IntN(40))/100
-			k.trouble(Explain(k.Client, err, e.record))
-			k.Log.Warn("renewal failed", "lease", keyspace.Lease(e.id), "error", err, "left", e.Remaining())
-		}
-	}
-}
-
-func (k *Keeper) enter(e *Epoch) {
-	k.mu.Lock()
 	k.epoch, k.last = e, nil
 	k.announce()
 	k.mu.Unlock()
 	k.setState(Live, nil)
+	return true
 }
 
+// leave takes note of a loss, after all who hold under e were told.
 func (k *Keeper) leave(e *Epoch) {
 	cause := e.Err()
 	if cause == nil || cause == ErrClosed {
 		return
 	}
+	<-e.told
 	k.mu.Lock()
+	if k.last != nil { // why it was not renewed
+		cause = fmt.Errorf("%w: %w", cause, k.last)
+	}
 	k.epoch, k.last = nil, cause
 	k.announce()
 	k.mu.Unlock()
 	k.setState(Down, cause)
 	k.Log.Warn("lease lost", "lease", keyspace.Lease(e.id), "cause", cause)
-	if cause != ErrRevoked {
-		k.detachRevoke(e.id)
-	}
-}
-
-// detachRevoke gives a lease back that nobody uses, so that what hangs on it in etcd does not outlive us by a TTL.
-func (k *Keeper) detachRevoke(id clientv3.LeaseID) {
-	k.detach(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(k.ctx), 2*time.Second)
-		defer cancel()
-		if err := k.leases.Revoke(ctx, id); err != nil {
-			k.Log.Debug("cannot revoke a lost lease; etcd will expire it", "lease", keyspace.Lease(id), "error", err)
-		}
-	})
+	k.detachRevoke(e.id)
 }
 
 func (k *Keeper) announce() {
@@ -305,16 +174,33 @@ func (k *Keeper) lastTrouble() error {
 	return k.last
 }
 
+type transition struct {
+	from, to State
+	cause    error
+}
+
+// setState has the hook told of a change. Whoever comes while another is telling leaves it to that one, so that
+// changes are told in order, and a hook may cause the next.
 func (k *Keeper) setState(to State, cause error) {
 	k.mu.Lock()
-	from := k.state
-	if from == to || from == Closed {
-		k.mu.Unlock()
+	defer k.mu.Unlock()
+	if k.state == to || k.state == Closed {
 		return
 	}
+	k.news = append(k.news, transition{k.state, to, cause})
 	k.state = to
-	k.mu.Unlock()
-	if k.Hooks.State != nil {
-		k.Hooks.State(from, to, cause)
+	if k.telling {
+		return
 	}
+	k.telling = true
+	for len(k.news) > 0 {
+		t := k.news[0]
+		k.news = k.news[1:]
+		if k.Hooks.State != nil {
+			k.mu.Unlock()
+			k.Hooks.State(t.from, t.to, t.cause)
+			k.mu.Lock()
+		}
+	}
+	k.telling = false
 }

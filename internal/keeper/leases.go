@@ -9,6 +9,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 )
 
 // leases is what a keeper asks of etcd.
@@ -27,10 +29,17 @@ type leases interface {
 // until the context ends.
 type etcdLeases struct {
 	client *clientv3.Client
+	conn   *grpc.ClientConn
 	rpc    pb.LeaseClient
 }
 
+func newEtcdLeases(client *clientv3.Client) etcdLeases {
+	conn := client.ActiveConnection()
+	return etcdLeases{client, conn, pb.NewLeaseClient(conn)}
+}
+
 func (l etcdLeases) Grant(ctx context.Context, id clientv3.LeaseID, ttl time.Duration) (time.Duration, error) {
+	defer l.reconnect()
 	resp, err := l.rpc.LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: int64(id), TTL: int64(ttl / time.Second)})
 	if errors.Is(rpctypes.Error(err), rpctypes.ErrLeaseExist) {
 		// An earlier attempt got through without its answer. How much of it is left only a renewal tells.
@@ -42,8 +51,17 @@ func (l etcdLeases) Grant(ctx context.Context, id clientv3.LeaseID, ttl time.Dur
 	return time.Duration(resp.TTL) * time.Second, nil
 }
 
+// reconnect has gRPC try again at once where it has failed to connect. By itself it waits longer and longer, up to
+// two minutes; a lease has less time than that, and our own attempts are spaced and jittered.
+func (l etcdLeases) reconnect() {
+	if l.conn.GetState() == connectivity.TransientFailure {
+		l.conn.ResetConnectBackoff()
+	}
+}
+
 // Renew opens a stream for this one question, so that its answer can belong to no other.
 func (l etcdLeases) Renew(ctx context.Context, id clientv3.LeaseID) (time.Duration, error) {
+	defer l.reconnect()
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	stream, err := l.rpc.LeaseKeepAlive(ctx)

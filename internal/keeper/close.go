@@ -1,0 +1,118 @@
+package keeper
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Close ends every hold with ErrClosed, revokes the lease, and waits for the keeper's goroutines. When ctx ends first,
+// or etcd cannot be reached, it says so: what was held is then free for others when its lease runs out. Without a
+// deadline in ctx, etcd is given five seconds.
+func (k *Keeper) Close(ctx context.Context) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	ctx, cancel = late(ctx)
+	defer cancel()
+
+	k.mu.Lock()
+	if closed := k.closed; closed != nil {
+		k.mu.Unlock()
+		if err := await(ctx, closed); err != nil {
+			return fmt.Errorf("session: another Close is still under way: %w", err)
+		}
+		return nil
+	}
+	k.closed = make(chan struct{})
+	defer close(k.closed)
+	k.cancel(ErrClosed) // with the mutex held: an epoch is entered either before, and seen here, or not at all
+	e := k.epoch
+	k.mu.Unlock()
+
+	var revoked <-chan error
+	if e != nil && e.lose(ErrClosed) == ErrClosed {
+		revoked = k.giveBack(e, deadline)
+		_ = await(ctx, e.told) // holds end before hooks run; if they take too long, wait says so
+	}
+	k.setState(Closed, ErrClosed)
+	var err error
+	if revoked != nil {
+		select {
+		case err = <-revoked:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			err = fmt.Errorf("session: lease not revoked, so others may wait up to %v for what was held: %w",
+				e.TTL(), Explain(k.Client, err, k.Namespace))
+		}
+	}
+	if waited := k.wait(ctx); err == nil {
+		err = waited
+	}
+	return err
+}
+
+// giveBack revokes the lease: until the deadline, and no longer than it can live. The caller's cancel does not reach
+// the request.
+func (k *Keeper) giveBack(e *Epoch, deadline time.Time) <-chan error {
+	done := make(chan error, 1)
+	bound := min(max(time.Until(deadline), grace), e.TTL())
+	k.detach(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), bound)
+		defer cancel()
+		done <- k.persist(ctx, Final, func(ctx context.Context) error { return k.leases.Revoke(ctx, e.id) })
+	})
+	return done
+}
+
+// wait waits for the keeper's goroutines.
+func (k *Keeper) wait(ctx context.Context) error {
+	k.mu.Lock()
+	if k.active == 0 {
+		k.mu.Unlock()
+		return nil
+	}
+	if k.idle == nil {
+		k.idle = make(chan struct{})
+	}
+	idle := k.idle
+	k.mu.Unlock()
+	if err := await(ctx, idle); err != nil {
+		return fmt.Errorf("session: still winding up: %w", err)
+	}
+	return nil
+}
+
+func await(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// bounded is ctx with a deadline, if it has none.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, patience)
+}
+
+// grace is how much longer a clean-up goes on than its caller's ctx, which may have ended before it began.
+const grace = 100 * time.Millisecond
+
+// late ends with the cause of ctx, but later by grace.
+func late(ctx context.Context) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(grace, func() { cancel(context.Cause(ctx)) })
+	})
+	return late, func() {
+		stop()
+		cancel(nil)
+	}
+}

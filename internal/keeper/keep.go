@@ -1,0 +1,82 @@
+package keeper
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/fenceline/fenceline/internal/keyspace"
+)
+
+// lookEvery is how often the clock is looked at even if nothing is due: timers stand still while the machine sleeps,
+// and what was lost in the meantime should end soon after it wakes.
+const lookEvery = time.Second
+
+// answer to a renewal that was sent at t0.
+type answer struct {
+	t0, ttl time.Duration
+	err     error
+}
+
+// keep renews e until it is lost or the keeper closed. There is one request at a time, in a goroutine of its own, so
+// that neither a loss nor a change of state waits for its answer.
+func (k *Keeper) keep(e *Epoch) {
+	ctx, cancel := context.WithCancel(k.ctx)
+	defer cancel()
+	answers, asking := make(chan answer, 1), false
+	next := e.sent + e.TTL()/3
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for e.Err() == nil {
+		now, until := k.clock.Elapsed(), time.Duration(e.until.Load())
+		wake := min(now+lookEvery, until)
+		if suspect := suspectAt(until, e.TTL()); now < suspect {
+			k.setState(Live, nil)
+			wake = min(wake, suspect)
+		} else {
+			k.setState(Suspect, because("session: a renewal is overdue", k.lastTrouble()))
+		}
+		switch {
+		case asking:
+		case now < next:
+			wake = min(wake, next)
+		default:
+			asking = true
+			k.detach(func() { answers <- k.renew(ctx, e, now) })
+		}
+		timer.Reset(wake - now)
+		select {
+		case <-timer.C:
+		case <-k.poke:
+			next = now
+		case a := <-answers:
+			asking, next = false, k.answered(e, a)
+		case <-e.done:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (k *Keeper) renew(ctx context.Context, e *Epoch, t0 time.Duration) answer {
+	ctx, cancel := context.WithTimeout(ctx, min(e.TTL()/4, maxRequest))
+	defer cancel()
+	ttl, err := k.leases.Renew(ctx, e.id)
+	return answer{t0, ttl, err}
+}
+
+// answered takes the answer to a renewal, and says when the next is due.
+func (k *Keeper) answered(e *Epoch, a answer) time.Duration {
+	switch a.err {
+	case nil:
+		e.extend(a.t0, a.ttl)
+		k.trouble(nil)
+		return a.t0 + a.ttl/3
+	case ErrRevoked:
+		e.Gone()
+		return 0
+	}
+	k.trouble(Explain(k.Client, a.err, k.Namespace))
+	k.Log.Warn("renewal failed", "lease", keyspace.Lease(e.id), "error", a.err, "left", e.Remaining())
+	return k.clock.Elapsed() + e.TTL()/10*time.Duration(80+rand.IntN(41))/100
+}
