@@ -1,0 +1,79 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+func TestErrorsNameTheEndpointOrTheKeys(t *testing.T) {
+	for _, c := range []struct {
+		err   error
+		final bool
+		says  string
+	}{
+		{rpctypes.ErrPermissionDenied, true, `denies access to keys "ns/"`},
+		{rpctypes.ErrNoSpace, true, endpoint + " refuses: etcdserver: mvcc: database space exceeded"},
+		{rpctypes.ErrUserEmpty, true, endpoint + " refuses: etcdserver: user name is empty"},
+		{rpctypes.ErrAuthFailed, true, endpoint + " refuses: etcdserver: authentication failed"},
+		{rpctypes.ErrTooManyRequests, false, endpoint + " does not serve: etcdserver: too many requests"},
+		{rpctypes.ErrInvalidAuthToken, false, endpoint + " does not serve: etcdserver: invalid auth token"},
+		{rpctypes.ErrAuthOldRevision, false, endpoint + " does not serve"},
+		{rpctypes.ErrNoLeader, false, endpoint + " does not serve: etcdserver: no leader"},
+		{rpctypes.ErrTimeout, false, endpoint + " does not serve: etcdserver: request timed out"},
+		{rpctypes.ErrNotLeader, false, endpoint + " does not serve"},
+		{status.Error(codes.Unavailable, "connection refused"), false, "cannot reach etcd at " + endpoint + ": connection refused"},
+		{status.Error(codes.DeadlineExceeded, "too slow"), false, "cannot reach etcd at " + endpoint + ": no answer: too slow"},
+		{status.Error(codes.Unimplemented, "unknown service"), true, endpoint + " refuses: unknown service"},
+		{context.DeadlineExceeded, false, "cannot reach etcd at " + endpoint + ": no answer"},
+		{context.Canceled, false, "cannot reach etcd at " + endpoint},
+		{grpc.ErrClientConnClosing, true, "client of etcd at " + endpoint + " was closed"},
+		{ErrClosed, true, "session: closed"},
+		{ErrRevoked, false, "does not exist"},
+		{errors.New("odd"), false, "cannot reach etcd at " + endpoint + ": odd"},
+	} {
+		for _, err := range []error{c.err, fmt.Errorf("wrapped: %w", c.err)} {
+			if got := Final(err); got != c.final {
+				t.Errorf("Final(%v) = %v", err, got)
+			}
+			if got := Unknown(err); got == c.final {
+				t.Errorf("Unknown(%v) = %v", err, got)
+			}
+			got := Explain(silentClient, err, "ns/")
+			if !errors.Is(got, c.err) {
+				t.Errorf("%q is not the %q it explains", got, c.err)
+			}
+		}
+		if got := Explain(silentClient, c.err, "ns/").Error(); !strings.Contains(got, c.says) || strings.Contains(got, "rpc error") {
+			t.Errorf("Explain(%v) = %q, want %q in it", c.err, got, c.says)
+		}
+	}
+	if Explain(silentClient, nil, "ns/") != nil || Final(nil) || Unknown(nil) {
+		t.Error("nil is an error")
+	}
+}
+
+func TestLossesAreErrLost(t *testing.T) {
+	for _, err := range []error{ErrExpired, ErrRevoked, ErrEntryGone} {
+		if !errors.Is(err, ErrLost) || !errors.Is(fmt.Errorf("lock %q: %w", "a", err), ErrLost) {
+			t.Errorf("%v is not ErrLost", err)
+		}
+		for _, other := range []error{ErrExpired, ErrRevoked, ErrEntryGone, ErrClosed, ErrNotHeld} {
+			if err != other && errors.Is(err, other) {
+				t.Errorf("%v is %v", err, other)
+			}
+		}
+	}
+	for _, err := range []error{ErrClosed, ErrNotHeld, ErrInvalidTTL} {
+		if errors.Is(err, ErrLost) {
+			t.Errorf("%v is ErrLost", err)
+		}
+	}
+}
