@@ -40,7 +40,7 @@ type Hooks struct {
 	Lost     func(kind, name string, cause error)
 }
 
-// Config is what a Keeper is made of; all fields are required.
+// Config is what a Keeper is made of.
 type Config struct {
 	Client    *clientv3.Client
 	TTL       time.Duration
@@ -48,6 +48,7 @@ type Config struct {
 	Record    string // value of the session's record
 	Log       *slog.Logger
 	Hooks     Hooks
+	Clock     Clock // nil: the system's
 }
 
 type Keeper struct {
@@ -79,7 +80,10 @@ const patience = 5 * time.Second
 // Open takes the first lease. ctx bounds that; without a deadline it is bounded by five seconds.
 func Open(ctx context.Context, cfg Config) (*Keeper, error) {
 	conn := cfg.Client.ActiveConnection()
-	return open(ctx, cfg, newEtcdLeases(cfg.Client), newSystemClock(), watch.New(pb.NewWatchClient(conn)))
+	if cfg.Clock == nil {
+		cfg.Clock = newSystemClock()
+	}
+	return open(ctx, cfg, newEtcdLeases(cfg.Client), cfg.Clock, watch.New(pb.NewWatchClient(conn)))
 }
 
 func open(ctx context.Context, cfg Config, l leases, clock Clock, w *watch.Stream) (*Keeper, error) {

@@ -18,12 +18,14 @@ func (l *Line) drive(ctx context.Context) {
 	tries := 0 // failed requests in a row
 	for ctx.Err() == nil {
 		var err error
-		switch next(l.situation()) {
-		case rest:
+		step := next(l.situation())
+		if step == rest || step == wait && !l.place.check {
 			l.driving = false
 			l.adjustView()
 			l.retire()
 			return
+		}
+		switch step {
 		case grant:
 			if !l.grant() {
 				err = l.renew(ctx)
@@ -33,7 +35,7 @@ func (l *Line) drive(ctx context.Context) {
 		case try:
 			err = l.enqueue(ctx, true)
 		case wait:
-			err = l.await(ctx)
+			err = l.ask(ctx)
 		case swap:
 			err = l.swap(ctx)
 		case drop:
@@ -86,6 +88,9 @@ func (l *Line) failed(ctx context.Context, err error, tries int) {
 // forget drops a place that etcd is known not to have.
 func (l *Line) forget(p *place) {
 	p.epoch.Forget(p)
+	if p.dog != nil {
+		p.dog.Stop()
+	}
 	if l.place == p {
 		l.place = nil
 	}
@@ -238,6 +243,7 @@ func (l *Line) joined(p *place, isFirst bool) {
 	if isFirst {
 		l.enter(p)
 	} else {
+		l.watchdog(p)
 		p.check = !l.short(p) && p.pred.Key == "" // nobody will tell when it is our turn
 	}
 	if p.count > 0 {
@@ -250,6 +256,9 @@ func (l *Line) joined(p *place, isFirst bool) {
 // enter notes that p's turn has come.
 func (l *Line) enter(p *place) {
 	p.state, p.check = first, false
+	if p.dog != nil {
+		p.dog.Stop()
+	}
 	time.AfterFunc(time.Second, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -309,44 +318,31 @@ func (l *Line) drop(ctx context.Context) error {
 	return nil
 }
 
-// recheckEvery is how long a wait trusts its watch: a connection that has died in silence tells nothing.
-func (l *Line) recheckEvery() time.Duration {
-	return max(l.keeper.TTL/2, 5*time.Second) * time.Duration(80+rand.IntN(40)) / 100
-}
-
-// await waits for something to happen to the line, and asks etcd where the view does not tell.
-func (l *Line) await(ctx context.Context) error {
-	p := l.place
-	l.adjustView()
-	if p.check {
-		return l.ask(ctx, p, false)
-	}
-	l.mu.Unlock()
-	t := time.NewTimer(l.recheckEvery())
-	quiet := false
-	select {
-	case <-l.wake:
-	case <-ctx.Done():
-	case <-t.C:
-		quiet = true
-	}
-	t.Stop()
-	l.mu.Lock()
-	if quiet && l.place == p && p.state == queued {
-		return l.ask(ctx, p, true)
-	}
-	return nil
+// watchdog asks etcd about p after a while, if the view has not told anything until then: a connection that has died
+// in silence tells nothing.
+func (l *Line) watchdog(p *place) {
+	every := max(l.keeper.TTL/2, 5*time.Second) * time.Duration(80+rand.IntN(40)) / 100
+	p.dog = time.AfterFunc(every, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.place == p && p.state == queued {
+			p.check, p.quorum = true, true
+			l.proceed()
+		}
+	})
 }
 
 // ask confirms p's turn, or finds out who is before it.
-func (l *Line) ask(ctx context.Context, p *place, quorum bool) error {
+func (l *Line) ask(ctx context.Context) error {
+	p := l.place
+	quorum := p.quorum
 	var v verdict
 	var pred Entry
 	var rev int64
 	if l.view != nil {
 		rev = l.view.rev
 	}
-	p.check = false
+	p.check, p.quorum = false, false
 	err := l.request(ctx, func(ctx context.Context) (err error) {
 		v, pred, err = l.confirm(ctx, p, rev, quorum)
 		return err
@@ -355,8 +351,11 @@ func (l *Line) ask(ctx context.Context, p *place, quorum bool) error {
 		return nil
 	}
 	if err != nil {
-		p.check = true
+		p.check, p.quorum = true, quorum
 		return err
+	}
+	if quorum {
+		l.watchdog(p)
 	}
 	switch v {
 	case granted:

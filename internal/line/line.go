@@ -41,7 +41,7 @@ type Line struct {
 	hold    *Hold
 	place   *place
 	driving bool          // the driver runs
-	wake    chan struct{} // for the driver
+	wake    chan struct{} // for a driver that waits for a lease: somebody has left
 	trouble error         // what etcd had against us last
 	length  int64         // of etcd's line when we joined last
 	slot    int           // lowest slot that is not taken by a stranger, under the lease slotOf
@@ -118,7 +118,10 @@ func (l *Line) acquire(ctx context.Context, opts *Options, try bool) (h *Hold, a
 	default:
 		l.queue.Remove(w.at)
 		l.proceed()
-		l.poke()
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
 	}
 	return nil, false, err
 }
@@ -212,7 +215,7 @@ func (l *Line) proceed() {
 		}
 	}
 	switch s := next(l.situation()); {
-	case s == rest:
+	case s == rest || s == wait && !l.place.check:
 		l.adjustView()
 	case !l.driving:
 		l.driving = true
@@ -249,8 +252,7 @@ func (l *Line) lose(p *place, cause error) {
 	if l.place != p {
 		return
 	}
-	p.epoch.Forget(p)
-	l.place = nil
+	l.forget(p)
 	if h := l.hold; h != nil {
 		h.end(cause)
 		h.lost = cause
@@ -259,7 +261,6 @@ func (l *Line) lose(p *place, cause error) {
 		}
 	}
 	p.settle(cause)
-	l.poke()
 }
 
 // refuse answers everybody in the local line.
@@ -281,12 +282,5 @@ func (l *Line) refuseFull() {
 			before++
 		}
 		e = following
-	}
-}
-
-func (l *Line) poke() {
-	select {
-	case l.wake <- struct{}{}:
-	default:
 	}
 }

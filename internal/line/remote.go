@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -20,14 +21,16 @@ type place struct {
 	key   string
 
 	state   placeState
-	entry   Entry // valid from state queued on
-	unsure  bool  // an enqueue went unanswered once, so that it may still be on its way
-	gone    bool  // see situation
-	leaving bool  // see situation
-	left    bool  // a leave went unanswered once, so that it may have happened
-	count   int64 // entries in the line when ours joined; 0: not known
-	pred    Entry // who was right before ours then
-	check   bool  // ask etcd whether our turn has come
+	entry   Entry       // valid from state queued on
+	unsure  bool        // an enqueue went unanswered once, so that it may still be on its way
+	gone    bool        // see situation
+	leaving bool        // see situation
+	left    bool        // a leave went unanswered once, so that it may have happened
+	count   int64       // entries in the line when ours joined; 0: not known
+	pred    Entry       // who was right before ours then
+	check   bool        // ask etcd whether our turn has come
+	quorum  bool        // and not just the nearest member
+	dog     *time.Timer // see watchdog
 
 	uses    int  // local grants
 	passed  int  // of these, in a row while others waited, after the first

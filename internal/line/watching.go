@@ -111,7 +111,6 @@ func (l *Line) changed() {
 		case granted:
 			if p.state == queued {
 				l.enter(p)
-				l.poke()
 			}
 		}
 	case v.key == p.key && v.rev >= p.entry.Create:
@@ -121,7 +120,6 @@ func (l *Line) changed() {
 	case v.key == p.pred.Key && p.state == queued && v.rev >= p.entry.Create:
 		if e, ok := v.find(v.key); !ok || e.Create != p.pred.Create {
 			p.check = true
-			l.poke()
 		}
 	}
 	l.proceed()
@@ -133,7 +131,6 @@ func (l *Line) changed() {
 func (l *Line) vanished(p *place) {
 	if p.state != first {
 		l.forget(p)
-		l.poke()
 		return
 	}
 	p.gone = true
