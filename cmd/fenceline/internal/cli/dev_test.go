@@ -22,6 +22,11 @@ import (
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
+const (
+	anyPort  = "--listen=127.0.0.1:0"
+	patience = 20 * time.Second // with one server, and with one request
+)
+
 // dev is a "fenceline dev" in a process of its own, which a test may signal.
 type dev struct {
 	cmd    *exec.Cmd
@@ -31,7 +36,7 @@ type dev struct {
 
 func startDev(t *testing.T, args ...string) *dev {
 	t.Helper()
-	d := &dev{cmd: exec.Command(etcdtest.Command(t), append([]string{"dev"}, args...)...)}
+	d := &dev{cmd: exec.Command(etcdtest.Command(t), append([]string{"dev", anyPort}, args...)...)}
 	d.cmd.Stderr = &d.stderr
 	stdout, err := d.cmd.StdoutPipe()
 	if err != nil {
@@ -41,10 +46,11 @@ func startDev(t *testing.T, args ...string) *dev {
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	enough := time.AfterFunc(patience, func() { d.cmd.Process.Kill() })
 	t.Cleanup(func() {
 		d.cmd.Process.Signal(syscall.SIGTERM) // and so its command
-		defer time.AfterFunc(5*time.Second, func() { d.cmd.Process.Kill() }).Stop()
 		d.cmd.Wait()
+		enough.Stop()
 	})
 	return d
 }
@@ -92,13 +98,17 @@ func connectTo(t *testing.T, endpoint string) *clientv3.Client {
 	return client
 }
 
-const anyPort = "--listen=127.0.0.1:0"
+func withPatience(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
 
 func TestDevIsReadyWithinASecond(t *testing.T) {
 	best := time.Hour
 	for range 3 { // other tests have the processors at times
 		start := time.Now()
-		d := startDev(t, anyPort)
+		d := startDev(t)
 		d.line(t)
 		best = min(best, time.Since(start))
 		d.signal(t, syscall.SIGTERM)
@@ -113,13 +123,13 @@ func TestDevPrintsOnlyItsEndpointAndStopsWithoutATrace(t *testing.T) {
 	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		tmp := t.TempDir()
 		t.Setenv("TMPDIR", tmp)
-		d := startDev(t, anyPort)
+		d := startDev(t)
 		endpoint := d.line(t)
 		if u, err := url.Parse(endpoint); err != nil || u.Scheme != "http" || u.Hostname() != "127.0.0.1" || u.Port() == "0" {
 			t.Errorf("endpoint %q", endpoint)
 		}
 		client := connectTo(t, endpoint)
-		watch := client.Watch(t.Context(), "open", clientv3.WithCreatedNotify()) // which etcd would wait for
+		watch := client.Watch(withPatience(t), "open", clientv3.WithCreatedNotify()) // which etcd would wait for
 		<-watch
 		d.signal(t, sig)
 		stopped := time.Now()
@@ -139,9 +149,9 @@ func TestDevPrintsOnlyItsEndpointAndStopsWithoutATrace(t *testing.T) {
 }
 
 func TestDevAdvertisesWhereItListens(t *testing.T) {
-	d := startDev(t, anyPort)
+	d := startDev(t)
 	endpoint := d.line(t)
-	members, err := connectTo(t, endpoint).MemberList(t.Context())
+	members, err := connectTo(t, endpoint).MemberList(withPatience(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,16 +163,16 @@ func TestDevAdvertisesWhereItListens(t *testing.T) {
 func TestDevKeepsADataDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "data")
 	for run := range 3 {
-		d := startDev(t, anyPort, "--data-dir", dir)
+		d := startDev(t, "--data-dir", dir)
 		client := connectTo(t, d.line(t))
-		answer, err := client.Get(t.Context(), "key")
+		answer, err := client.Get(withPatience(t), "key")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if found := len(answer.Kvs) == 1; found != (run > 0) {
 			t.Errorf("run %d: key found: %v", run, found)
 		}
-		if _, err := client.Put(t.Context(), "key", "value"); err != nil {
+		if _, err := client.Put(withPatience(t), "key", "value"); err != nil {
 			t.Fatal(err)
 		}
 		client.Close()
@@ -180,15 +190,15 @@ func TestDevThatCannotStartSaysWhyInOneLine(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	writeFile(t, file, "")
 	used := t.TempDir()
-	startDev(t, anyPort, "--data-dir", used).line(t)
+	startDev(t, "--data-dir", used).line(t)
 
 	tests := []struct {
 		args []string
 		want string
 	}{
 		{[]string{"--listen", taken.Addr().String()}, "cannot listen on " + taken.Addr().String() + ": bind: address already in use"},
-		{[]string{anyPort, "--data-dir", file}, "data directory " + file + ": not a directory"},
-		{[]string{anyPort, "--data-dir", used}, "data directory " + used + ": another etcd is using it"},
+		{[]string{"--data-dir", file}, "data directory " + file + ": not a directory"},
+		{[]string{"--data-dir", used}, "data directory " + used + ": another etcd is using it"},
 	}
 	for _, test := range tests {
 		d := startDev(t, test.args...)
@@ -217,7 +227,7 @@ func TestDevRunsACommandAndEndsWithIt(t *testing.T) {
 		{[]string{"echo", "-n", "--listen"}, 0, "--listen"},
 	}
 	for _, test := range tests {
-		d := startDev(t, append([]string{anyPort}, test.command...)...)
+		d := startDev(t, test.command...)
 		if code, stdout := d.end(t); code != test.code || stdout != test.stdout {
 			t.Errorf("%q: code %d, stdout %q, stderr %q", test.command, code, stdout, d.stderr.String())
 		}
@@ -225,17 +235,15 @@ func TestDevRunsACommandAndEndsWithIt(t *testing.T) {
 }
 
 func TestDevGivesItsCommandAnEtcd(t *testing.T) {
-	d := startDev(t, anyPort, "sh", "-c", "echo $FENCELINE_ENDPOINTS; exec sleep 60")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if _, err := connectTo(t, d.line(t)).Get(ctx, "key"); err != nil {
+	d := startDev(t, "sh", "-c", "echo $FENCELINE_ENDPOINTS; exec sleep 60")
+	if _, err := connectTo(t, d.line(t)).Get(withPatience(t), "key"); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestDevPassesSignalsOn(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1} {
-		d := startDev(t, anyPort, "sh", "-c", "trap 'exit 9' INT TERM HUP USR1; echo ready; while :; do sleep 0.05; done")
+		d := startDev(t, "sh", "-c", "trap 'exit 9' INT TERM HUP USR1; echo ready; i=0; while [ $i -lt 400 ]; do i=$((i+1)); sleep 0.05; done")
 		d.line(t)
 		d.signal(t, sig)
 		if code, _ := d.end(t); code != 9 {
