@@ -1,0 +1,183 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// enqueue gets an entry in the line. Its request is not bound to any caller: if nobody wants the entry when the
+// answer comes, the next step is to leave again.
+func (l *Line) enqueue(ctx context.Context, try bool) error {
+	p := l.place
+	if p == nil {
+		epoch, err := l.epoch(ctx)
+		if epoch == nil {
+			return err
+		}
+		p = newPlace(l, epoch, l.freeSlot(epoch, -1))
+		p.state = asked
+		l.occupy(p)
+	}
+	isFirst, err := l.join(ctx, p, nil, try)
+	switch {
+	case l.place != p: // lost meanwhile, and the entry with it
+		return nil
+	case errors.Is(err, errSlot):
+		l.slot = p.slot + 1
+		l.forget(p)
+		return nil
+	case errors.Is(err, errOthers):
+		l.forget(p)
+		l.queue.Remove(l.queue.Front()).(*waiter).answer(nil, ErrHeld)
+		return nil
+	case err != nil:
+		return err
+	}
+	l.joined(p, isFirst)
+	return nil
+}
+
+// join sends an enqueue, and notes when its outcome stays unknown.
+func (l *Line) join(ctx context.Context, p, old *place, try bool) (isFirst bool, err error) {
+	pred := l.length > shortLine && l.length <= longLine // as far as one can tell beforehand
+	err = l.request(ctx, func(ctx context.Context) error {
+		err := errAgain
+		for errors.Is(err, errAgain) && ctx.Err() == nil {
+			isFirst, err = l.sendJoin(ctx, p, old, try, pred)
+		}
+		return err
+	})
+	switch {
+	case err == nil, errors.Is(err, errSlot), errors.Is(err, errOthers), errors.Is(err, keeper.ErrEntryGone), leaseGone(err):
+	case keeper.Unknown(err):
+		p.unsure = true
+	}
+	return isFirst, err
+}
+
+// freeSlot is the lowest slot that is free under e, but for the one in use.
+func (l *Line) freeSlot(e *keeper.Epoch, used int) int {
+	if l.slotOf != e.ID() {
+		l.slot, l.slotOf = 0, e.ID()
+	}
+	if l.slot == used {
+		return used + 1
+	}
+	return l.slot
+}
+
+// epoch waits for a lease as long as somebody here wants one.
+func (l *Line) epoch(ctx context.Context) (*keeper.Epoch, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		epoch *keeper.Epoch
+		err   error
+	}
+	if e := l.keeper.Current(); e != nil {
+		return e, nil
+	}
+	l.trouble = l.keeper.Healthy()
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	got := make(chan result, 1)
+	go func() {
+		e, err := l.keeper.Live(ctx)
+		got <- result{e, err}
+	}()
+	select {
+	case r := <-got:
+		return r.epoch, r.err
+	case <-l.wake: // perhaps nobody wants it any more
+		cancel()
+		r := <-got
+		return r.epoch, nil
+	}
+}
+
+// occupy makes p the line's place.
+func (l *Line) occupy(p *place) {
+	l.place = p
+	p.epoch.OnLoss(p, func(cause error) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.lose(p, cause)
+		l.proceed()
+	})
+}
+
+// joined takes up an entry that etcd has confirmed.
+func (l *Line) joined(p *place, isFirst bool) {
+	if f := l.keeper.Hooks.Queued; f != nil && p.count > 1 {
+		l.mu.Unlock()
+		f(l.kind, l.name, int(p.count-1))
+		l.mu.Lock()
+		if l.place != p {
+			return
+		}
+	}
+	p.state = queued
+	if isFirst {
+		l.enter(p)
+	} else {
+		l.watchdog(p)
+		p.check = !l.short(p) && p.pred.Key == "" // nobody will tell when it is our turn
+	}
+	if p.count > 0 {
+		l.length = p.count
+		l.refuseFull()
+	}
+	l.changed() // the view may have passed our entry before the answer came
+}
+
+// enter notes that p's turn has come.
+func (l *Line) enter(p *place) {
+	p.state, p.check = first, false
+	if p.dog != nil {
+		p.dog.Stop()
+	}
+	time.AfterFunc(time.Second, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.place == p {
+			p.old = true
+			l.adjustView()
+		}
+	})
+}
+
+// swap leaves with the one entry and joins with another, in one transaction.
+func (l *Line) swap(ctx context.Context) error {
+	old := l.place
+	old.leaving = true
+	p := newPlace(l, old.epoch, l.freeSlot(old.epoch, old.slot))
+	p.state = asked
+	for tries := 1; ; tries++ {
+		isFirst, err := l.join(ctx, p, old, false)
+		switch {
+		case l.place != old: // lost meanwhile, and the new entry with it
+			return nil
+		case errors.Is(err, keeper.ErrEntryGone):
+			l.lose(old, err)
+			return nil
+		case errors.Is(err, errSlot):
+			l.slot = p.slot + 1
+			p = newPlace(l, old.epoch, l.freeSlot(old.epoch, old.slot))
+			p.state = asked
+		case err != nil && p.unsure && ctx.Err() == nil:
+			l.failed(ctx, err, tries) // which of the two entries stands, only the same request can tell
+		case err != nil:
+			old.leaving = false
+			return err
+		default:
+			old.epoch.Forget(old)
+			old.settle(nil)
+			l.occupy(p)
+			l.joined(p, isFirst)
+			return nil
+		}
+	}
+}
