@@ -324,6 +324,33 @@ func TestCommandMayRunFencelineInItsTurn(t *testing.T) {
 	}
 }
 
+func TestClosedStderrEndsNeitherWrapperNorCommand(t *testing.T) {
+	r, broken, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broken.Close()
+	r.Close()
+	cmd := exec.Command(etcdtest.Command(t), "lock", "--verbose", etcdtest.Name(t), "sh", "-c", "kill -PIPE $$; exit 6")
+	cmd.Env = append(os.Environ(), "FENCELINE_ENDPOINTS="+etcdtest.Shared(t).Endpoint())
+	cmd.Stderr = broken
+	cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != 141 { // and the command does not inherit an ignored SIGPIPE
+		t.Errorf("%v, want exit code 141", cmd.ProcessState)
+	}
+}
+
+func TestRefusedByEtcdIs69AndNamesTheKeys(t *testing.T) {
+	m := etcdtest.Start(t)
+	c := m.Client(t)
+	enableAuth(t, c)
+	for _, args := range [][]string{{"lock", "x", "true"}, {"ls"}} {
+		w := started(t, m.Endpoint(), append([]string{args[0], "--user", "bob:secret"}, args[1:]...)...)
+		w.exits(69)
+		w.says(`etcd denies access to keys "fenceline/"`)
+	}
+}
+
 func TestSayingDoesNotWaitForAReader(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -48,6 +49,9 @@ func runLocked(ctx context.Context, g *globals, f *lockFlags, stderr io.Writer) 
 		interrupts: interrupts{signals: make(chan os.Signal, 16)}}
 	child.Notify(r.interrupts.signals)
 	defer signal.Stop(r.interrupts.signals)
+	// A stderr that nobody reads must not end this process, and leave the command without it. Ignored, the signal
+	// would be so for the command as well.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
 	err = r.interrupts.during(ctx, r.acquire)
 	if interrupted := r.interrupts.exit(); interrupted != nil {
@@ -93,7 +97,11 @@ func (r *lockRun) open(interruptible context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(interruptible, r.g.connection.commandTimeout)
 	defer cancel()
 	trace := &session.Trace{StateChanged: func(_, to session.State, cause error) {
-		if to == session.Suspect {
+		switch {
+		case to != session.Suspect:
+		case cause == nil: // no answer yet
+			go r.say("a renewal is overdue")
+		default:
 			go r.say("a renewal is overdue: %v", cause)
 		}
 	}}
