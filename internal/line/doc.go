@@ -13,16 +13,21 @@
 //
 // All of one name in one Session share one entry in etcd, the place, behind a local line, first come, first served.
 //
-//		Acquire ─► local line ─► place: enqueue ─► view: watch ─► judge ─► grant ─► Hold
-//		Hold    ◄─ lose ◄─ place gone (view) or lease lost (keeper)
+//	Acquire ─► local line ─► place: enqueue ─► view: watch ─► judge ─► grant ─► Hold
+//	Hold    ◄─ lose ◄─ place gone (view) or lease lost (keeper)
 //
-//	  - line.go    the local line: who waits, who holds
-//	  - next.go    what to do next, as a function of the state (pure)
-//	  - drive.go   the goroutine that does it, one per line, only while there is something to do
-//	  - remote.go  the transactions
-//	  - view.go    what we know of a key range: a list, then events
-//	  - judge.go   who is ahead, may I enter (pure)
-//	  - hold.go    a grant, and its end
+// # Files
+//
+//   - line.go: the local line, who waits and who holds
+//   - next.go: what to do next, as a function of the state (pure)
+//   - drive.go: the goroutine that does it, one per line, only while there is something to do; join.go: of that, how
+//     an entry comes to stand in the line
+//   - remote.go: the transactions
+//   - view.go: what we know of a range of keys, a list and then events; watching.go: which range that is, and what
+//     follows from a change
+//   - judge.go: who is ahead, may I enter (pure)
+//   - hold.go: a grant, and its end
+//   - table.go: the lines of a Session
 //
 // # Unknown outcomes
 //
