@@ -11,9 +11,8 @@ import (
 // view is what a line knows of a range of keys: a list, kept up by a watch that was there before the list was read.
 // All of it is guarded by the line's mutex.
 type view struct {
+	target
 	line   *Line
-	key    string
-	end    string // empty: key alone
 	cancel func()
 
 	ready   bool
@@ -141,12 +140,16 @@ func (l *Line) readAt(ctx context.Context, revision int64, op func(...clientv3.O
 	return resp.Get(), nil
 }
 
-// openView replaces the view by one of [key, end).
-func (l *Line) openView(key, end string) {
+// openView replaces the view by one of t.
+func (l *Line) openView(t target) {
 	l.closeView()
-	v := &view{line: l, key: key, end: end}
+	v := &view{line: l, target: t}
 	l.view = v
-	v.cancel = l.keeper.Watch().Watch(key, end, v)
+	if t.deletes {
+		v.cancel = l.keeper.Watch().Deletes(t.key, v)
+	} else {
+		v.cancel = l.keeper.Watch().Watch(t.key, t.end, v)
+	}
 }
 
 func (l *Line) closeView() {

@@ -15,8 +15,12 @@ const shortLine = 4
 // keepWarm is how long a watch stays open that nobody needs at the moment: the next contended Acquire finds it.
 const keepWarm = 5 * time.Second
 
-// target is a range of keys to watch; an empty key means none.
-type target struct{ key, end string }
+// target is a range of keys to watch; an empty key means none. Of a predecessor only the end is of interest: whether
+// it comes again, as it will under contention, is not.
+type target struct {
+	key, end string
+	deletes  bool
+}
 
 // wanted says what the line needs to see.
 func (l *Line) wanted() target {
@@ -24,14 +28,14 @@ func (l *Line) wanted() target {
 	if p == nil || p.state == asked || p.leaving {
 		return target{}
 	}
-	whole := target{l.prefix, l.end}
+	whole := target{key: l.prefix, end: l.end}
 	switch {
 	case p.state == queued && l.queue.Len() == 0:
 		return target{}
 	case p.state == queued && l.short(p):
 		return whole
 	case p.state == queued:
-		return target{key: p.pred.Key}
+		return target{key: p.pred.Key, deletes: true}
 	case l.hold == nil && l.queue.Len() == 0: // lingering: does anybody else want it?
 		return whole
 	case l.queue.Len() > 0 && l.short(p): // may it be handed on here?
@@ -65,13 +69,13 @@ func (l *Line) adjustView() {
 		return
 	}
 	l.cooling = false
-	l.openView(t.key, t.end)
+	l.openView(t)
 }
 
 // shows says whether v does for t. A view of a whole line also does for one of its keys, unless it is a long line.
 func (v *view) shows(t target) bool {
 	if t.end != "" || v.end == "" {
-		return t == target{v.key, v.end}
+		return t == v.target
 	}
 	return t.key >= v.key && t.key < v.end && len(v.entries) <= 2*shortLine
 }
@@ -113,7 +117,7 @@ func (l *Line) changed() {
 				l.enter(p)
 			}
 		}
-	case v.key == p.key && v.rev >= p.entry.Create:
+	case v.key == p.key && !v.deletes && v.rev >= p.entry.Create:
 		if e, ok := v.find(p.key); !ok || !same(e, p.entry) {
 			l.vanished(p)
 		}

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 )
 
 // Handler receives what happens to one watch, in order, from the stream's goroutine: it must not block. After Ended,
@@ -51,15 +53,25 @@ func New(rpc pb.WatchClient) *Stream {
 
 // Watch asks for the events of [key, end), or of key alone when end is empty. It does not block. cancel takes it back.
 func (s *Stream) Watch(key, end string, h Handler) (cancel func()) {
+	req := &pb.WatchCreateRequest{Key: []byte(key)}
+	if end != "" {
+		req.RangeEnd = []byte(end)
+	}
+	return s.create(req, h)
+}
+
+// Deletes is Watch for the deletions of one key.
+func (s *Stream) Deletes(key string, h Handler) (cancel func()) {
+	return s.create(&pb.WatchCreateRequest{Key: []byte(key), Filters: []pb.WatchCreateRequest_FilterType{pb.WatchCreateRequest_NOPUT}}, h)
+}
+
+func (s *Stream) create(req *pb.WatchCreateRequest, h Handler) (cancel func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next++
 	id := s.next
 	s.watches[id] = h
-	req := &pb.WatchCreateRequest{Key: []byte(key), WatchId: id}
-	if end != "" {
-		req.RangeEnd = []byte(end)
-	}
+	req.WatchId = id
 	s.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: req}})
 	return func() { s.cancel(id) }
 }
@@ -136,8 +148,8 @@ func (s *Stream) end(err error) {
 	}
 }
 
-// openTimeout bounds the wait for a connection; the stream itself lives on.
-const openTimeout = 5 * time.Second
+// openTimeout bounds the wait for a connection, which gRPC goes on making; the stream itself lives on.
+const openTimeout = 2 * time.Second
 
 // serve is the life of one gRPC stream.
 func (s *Stream) serve(ctx context.Context) error {
@@ -148,7 +160,8 @@ func (s *Stream) serve(ctx context.Context) error {
 	s.mu.Unlock()
 
 	patience := time.AfterFunc(openTimeout, func() { cancel(errors.New("watch: no connection in time")) })
-	stream, err := s.rpc.Watch(ctx)
+	// A transaction that deletes many entries arrives in one piece; gRPC would take 4 MiB for the most.
+	stream, err := s.rpc.Watch(ctx, grpc.MaxCallRecvMsgSize(math.MaxInt32))
 	patience.Stop()
 	if err != nil {
 		return reason(ctx, err)
@@ -218,7 +231,11 @@ func (s *Stream) deliver(resp *pb.WatchResponse) {
 	case resp.Canceled && resp.CompactRevision > 0:
 		h.Ended(rpctypes.ErrCompacted)
 	case resp.Canceled:
-		h.Ended(refusal(resp.CancelReason))
+		err := refusal(resp.CancelReason)
+		h.Ended(err)
+		if errors.Is(err, rpctypes.ErrInvalidAuthToken) || errors.Is(err, rpctypes.ErrAuthOldRevision) {
+			s.Restart() // a stream keeps the token that it was opened with; the next one gets its own
+		}
 	case resp.Created:
 		h.Created(resp.Header.Revision)
 	default:
