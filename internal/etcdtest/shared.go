@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // Shared returns the server that all tests of this binary share: a start costs a tenth of a second and more.
@@ -17,6 +19,19 @@ func Shared(t testing.TB) *Member {
 		t.Fatal(err)
 	}
 	return m
+}
+
+// Connect is a client of the shared server for examples, which have no testing.TB. The caller closes it.
+func Connect() *clientv3.Client {
+	m, err := shared()
+	if err != nil {
+		panic(err)
+	}
+	client, err := clientv3.New(clientConfig([]string{m.endpoint}))
+	if err != nil {
+		panic(err)
+	}
+	return client
 }
 
 // The server is never stopped, so the end of its stdin is enough to end it, and lets it remove its data.
