@@ -25,7 +25,9 @@ func TestTraceTellsWhatHappensToALockInOrder(t *testing.T) {
 		Queued:   func(kind, name string, ahead int) { tell("queued %s %s behind %d", kind, name, ahead) },
 		Granted:  func(kind, name string, waited time.Duration) { tell("granted %s %s %v", kind, name, waited > 0) },
 		Released: func(kind, name string, held time.Duration) { tell("released %s %s %v", kind, name, held > 0) },
-		Lost:     func(kind, name string, cause error) { tell("lost %s %s %v", kind, name, errors.Is(cause, session.ErrRevoked)) },
+		Lost: func(kind, name string, cause error) {
+			tell("lost %s %s %v", kind, name, errors.Is(cause, session.ErrRevoked))
+		},
 	}))
 	m := lock.New(s, name)
 
