@@ -199,7 +199,7 @@ func TestCloseWhileALeaseIsFetchedLeavesNone(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r := start(t, ttl)
 					r.etcd.let(kind, be)
-					r.Current().Gone()
+					r.lose()
 					time.Sleep(500 * time.Millisecond) // into the request
 					if err := r.Close(t.Context()); err != nil {
 						t.Error(err)
@@ -220,7 +220,7 @@ func TestCloseWhileDownTellsTheHookLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, ttl)
 		r.etcd.let(grants, refused(errAway))
-		r.Current().Gone()
+		r.lose()
 		time.Sleep(time.Second)
 		if err := r.Close(t.Context()); err != nil {
 			t.Error(err)
@@ -270,7 +270,11 @@ func TestCloseAtAnyMoment(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := start(t, 2*time.Second)
 			slow := answeredAfter(130 * time.Millisecond)
-			r.etcd.let(renews, inTurn(slow, swallowed, refused(errAway), swallowed, swallowed, swallowed, swallowed, slow, refused(ErrRevoked)))
+			gone := func(_ context.Context, carryOut func() (time.Duration, error)) (time.Duration, error) {
+				r.etcd.revokeByHand(r.epoch.ID())
+				return carryOut()
+			}
+			r.etcd.let(renews, inTurn(slow, swallowed, refused(errAway), swallowed, swallowed, swallowed, swallowed, slow, gone))
 			r.etcd.let(grants, inTurn(unanswerable, slow, refused(errAway), slow))
 			r.etcd.let(records, inTurn(slow, unanswerable, slow))
 			time.Sleep(at)

@@ -60,12 +60,30 @@ func Explain(client *clientv3.Client, err error, keys string) error {
 	return fmt.Errorf("cannot reach etcd at %s: %w", at, transport(err))
 }
 
-// transport shows a gRPC error without its frame ("rpc error: code = Unavailable desc = …").
+// transport shows a gRPC error without its frame
+//
+//	rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing: REASON"
+//
+// and, where both sides only misunderstand each other, what may be wrong.
 func transport(err error) error {
-	if s, ok := status.FromError(err); ok {
-		return &transportError{s.Message(), err}
+	s, ok := status.FromError(err)
+	if !ok {
+		return err
 	}
-	return err
+	text := s.Message()
+	if _, quoted, ok := strings.Cut(text, ` desc = "`); ok {
+		text = strings.TrimSuffix(quoted, `"`)
+	}
+	text = strings.TrimPrefix(strings.TrimPrefix(text, "transport: "), "Error while dialing: ")
+	switch {
+	case strings.Contains(text, "use of closed network connection"): // gRPC gave the attempt up, not the other side
+		text = "no answer to an attempt to connect"
+	case strings.Contains(text, "server preface"):
+		text += " (is it an etcd, and does it want TLS?)"
+	case strings.HasSuffix(text, "handshake failed: EOF"), strings.Contains(text, "does not look like a TLS handshake"):
+		text += " (does it speak TLS?)"
+	}
+	return &transportError{text, err}
 }
 
 type transportError struct {
@@ -75,3 +93,8 @@ type transportError struct {
 
 func (e *transportError) Error() string { return e.text }
 func (e *transportError) Unwrap() error { return e.err }
+
+// Is knows a deadline that came to an end inside gRPC.
+func (e *transportError) Is(target error) bool {
+	return target == context.DeadlineExceeded && status.Code(e.err) == codes.DeadlineExceeded
+}

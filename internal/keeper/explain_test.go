@@ -30,6 +30,8 @@ func TestErrorsNameTheEndpointOrTheKeys(t *testing.T) {
 		{rpctypes.ErrTimeout, false, endpoint + " does not serve: etcdserver: request timed out"},
 		{rpctypes.ErrNotLeader, false, endpoint + " does not serve"},
 		{status.Error(codes.Unavailable, "connection refused"), false, "cannot reach etcd at " + endpoint + ": connection refused"},
+		{status.Error(codes.Unavailable, `last connection error: connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"`),
+			false, "cannot reach etcd at " + endpoint + ": dial tcp 127.0.0.1:1: connect: connection refused"},
 		{status.Error(codes.DeadlineExceeded, "too slow"), false, "cannot reach etcd at " + endpoint + ": no answer: too slow"},
 		{status.Error(codes.Unimplemented, "unknown service"), true, endpoint + " refuses: unknown service"},
 		{context.DeadlineExceeded, false, "cannot reach etcd at " + endpoint + ": no answer"},
@@ -54,6 +56,9 @@ func TestErrorsNameTheEndpointOrTheKeys(t *testing.T) {
 		if got := Explain(silentClient, c.err, "ns/").Error(); !strings.Contains(got, c.says) || strings.Contains(got, "rpc error") {
 			t.Errorf("Explain(%v) = %q, want %q in it", c.err, got, c.says)
 		}
+	}
+	if late := Explain(silentClient, status.Error(codes.DeadlineExceeded, "too slow"), "ns/"); !errors.Is(late, context.DeadlineExceeded) {
+		t.Errorf("%q is no context.DeadlineExceeded", late)
 	}
 	if Explain(silentClient, nil, "ns/") != nil || Final(nil) || Unknown(nil) {
 		t.Error("nil is an error")

@@ -335,6 +335,13 @@ func start(t *testing.T, ttl time.Duration) *rig {
 	return r
 }
 
+// lose revokes the present lease, and tells.
+func (r *rig) lose() {
+	e := r.Current()
+	r.etcd.revokeByHand(e.ID())
+	e.Gone()
+}
+
 func (r *rig) goroutines() int {
 	r.Keeper.mu.Lock()
 	defer r.Keeper.mu.Unlock()

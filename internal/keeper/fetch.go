@@ -38,7 +38,7 @@ func (k *Keeper) fetch(ctx context.Context, hopeless func(error) bool) (*Epoch, 
 		switch {
 		case err == nil || ctx.Err() != nil:
 			return err
-		case errors.Is(err, ErrLost): // it was granted, and gone before its record was written
+		case errors.Is(err, ErrLost): // it was granted, and over before its record was written
 			k.detachRevoke(e.id)
 			e = nil
 		}
@@ -112,7 +112,7 @@ func (k *Keeper) persist(ctx context.Context, hopeless func(error) bool, f func(
 // detachRevoke gives a lease back that nobody uses, so that what hangs on it in etcd does not outlive us by a TTL.
 func (k *Keeper) detachRevoke(id clientv3.LeaseID) {
 	k.detach(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(k.ctx), 2*time.Second)
+		ctx, cancel := context.WithTimeout(k.tidy, 2*time.Second)
 		defer cancel()
 		if err := k.leases.Revoke(ctx, id); err != nil {
 			k.Log.Debug("cannot revoke a lost lease; etcd will expire it", "lease", keyspace.Lease(id), "error", err)

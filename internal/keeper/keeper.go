@@ -9,6 +9,7 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -61,6 +62,9 @@ type Keeper struct {
 	cancel context.CancelCauseFunc
 	poke   chan struct{} // a renewal is wanted now
 
+	tidy    context.Context // of revokes that nobody waits for; ends when an Open that failed returns
+	abandon context.CancelFunc
+
 	mu      sync.Mutex
 	epoch   *Epoch        // nil while there is none
 	change  chan struct{} // closed and replaced when epoch changes
@@ -96,9 +100,11 @@ func open(ctx context.Context, cfg Config, l leases, clock Clock, w *watch.Strea
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	k.ctx, k.cancel = context.WithCancelCause(context.Background())
+	k.tidy, k.abandon = context.WithCancel(context.Background())
 	e, err := k.fetch(ctx, Final)
 	if err != nil {
 		k.cancel(ErrClosed)
+		defer k.abandon()
 		ctx, cancel := late(ctx)
 		defer cancel()
 		k.wait(ctx) // for a lease that is given back
@@ -159,7 +165,9 @@ func (k *Keeper) leave(e *Epoch) {
 	k.mu.Unlock()
 	k.setState(Down, cause)
 	k.Log.Warn("lease lost", "lease", keyspace.Lease(e.id), "cause", cause)
-	k.detachRevoke(e.id)
+	if !errors.Is(cause, ErrRevoked) {
+		k.detachRevoke(e.id)
+	}
 }
 
 func (k *Keeper) announce() {
