@@ -50,7 +50,6 @@ func (g *globals) liveNames(ctx context.Context, namespace, kind, typed string) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, completeWithin)
 	defer cancel()
-	forgetOuterHold()
 	c := &g.connection
 	if c.fromEnvironment() != nil || c.user != "" && !strings.Contains(c.user, ":") && c.password == "" && c.passwordFile == "" {
 		return nil // or it would ask for the password

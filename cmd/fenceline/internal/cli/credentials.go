@@ -66,6 +66,9 @@ func askPassword(ctx context.Context, user string) (string, error) {
 		err      error
 	}
 	answers := make(chan answer, 1)
+	if err := echoOff(fd); err != nil {
+		return "", err
+	}
 	fmt.Fprintf(tty, "Password of %s: ", user)
 	go func() {
 		password, err := term.ReadPassword(fd)

@@ -20,6 +20,7 @@ var alternatives = [][]string{{"endpoints", "discovery-srv"}, {"password", "pass
 
 // fromEnvironment sets the flags that the command line leaves out.
 func (c *connection) fromEnvironment() error {
+	forgetOuterHold()
 	for _, question := range c.questions() {
 		for _, source := range []string{commandLine, ownEnvironment, etcdctls} {
 			answered, err := answer(question, source)

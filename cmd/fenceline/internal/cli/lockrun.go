@@ -44,7 +44,6 @@ func runLocked(ctx context.Context, g *globals, f *lockFlags, stderr io.Writer) 
 	if err != nil {
 		return startFailed(err)
 	}
-	forgetOuterHold()
 	r := &lockRun{lockFlags: f, g: g, say: talk(stderr, fmt.Sprintf("fenceline: lock %q: ", f.name)),
 		interrupts: interrupts{signals: make(chan os.Signal, 16)}}
 	child.Notify(r.interrupts.signals)

@@ -104,7 +104,6 @@ func (f *lsFlags) prefixes() []string {
 }
 
 func (f *lsFlags) read(ctx context.Context, g *globals) (*listing, error) {
-	forgetOuterHold()
 	client, err := g.connect(ctx)
 	if err != nil {
 		return nil, err
