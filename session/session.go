@@ -51,6 +51,9 @@ func (o *options) check(client *clientv3.Client) error {
 	if client == nil {
 		return errors.New("session: open: the client is nil")
 	}
+	if client.ActiveConnection() == nil {
+		return errors.New("session: open: the client has no connection: make it with clientv3.New")
+	}
 	for _, part := range []any{client.KV, client.Watcher, client.Lease} {
 		// Our watches and renewals go past these; keys would stand in two places.
 		if strings.HasSuffix(fmt.Sprintf("%T", part), "Prefix") {
