@@ -49,7 +49,7 @@ func TestRevokedLeaseIsReplacedAndTheSessionGoesOn(t *testing.T) {
 	t.Parallel()
 	client, ns := etcdtest.Shared(t).Client(t), etcdtest.Name(t)+"/"
 	var h history
-	s := open(t, client, session.WithTTL(2*time.Second), session.WithNamespace(ns), h.option())
+	s := open(t, client, session.WithTTL(4*time.Second), session.WithNamespace(ns), h.option())
 	first := s.Lease()
 	if _, err := client.Revoke(t.Context(), first); err != nil {
 		t.Fatal(err)
@@ -70,15 +70,14 @@ func TestRevokedLeaseIsReplacedAndTheSessionGoesOn(t *testing.T) {
 func TestSessionSurvivesARestartOfEtcdWithinItsTTL(t *testing.T) {
 	t.Parallel()
 	m := etcdtest.Start(t)
-	var h history
-	s := open(t, m.Client(t), session.WithTTL(5*time.Second), h.option())
+	s := open(t, m.Client(t), session.WithTTL(5*time.Second))
 	lease := s.Lease()
 	m.Kill()
 	m.Restart(t)
 	before := s.Deadline()
 	eventually(t, "a renewal", func() bool { return s.Deadline().After(before.Add(time.Second)) })
-	if s.Lease() != lease || strings.Contains(h.String(), "down down") || s.State() != session.Live {
-		t.Errorf("lease %x after %x; %v", s.Lease(), lease, h.String())
+	if s.Lease() != lease || s.State() != session.Live {
+		t.Errorf("%v with lease %x after %x", s.State(), s.Lease(), lease)
 	}
 }
 
