@@ -165,6 +165,27 @@ func TestStoppedEtcdMeansDownBeforeTheLeaseCanEnd(t *testing.T) {
 	eventually(t, "another lease", func() bool { return s.State() == session.Live })
 }
 
+// Its connection stays open and swallows every third request: each has a timeout short enough for the next.
+func TestStoppedMemberOfThreeDoesNotCostTheLease(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.StartCluster(t, 3)
+	leader := c.Leader(t)
+	var h history
+	s := open(t, c.Client(t), session.WithTTL(5*time.Second), h.option())
+	lease := s.Lease()
+	for _, m := range c.Members {
+		if m != leader {
+			m.Stop(t)
+			break
+		}
+	}
+	began := s.Deadline()
+	eventually(t, "three renewals", func() bool { return s.Deadline().After(began.Add(4 * time.Second)) })
+	if s.Lease() != lease {
+		t.Errorf("lease %x after %x: %v", s.Lease(), lease, &h)
+	}
+}
+
 func TestOpenWhoseAnswersAreLostLeavesNoLease(t *testing.T) {
 	t.Parallel()
 	m := etcdtest.Start(t)

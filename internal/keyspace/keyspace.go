@@ -90,5 +90,6 @@ func ParseEntry(rest string) (lease clientv3.LeaseID, slot int, ok bool) {
 			return 0, 0, false
 		}
 	}
-	return clientv3.LeaseID(n), slot, true
+	lease = clientv3.LeaseID(n)
+	return lease, slot, Entry("", lease, slot) == rest // and not the same number written otherwise
 }

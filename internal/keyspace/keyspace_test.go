@@ -56,7 +56,7 @@ func TestEntryKeysAreReadBack(t *testing.T) {
 			t.Errorf("ParseEntry of %q = %x, %d, %v", key, lease, got, ok)
 		}
 	}
-	for _, foreign := range []string{"", "xyz", "7f-", "7f-x", "7f-0", "-7f", "7f/1"} {
+	for _, foreign := range []string{"", "xyz", "7f-", "7f-x", "7f-0", "-7f", "7f/1", "+7f", "07f", "7F", "7f-+1", "7f-01", "0", "8000000000000000"} {
 		if _, _, ok := keyspace.ParseEntry(foreign); ok {
 			t.Errorf("ParseEntry(%q) accepted a foreign key", foreign)
 		}
