@@ -84,5 +84,18 @@ func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, l *Lock) er
 			err = errors.Join(err, lost)
 		}
 	}()
-	return fn(inside, l)
+	return fn(insideContext{inside, l}, l)
+}
+
+// insideContext looks at the clock when it is asked for its error, as the hold's own Context does.
+type insideContext struct {
+	context.Context
+	lock *Lock
+}
+
+func (c insideContext) Err() error {
+	if err := c.Context.Err(); err != nil {
+		return err
+	}
+	return c.lock.Context().Err()
 }

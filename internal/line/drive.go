@@ -21,6 +21,7 @@ func (l *Line) drive(ctx context.Context) {
 		step := next(l.situation())
 		if step == rest || step == wait && !l.place.check {
 			l.driving = false
+			l.stay()
 			l.adjustView()
 			l.retire()
 			return
@@ -177,7 +178,7 @@ func (l *Line) ask(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		p.check, p.quorum = true, quorum
+		p.check, p.quorum = true, p.quorum || quorum
 		return err
 	}
 	if quorum {
@@ -192,9 +193,7 @@ func (l *Line) ask(ctx context.Context) error {
 	case gone:
 		l.vanished(p)
 	case ahead:
-		if w := l.queue.Front(); w != nil && w.Value.(*waiter).try {
-			l.queue.Remove(w).(*waiter).answer(nil, ErrHeld)
-		}
+		l.refuseTry()
 		if quorum && p.pred.Key != "" && pred.Key != p.pred.Key && l.view != nil && l.view.key == p.pred.Key {
 			l.keeper.Watch().Restart()
 		}

@@ -20,7 +20,7 @@ type Hold struct {
 	since  time.Time // zero without a trace
 
 	ended    error // why; nil while it is held
-	lost     error // why, if it was not released; Release takes it away, so that the next one answers ErrNotHeld
+	lost     error // why, if it was not released
 	released bool
 	token    int64
 	ctx      context.Context // made when it is asked for
@@ -149,11 +149,9 @@ func (h *Hold) Release(ctx context.Context) error {
 	}
 	h.end(keeper.ErrNotHeld)
 	p := h.place
-	if h.opts.Linger > 0 {
-		l.lingerFor(h.opts.Linger)
-	}
+	l.lingerFor(h.opts.Linger)
 	var fate chan error
-	if s := next(l.situation()); s == drop || s == swap {
+	if s := next(l.situation()); s == drop || s == swap || p.gone {
 		fate = make(chan error, 1)
 		p.fate = fate
 	}
@@ -201,6 +199,10 @@ func (l *Line) released(h *Hold) {
 
 // lingerFor keeps the entry for d from here on.
 func (l *Line) lingerFor(d time.Duration) {
+	if d == 0 {
+		l.lingerUntil = time.Time{}
+		return
+	}
 	l.lingerUntil = time.Now().Add(d)
 	if l.linger != nil {
 		l.linger.Reset(d)

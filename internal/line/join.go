@@ -30,8 +30,10 @@ func (l *Line) enqueue(ctx context.Context, try bool) error {
 		l.forget(p)
 		return nil
 	case errors.Is(err, errOthers):
-		l.forget(p)
-		l.queue.Remove(l.queue.Front()).(*waiter).answer(nil, ErrHeld)
+		if !p.unsure { // else an earlier attempt may be on its way: the next step is to leave
+			l.forget(p)
+		}
+		l.refuseTry()
 		return nil
 	case err != nil:
 		return err
@@ -124,7 +126,7 @@ func (l *Line) joined(p *place, isFirst bool) {
 		l.enter(p)
 	} else {
 		l.watchdog(p)
-		p.check = !l.short(p) && p.pred.Key == "" // nobody will tell when it is our turn
+		p.check = l.situation().try || !l.short(p) && p.pred.Key == "" // nobody will tell when it is our turn
 	}
 	if p.count > 0 {
 		l.length = p.count

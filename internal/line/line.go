@@ -131,7 +131,7 @@ func (l *Line) admit(w *waiter) error {
 	if l.keeper.Context().Err() != nil {
 		return keeper.ErrClosed
 	}
-	if w.try && (l.hold != nil || l.queue.Len() > 0 || l.place != nil && l.place.state < first) {
+	if w.try && (l.hold != nil || l.queue.Len() > 0 || l.place != nil && l.place.state == queued) {
 		return ErrHeld
 	}
 	if n := w.opts.MaxWaiters; n > 0 {
@@ -216,13 +216,22 @@ func (l *Line) proceed() {
 	}
 	switch s := next(l.situation()); {
 	case s == rest || s == wait && !l.place.check:
+		l.stay()
 		l.adjustView()
+		l.retire()
 	case !l.driving:
 		l.driving = true
 		if !l.keeper.Go(l.drive) {
 			l.driving = false
 			l.refuse(keeper.ErrClosed)
 		}
+	}
+}
+
+// stay tells a release whose entry lingers after all.
+func (l *Line) stay() {
+	if p := l.place; p != nil && !p.gone {
+		p.settle(nil)
 	}
 }
 
@@ -267,6 +276,13 @@ func (l *Line) lose(p *place, cause error) {
 func (l *Line) refuse(err error) {
 	for l.queue.Len() > 0 {
 		l.queue.Remove(l.queue.Front()).(*waiter).answer(nil, err)
+	}
+}
+
+// refuseTry answers the first in the local line if it will not wait. It may have left meanwhile.
+func (l *Line) refuseTry() {
+	if w := l.queue.Front(); w != nil && w.Value.(*waiter).try {
+		l.queue.Remove(w).(*waiter).answer(nil, ErrHeld)
 	}
 }
 

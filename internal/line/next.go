@@ -67,6 +67,8 @@ func next(s situation) step {
 		return rest
 	case wanted && !s.used:
 		return grant
+	case wanted && (s.exposed || s.turn) && s.try: // it must not stand in line
+		return drop
 	case wanted && (s.exposed || s.turn):
 		return swap
 	case wanted:

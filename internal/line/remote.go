@@ -28,6 +28,7 @@ type place struct {
 	left    bool        // a leave went unanswered once, so that it may have happened
 	count   int64       // entries in the line when ours joined; 0: not known
 	pred    Entry       // who was right before ours then
+	long    bool        // the line was seen to be long
 	check   bool        // ask etcd whether our turn has come
 	quorum  bool        // and not just the nearest member
 	dog     *time.Timer // see watchdog
@@ -123,7 +124,7 @@ var errAgain = errors.New("line: again")
 // joinRefused finds out why. The answer shows p's key and the session's record.
 func (l *Line) joinRefused(ctx context.Context, p, old *place, record int64, resp *clientv3.TxnResponse) (bool, error) {
 	kvs := resp.Responses[0].GetResponseRange().Kvs
-	if len(kvs) == 1 && clientv3.LeaseID(kvs[0].Lease) == p.epoch.ID() && kvs[0].CreateRevision == kvs[0].ModRevision {
+	if len(kvs) == 1 && p.unsure && clientv3.LeaseID(kvs[0].Lease) == p.epoch.ID() && kvs[0].CreateRevision == kvs[0].ModRevision {
 		// An earlier attempt got through without its answer: ours to adopt. Who is ahead we do not know.
 		p.entry, p.count = entryOf(kvs[0]), 0
 		return false, nil
@@ -134,6 +135,8 @@ func (l *Line) joinRefused(ctx context.Context, p, old *place, record int64, res
 	switch kvs := resp.Responses[1].GetResponseRange().Kvs; {
 	case len(kvs) == 0:
 		return false, l.keepRecord(ctx, p.epoch)
+	case kvs[0].ModRevision < record:
+		return false, fmt.Errorf("etcd has gone back from revision %d to %d", record, kvs[0].ModRevision)
 	case kvs[0].ModRevision != record:
 		p.epoch.RecordWritten(kvs[0].ModRevision)
 		return false, errAgain
@@ -161,24 +164,50 @@ func (l *Line) keepRecord(ctx context.Context, e *keeper.Epoch) error {
 // leave deletes p's entry. It answers ErrLost if the entry was not there any more. When an earlier leave went
 // unanswered, an entry that is not there was deleted by that one.
 func (l *Line) leave(ctx context.Context, p *place) error {
-	get, del := clientv3.OpGet(p.key, clientv3.WithKeysOnly()), clientv3.OpDelete(p.key)
-	cond, then, otherwise := p.untouched(), []clientv3.Op{del}, []clientv3.Op{get}
-	if p.unsure { // an enqueue may be on its way: it must fail from here on, and whatever it has left must go
-		cond = clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.epoch.ID())
-		then, otherwise = []clientv3.Op{get, del, l.writeRecord(p.epoch)}, []clientv3.Op{get, l.writeRecord(p.epoch)}
+	if p.unsure {
+		return l.leaveUnsure(ctx, p)
 	}
-	resp, err := l.keeper.Client.Txn(ctx).If(cond).Then(then...).Else(otherwise...).Commit()
-	if err != nil {
+	resp, err := l.keeper.Client.Txn(ctx).If(p.untouched()).Then(clientv3.OpDelete(p.key)).
+		Else(clientv3.OpGet(p.key, clientv3.WithKeysOnly())).Commit()
+	switch {
+	case err != nil:
 		p.left = p.left || keeper.Unknown(err)
 		return err
-	}
-	if !p.unsure && resp.Succeeded {
+	case resp.Succeeded:
 		return nil
 	}
-	if p.unsure {
-		p.epoch.RecordWritten(resp.Header.Revision)
+	return p.fateOf(createOf(resp.Responses[0]))
+}
+
+// leaveUnsure leaves while an enqueue may be on its way: that must fail from here on, and whatever it has left must
+// go. It compares the record too, else it could itself arrive late and delete the next entry of that key.
+func (l *Line) leaveUnsure(ctx context.Context, p *place) error {
+	for {
+		record := p.epoch.RecordRevision()
+		ours := []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.epoch.ID())}
+		resp, err := l.keeper.Client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(p.epoch.Record()), "=", record)).
+			Then(clientv3.OpGet(p.key, clientv3.WithKeysOnly()), clientv3.OpTxn(ours, []clientv3.Op{clientv3.OpDelete(p.key)}, nil), l.writeRecord(p.epoch)).
+			Else(clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly())).Commit()
+		if err != nil {
+			p.left = p.left || keeper.Unknown(err)
+			return err
+		}
+		if resp.Succeeded {
+			p.epoch.RecordWritten(resp.Header.Revision)
+			return p.fateOf(createOf(resp.Responses[0]))
+		}
+		if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) == 0 {
+			if err := l.keepRecord(ctx, p.epoch); !errors.Is(err, errAgain) {
+				return err
+			}
+		} else {
+			p.epoch.RecordWritten(kvs[0].ModRevision)
+		}
 	}
-	was := createOf(resp.Responses[0])
+}
+
+// fateOf judges an entry by the create revision that a leave has found; zero: none.
+func (p *place) fateOf(was int64) error {
 	if p.state == asked || p.left && was == 0 || p.unsure && was == p.entry.Create {
 		return nil
 	}

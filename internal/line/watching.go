@@ -51,7 +51,7 @@ func (l *Line) short(p *place) bool {
 	if v := l.view; v != nil && v.end != "" && v.ready {
 		return len(v.entries) <= 2*shortLine
 	}
-	return p.count > 0 && p.count <= shortLine
+	return !p.long && p.count > 0 && p.count <= shortLine
 }
 
 // adjustView watches what is wanted, and keeps for a while what is not wanted at the moment.
@@ -116,7 +116,10 @@ func (l *Line) changed() {
 			if p.state == queued {
 				l.enter(p)
 			}
+		case ahead:
+			p.check = p.check || p.pred.Key == "" && !l.short(p) // whom to watch from here on?
 		}
+		p.long = len(v.entries) > 2*shortLine
 	case v.key == p.key && !v.deletes && v.rev >= p.entry.Create:
 		if e, ok := v.find(p.key); !ok || !same(e, p.entry) {
 			l.vanished(p)

@@ -1,0 +1,235 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/etcdtest"
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// stall keeps the driver from its next step until resume: a goroutine that is scheduled late.
+func (r *Ref) stall() {
+	r.look(func(l *Line) bool { l.driving = true; return true })
+}
+
+func (r *Ref) resume() {
+	r.look(func(l *Line) bool { l.driving = false; l.proceed(); return true })
+}
+
+func (r *Ref) waits(t *testing.T, n int) {
+	t.Helper()
+	etcdtest.Eventually(t, 5*time.Second, "callers in the local line", func() bool {
+		return r.look(func(l *Line) bool { return l.queue.Len() == n })
+	})
+}
+
+func strangers(t *testing.T, client *clientv3.Client, prefix string, n int) {
+	t.Helper()
+	for i := range n {
+		if _, err := client.Put(t.Context(), prefix+"x"+string(rune('a'+i)), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestTryThatWasCancelledHarmsNobody(t *testing.T) {
+	r, kv, _ := late(t, etcdtest.Name(t))
+	other := ref(t, etcdtest.Shared(t), r.Name)
+	h := mustAcquire(t, other, &Options{})
+	for _, behind := range []int{0, 1} {
+		kv.mu.Lock() // etcd takes its time
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if _, err := r.Acquire(ctx, &Options{}, true); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("try: %v", err)
+		}
+		cancel()
+		var holds <-chan *Hold
+		if behind > 0 {
+			holds = r.start(t, behind, &Options{})
+		}
+		kv.mu.Unlock()
+		if behind == 0 {
+			r.idle(t)
+			continue
+		}
+		mustRelease(t, h)
+		mustRelease(t, <-holds) // not told ErrHeld in place of the one who tried
+	}
+}
+
+func TestLeaveThatArrivesLateDeletesNothingOfTheNextHold(t *testing.T) {
+	r, kv, client := late(t, etcdtest.Name(t))
+	kv.next(1, false) // an enqueue, so that the leave has to be a thorough one
+	h := mustAcquire(t, r, &Options{})
+	kv.next(1, false) // and the first leave
+	mustRelease(t, h)
+	next := mustAcquire(t, r, &Options{})
+	kv.mu.Lock()
+	for _, commit := range kv.late {
+		commit()
+	}
+	kv.late = nil
+	kv.mu.Unlock()
+	if keys := etcdtest.Keys(t, client, r.Prefix); len(keys) != 1 {
+		t.Errorf("held, and in etcd: %q", keys)
+	}
+	mustRelease(t, next)
+}
+
+func TestTryThatArrivesAfterItWasRefusedFails(t *testing.T) {
+	r, kv, client := late(t, etcdtest.Name(t))
+	other := ref(t, etcdtest.Shared(t), r.Name)
+	h := mustAcquire(t, other, &Options{})
+	kv.next(1, false)
+	if _, err := r.Acquire(t.Context(), &Options{}, true); !errors.Is(err, ErrHeld) {
+		t.Errorf("try: %v", err)
+	}
+	r.idle(t)
+	mustRelease(t, h)
+	kv.arrive(t, 1)
+	empty(t, client, r.Prefix)
+}
+
+func TestEntryThatIsNotOursIsNotAdopted(t *testing.T) {
+	m := etcdtest.Shared(t)
+	r := ref(t, m, etcdtest.Name(t))
+	client := m.Client(t)
+	key := newPlace(&Line{prefix: r.Prefix}, r.Keeper.Current(), 0).key
+	if _, err := client.Put(t.Context(), key, "", clientv3.WithLease(r.Keeper.Current().ID())); err != nil {
+		t.Fatal(err) // as etcd's own Mutex does on this lease
+	}
+	holds := r.start(t, 1, &Options{})
+	etcdtest.Eventually(t, 5*time.Second, "an entry of our own", func() bool { return len(etcdtest.Keys(t, client, r.Prefix)) == 2 })
+	select {
+	case <-holds:
+		t.Fatal("granted with somebody else's entry")
+	default:
+	}
+	if _, err := client.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	mustRelease(t, <-holds)
+}
+
+func TestTryNeverStandsInLine(t *testing.T) {
+	r := ref(t, etcdtest.Shared(t), etcdtest.Name(t))
+	other := ref(t, etcdtest.Shared(t), r.Name)
+	h := mustAcquire(t, r, &Options{})
+	h.Token() // an exposed entry cannot be handed to the one who tries
+	theirs := other.start(t, 1, &Options{})
+	etcdtest.Eventually(t, 5*time.Second, "the other in line", func() bool { return len(etcdtest.Keys(t, r.Keeper.Client, r.Prefix)) == 2 })
+	r.stall()
+	released, tried := make(chan error, 1), make(chan error, 1)
+	go func() { released <- h.Release(t.Context()) }()
+	etcdtest.Eventually(t, 5*time.Second, "the release", func() bool { return r.look(func(l *Line) bool { return l.hold == nil }) })
+	go func() { _, err := r.Acquire(t.Context(), &Options{}, true); tried <- err }()
+	r.waits(t, 1)
+	r.resume()
+	if err := <-released; err != nil {
+		t.Error(err)
+	}
+	if err := <-tried; !errors.Is(err, ErrHeld) {
+		t.Errorf("try: %v", err)
+	}
+	mustRelease(t, <-theirs)
+}
+
+func TestTryDoesNotSayHeldWhenEtcdIsAway(t *testing.T) {
+	r, kv, _ := late(t, etcdtest.Name(t))
+	kv.next(1000, false)
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		if _, err := r.Acquire(ctx, &Options{}, true); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("try: %v", err)
+		}
+		cancel()
+	}
+	kv.next(0, false)
+	r.idle(t)
+}
+
+func TestReleaseOfAHoldKnownToBeGoneIsErrLost(t *testing.T) {
+	r, _, client := late(t, etcdtest.Name(t))
+	h := mustAcquire(t, r, &Options{})
+	if _, err := client.Delete(t.Context(), h.Key()); err != nil {
+		t.Fatal(err)
+	}
+	r.look(func(l *Line) bool { l.vanished(l.place); return true }) // as the view's event does
+	if err := h.Release(t.Context()); !errors.Is(err, keeper.ErrLost) {
+		t.Errorf("Release: %v", err)
+	}
+}
+
+func TestReleaseDoesNotWaitForTheEndOfTheLinger(t *testing.T) {
+	r := ref(t, etcdtest.Shared(t), etcdtest.Name(t))
+	opts := &Options{Linger: time.Hour} // no hand-offs: a waiter here means a new entry
+	h := mustAcquire(t, r, opts)
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() { _, err := r.Acquire(ctx, opts, false); left <- err }()
+	r.waits(t, 1)
+	r.stall()
+	r.look(func(l *Line) bool { l.view = nil; return true }) // it has just ended: others may wait
+	released := make(chan error, 1)
+	go func() { released <- h.Release(t.Context()) }()
+	etcdtest.Eventually(t, 5*time.Second, "the release", func() bool { return r.look(func(l *Line) bool { return l.hold == nil }) })
+	cancel()
+	<-left
+	r.resume()
+	select {
+	case err := <-released:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("Release waits for as long as the entry lingers")
+	}
+}
+
+func TestWaiterInALineThatGrowsLongIsNotForgotten(t *testing.T) {
+	m := etcdtest.Shared(t)
+	name := etcdtest.Name(t)
+	client := m.Client(t)
+	first := ref(t, m, name)
+	h := mustAcquire(t, first, &Options{})
+	r := ref(t, m, name)
+	holds := r.start(t, 1, &Options{})
+	etcdtest.Eventually(t, 5*time.Second, "the second in line", func() bool { return len(etcdtest.Keys(t, client, r.Prefix)) == 2 })
+	strangers(t, client, r.Prefix, 2*shortLine+1) // behind
+	etcdtest.Eventually(t, 4*time.Second, "a watch on the predecessor", func() bool {
+		return r.look(func(l *Line) bool { return l.view != nil && l.view.ready && l.view.key == h.place.key })
+	})
+	mustRelease(t, h)
+	mustRelease(t, <-holds)
+}
+
+func TestViewOfALongLineDoesNotFlip(t *testing.T) {
+	m := etcdtest.Shared(t)
+	r := ref(t, m, etcdtest.Name(t))
+	client := m.Client(t)
+	h := mustAcquire(t, r, &Options{})
+	holds := r.start(t, 1, &Options{})
+	strangers(t, client, r.Prefix, 2*shortLine+1)
+	own := func(l *Line) bool { return l.view != nil && l.view.ready && l.view.key == l.place.key }
+	etcdtest.Eventually(t, 5*time.Second, "a watch on the holder's own entry", func() bool { return r.look(own) })
+	var view *view
+	r.look(func(l *Line) bool { view = l.view; return true })
+	for range 100 {
+		if _, err := client.Get(t.Context(), "x"); err != nil {
+			t.Fatal(err)
+		}
+		if !r.look(func(l *Line) bool { return l.view == view }) {
+			t.Fatal("the watch was replaced, though nothing has changed")
+		}
+	}
+	if _, err := client.Delete(t.Context(), r.Prefix+"x", clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	mustRelease(t, h)
+	mustRelease(t, <-holds)
+}
