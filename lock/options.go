@@ -2,6 +2,7 @@ package lock
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/fenceline/fenceline/internal/keyspace"
@@ -80,6 +81,9 @@ func (o *options) resolve(namespace, name string) (string, error) {
 	}
 	if err := keyspace.CheckName("prefix", *o.prefix); err != nil {
 		return "", err
+	}
+	if strings.HasPrefix(namespace, *o.prefix+"/") {
+		return "", fmt.Errorf("%w: prefix %q: it contains the session's own namespace %q", keyspace.ErrInvalidName, *o.prefix, namespace)
 	}
 	return *o.prefix + "/", nil
 }
