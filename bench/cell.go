@@ -66,8 +66,13 @@ func (c Cell) validate() error {
 		return invalid("contenders is %d, want at least 1", c.Contenders)
 	case c.Goroutines < 1:
 		return invalid("goroutines is %d, want at least 1", c.Goroutines)
+	case c.Contenders > maxWorkers/c.Goroutines:
+		return invalid("contenders is %d and goroutines is %d, want at most %d together", c.Contenders, c.Goroutines, maxWorkers)
 	case c.Hold < 0:
 		return invalid("hold is %v, want 0 or more", c.Hold)
 	}
 	return nil
 }
+
+// maxWorkers bounds the goroutines of a cell: beyond it, one machine measures itself.
+const maxWorkers = 100_000

@@ -16,18 +16,19 @@ func TestBadSettingIsRefusedByValueAndRuleBeforeAnythingStarts(t *testing.T) {
 		return func(c *bench.Config) { change(&c.Cells[0]) }
 	}
 	for want, breakIt := range map[string]func(*bench.Config){
-		"contenders is 0, want at least 1":                   cell(func(c *bench.Cell) { c.Contenders = 0 }),
-		"goroutines is -1, want at least 1":                  cell(func(c *bench.Cell) { c.Goroutines = -1 }),
-		"hold is -1ms, want 0 or more":                       cell(func(c *bench.Cell) { c.Hold = -time.Millisecond }),
-		"hold is 2s, want less than the measured time of 2s": cell(func(c *bench.Cell) { c.Hold = 2 * time.Second }),
-		"duration is 0s, want more than 0":                   func(c *bench.Config) { c.Duration = 0 },
-		"warm-up is -1s, want 0 or more":                     func(c *bench.Config) { c.WarmUp = -time.Second },
-		"rounds is 0, want at least 1":                       func(c *bench.Config) { c.Rounds = 0 },
-		"ttl is 1s, want whole seconds from 2s to 24h":       func(c *bench.Config) { c.TTL = time.Second },
-		"ttl is 2.5s, want whole seconds from 2s to 24h":     func(c *bench.Config) { c.TTL = 2500 * time.Millisecond },
-		"no subjects, want at least one":                     func(c *bench.Config) { c.Subjects = nil },
-		"no cells, want at least one":                        func(c *bench.Config) { c.Cells = nil },
-		"subject local is there twice":                       func(c *bench.Config) { c.Subjects = append(c.Subjects, local.New()) },
+		"contenders is 0, want at least 1":                                                        cell(func(c *bench.Cell) { c.Contenders = 0 }),
+		"goroutines is 3, want at most 100000 together":                                           cell(func(c *bench.Cell) { c.Contenders, c.Goroutines = 1e8, 3 }),
+		"goroutines is -1, want at least 1":                                                       cell(func(c *bench.Cell) { c.Goroutines = -1 }),
+		"hold is -1ms, want 0 or more":                                                            cell(func(c *bench.Cell) { c.Hold = -time.Millisecond }),
+		"hold is 2s, want less than the measured time of 2s":                                      cell(func(c *bench.Cell) { c.Hold = 2 * time.Second }),
+		"duration is 0s, want more than 0":                                                        func(c *bench.Config) { c.Duration = 0 },
+		"warm-up is -1s, want 0 or more":                                                          func(c *bench.Config) { c.WarmUp = -time.Second },
+		"rounds is 0, want at least 1":                                                            func(c *bench.Config) { c.Rounds = 0 },
+		"ttl is 1s, want whole seconds from 2s to 24h":                                            func(c *bench.Config) { c.TTL = time.Second },
+		"ttl is 2.5s, want whole seconds from 2s to 24h":                                          func(c *bench.Config) { c.TTL = 2500 * time.Millisecond },
+		"no subjects, want at least one":                                                          func(c *bench.Config) { c.Subjects = nil },
+		"no cells, want at least one":                                                             func(c *bench.Config) { c.Cells = nil },
+		"subject local is there twice":                                                            func(c *bench.Config) { c.Subjects = append(c.Subjects, local.New()) },
 		`subject is "zk", want one of etcd, fenceline, fenceline-linger, fenceline-strict, local`: func(c *bench.Config) { c.Subjects = nil },
 	} {
 		cfg := bench.Defaults() // no endpoints: whoever dials fails otherwise

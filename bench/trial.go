@@ -60,6 +60,9 @@ func (t *trial) join(ctx context.Context, s Subject, place Place) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(joinsAtOnce)
 	for i := range t.contenders {
+		if ctx.Err() != nil {
+			break
+		}
 		group.Go(func() error {
 			c, err := s.Join(ctx, place)
 			if err != nil {

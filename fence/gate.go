@@ -27,7 +27,7 @@ func (e *StaleError) Error() string {
 func (e *StaleError) Unwrap() error { return ErrStale }
 
 // Gate remembers the highest tokens per name, in memory. The zero value is ready; it is safe for concurrent use. It
-// keeps a few words for each name, for ever, and begins anew with the process: what must outlast that belongs into
+// keeps a few words for each name, for ever, and begins anew with the process: what must outlast that belongs in
 // the resource's own storage.
 type Gate struct {
 	mu    sync.Mutex

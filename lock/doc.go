@@ -21,5 +21,5 @@
 //
 // A holder that has looked at its Token, Key or Guard has exposed its entry, and an exposed entry is never handed on:
 // the next goroutine gets a new one, with a larger token, by one transaction that is release and enqueue at once.
-// Who does not fence does not pay for it.
+// Callers that do not fence do not pay for it.
 package lock

@@ -23,7 +23,7 @@ type Lock struct {
 func (l *Lock) Context() context.Context { return l.hold.Context() }
 
 // Token orders the holders of this lock: it is the create revision of this hold's entry in etcd. Looking at it exposes
-// the entry (see the package's comment). After a release, a handle that was never asked answers 0.
+// the entry (see the package's comment): the next goroutine here then needs a proposal to etcd where it needed none. After a release, a handle that was never asked answers 0.
 func (l *Lock) Token() fence.Token { return fence.Token(l.hold.Token()) }
 
 // Guard is "this very hold still stands", for the If of an etcd transaction. It exposes the entry. A transaction whose

@@ -15,7 +15,7 @@ import (
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
-// Session is a lease after another, and what hangs on them. It is safe for concurrent use.
+// Session is one lease after another, and what hangs on them. It is safe for concurrent use.
 type Session struct{ keeper *keeper.Keeper }
 
 // Open takes the first lease and starts renewing it. ctx bounds that first step only. A cluster that cannot be

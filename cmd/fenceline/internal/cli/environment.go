@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -19,8 +20,9 @@ const (
 var alternatives = [][]string{{"endpoints", "discovery-srv"}, {"password", "password-file"}}
 
 // fromEnvironment sets the flags that the command line leaves out.
-func (c *connection) fromEnvironment() error {
+func (c *connection) fromEnvironment() (err error) {
 	forgetOuterHold()
+	defer c.checkTimeouts(&err)
 	for _, question := range c.questions() {
 		for _, source := range []string{commandLine, ownEnvironment, etcdctls} {
 			answered, err := answer(question, source)
@@ -33,6 +35,15 @@ func (c *connection) fromEnvironment() error {
 		}
 	}
 	return nil
+}
+
+// checkTimeouts refuses times in which nothing can be done.
+func (c *connection) checkTimeouts(err *error) {
+	for name, d := range map[string]time.Duration{"--dial-timeout": c.dialTimeout, "--command-timeout": c.commandTimeout} {
+		if *err == nil && d <= 0 {
+			*err = usageErrorf("%s is %v: it must be positive", name, d)
+		}
+	}
 }
 
 func (c *connection) questions() [][]*pflag.Flag {

@@ -91,7 +91,7 @@ Exit codes:
 	flags.StringVar(&f.onLost, "on-lost", string(child.Kill), "what a lost lock `means` for the command: kill (SIGTERM, then SIGKILL), term (SIGTERM only), ignore")
 	flags.StringVar(&f.namespace, "namespace", defaultNamespace, "`prefix` of all keys")
 	flags.BoolVar(&f.verbose, "verbose", false, "say how long the wait was")
-	flags.BoolP("exclusive", "x", true, "what a lock is anyway; accepted as flock has it")
+	flags.BoolP("exclusive", "x", true, "no effect; accepted for compatibility with flock")
 	return cmd
 }
 
