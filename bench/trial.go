@@ -60,10 +60,10 @@ func (t *trial) join(ctx context.Context, s Subject, place Place) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(joinsAtOnce)
 	for i := range t.contenders {
-		if ctx.Err() != nil {
-			break
-		}
 		group.Go(func() error {
+			if ctx.Err() != nil { // nobody waits for the rest of them
+				return context.Cause(ctx)
+			}
 			c, err := s.Join(ctx, place)
 			if err != nil {
 				return fmt.Errorf("bench: %s cannot join: %w", s.Name(), err)
