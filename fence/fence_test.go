@@ -99,9 +99,9 @@ func TestTokensThatCannotBeAreRefused(t *testing.T) {
 			}
 		}
 	}
-	for _, text := range []string{"", "0", "-3", "1.5", "x", " 7", "99999999999999999999"} {
-		if token, err := fence.Parse(text); err == nil {
-			t.Errorf("Parse(%q) = %d", text, token)
+	for _, text := range []string{"", "0", "-3", "+3", "03", "1.5", "x", " 7", "7,8", "99999999999999999999"} {
+		if token, err := fence.Parse(text); !errors.Is(err, fence.ErrInvalidToken) {
+			t.Errorf("Parse(%q) = %d, %v", text, token, err)
 		}
 	}
 	if token, err := fence.Parse(fence.Token(42).String()); token != 42 || err != nil {
