@@ -34,7 +34,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 }
 
 func (c *Config) settings() Settings {
-	s := Settings{Rounds: c.Rounds, Duration: c.Duration, WarmUp: c.WarmUp, TTL: c.TTL}
+	s := Settings{Rounds: c.Rounds, Duration: c.Duration, WarmUp: c.WarmUp, TTL: c.TTL, Seed: c.Seed}
 	for _, subject := range c.Subjects {
 		s.Subjects = append(s.Subjects, subject.Name())
 	}
@@ -88,7 +88,7 @@ func (r *run) rounds(ctx context.Context, cell Cell, rounds [][]Measures) error 
 
 // trial returns measures, if any, along with the error that ends the run.
 func (r *run) trial(ctx context.Context, cell Cell, s Subject, round int) (*Measures, error) {
-	t := newTrial(cell)
+	t := newTrial(cell, r.Seed+uint64(round))
 	if err := t.join(ctx, s, r.cluster.place(r.trials, r.TTL, &t.meter)); err != nil {
 		return nil, r.because(ctx, errors.Join(err, t.close(ctx)))
 	}
@@ -132,7 +132,7 @@ func (r *run) left() time.Duration {
 
 // collect leaves out subjects of which nothing was measured.
 func (r *run) collect(cell Cell, rounds [][]Measures) CellResult {
-	c := CellResult{Cell: cell}
+	c := CellResult{Cell: cell, Workload: cell.About().Workload, Setting: cell.load()}
 	for i, s := range r.Subjects {
 		if len(rounds[i]) > 0 {
 			c.Subjects = append(c.Subjects, SubjectResult{Subject: s.Name(), Measures: summarize(rounds[i]), Rounds: rounds[i]})

@@ -54,7 +54,6 @@ type fake struct {
 
 func (f *fake) Name() string                     { return f.name }
 func (f *fake) Close(context.Context) error      { return nil }
-func (f *fake) Lock(ctx context.Context) error   { return f.lock(ctx) }
 func (f *fake) Unlock(ctx context.Context) error { return f.unlock(ctx) }
 func (f *fake) Token() fence.Token               { return f.token() }
 
@@ -63,7 +62,8 @@ func (f *fake) Join(_ context.Context, p bench.Place) (bench.Contender, error) {
 	return f, nil
 }
 
-func (f *fake) Locker(context.Context, string) (bench.Locker, error) { return f, nil }
+func (f *fake) Lock(ctx context.Context, _ *bench.Turn) error          { return f.lock(ctx) }
+func (f *fake) Locker(context.Context, []string) (bench.Locker, error) { return f, nil }
 
 // newFake is a good lock, to be broken.
 func newFake(name string) *fake {

@@ -11,7 +11,8 @@ type Cell struct {
 	Contenders int           `json:"contenders"` // separate connections and sessions
 	Goroutines int           `json:"goroutines"` // per contender
 	Hold       time.Duration `json:"hold_ns"`    // between Lock and Unlock, asleep
-	Fenced     bool          `json:"fenced"`     // every hold looks at its token and writes through a fence.Gate
+	Fenced     bool          `json:"fenced"`     // every hold looks at its token and writes through a fence.Gate; for Mutex only
+	Load       Load          `json:"-"`          // nil: Mutex
 }
 
 // DefaultCells is the tour: what more contenders do to a lock, what a hold time changes, and what many goroutines
@@ -44,7 +45,29 @@ func Grid(contenders, goroutines []int, holds []time.Duration, fenced bool) []Ce
 	return cells
 }
 
-// String is the cell in a few characters: 8, 4×16, 2 hold 10ms, 1×64 fenced.
+// Each is every cell of grid under every load.
+func Each(grid []Cell, loads ...Load) []Cell {
+	var cells []Cell
+	for _, load := range loads {
+		for _, cell := range grid {
+			cell.Load = load
+			cells = append(cells, cell)
+		}
+	}
+	return cells
+}
+
+func (c Cell) load() Load {
+	if c.Load == nil {
+		return Mutex{}
+	}
+	return c.Load
+}
+
+// About is its load's.
+func (c Cell) About() About { return c.load().About() }
+
+// String is the cell in a few characters: 8, 4×16, 2 hold 10ms, 1×64 fenced; with a setting 8, 90% reads.
 func (c Cell) String() string {
 	var b strings.Builder
 	fmt.Fprint(&b, c.Contenders)
@@ -57,21 +80,26 @@ func (c Cell) String() string {
 	if c.Fenced {
 		b.WriteString(" fenced")
 	}
+	if setting := c.About().Setting; setting != "" {
+		b.WriteString(", " + setting)
+	}
 	return b.String()
 }
 
 func (c Cell) validate() error {
 	switch {
 	case c.Contenders < 1:
-		return invalid("contenders is %d, want at least 1", c.Contenders)
+		return Invalid("contenders is %d, want at least 1", c.Contenders)
 	case c.Goroutines < 1:
-		return invalid("goroutines is %d, want at least 1", c.Goroutines)
+		return Invalid("goroutines is %d, want at least 1", c.Goroutines)
 	case c.Contenders > maxWorkers/c.Goroutines:
-		return invalid("contenders is %d and goroutines is %d, want at most %d together", c.Contenders, c.Goroutines, maxWorkers)
+		return Invalid("contenders is %d and goroutines is %d, want at most %d together", c.Contenders, c.Goroutines, maxWorkers)
 	case c.Hold < 0:
-		return invalid("hold is %v, want 0 or more", c.Hold)
+		return Invalid("hold is %v, want 0 or more", c.Hold)
+	case c.Fenced && c.load() != Mutex{}:
+		return Invalid("fenced is set for %s, want it for mutex only", c.About().Workload)
 	}
-	return nil
+	return c.load().Validate()
 }
 
 // maxWorkers bounds the goroutines of a cell: beyond it, one machine measures itself.

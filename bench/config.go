@@ -11,7 +11,8 @@ import (
 // ErrInvalid is what every error about a Config is.
 var ErrInvalid = errors.New("bench: invalid setting")
 
-func invalid(format string, args ...any) error {
+// Invalid makes one, for a Load: "readers is %d, want 0 to 100".
+func Invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
 }
 
@@ -24,6 +25,7 @@ type Config struct {
 	Duration time.Duration // measured time of a trial
 	WarmUp   time.Duration // time before that, not counted
 	TTL      time.Duration // of the contenders' leases
+	Seed     uint64        // of what loads draw; in one round all subjects see the same
 	Progress Progress
 }
 
@@ -35,6 +37,7 @@ func Defaults() Config {
 		Duration: 2 * time.Second,
 		WarmUp:   300 * time.Millisecond,
 		TTL:      15 * time.Second,
+		Seed:     1,
 	}
 }
 
@@ -42,22 +45,22 @@ func Defaults() Config {
 func (c *Config) Validate() error {
 	switch {
 	case len(c.Subjects) == 0:
-		return invalid("no subjects, want at least one")
+		return Invalid("no subjects, want at least one")
 	case len(c.Cells) == 0:
-		return invalid("no cells, want at least one")
+		return Invalid("no cells, want at least one")
 	case c.Rounds < 1:
-		return invalid("rounds is %d, want at least 1", c.Rounds)
+		return Invalid("rounds is %d, want at least 1", c.Rounds)
 	case c.Duration <= 0:
-		return invalid("duration is %v, want more than 0", c.Duration)
+		return Invalid("duration is %v, want more than 0", c.Duration)
 	case c.WarmUp < 0:
-		return invalid("warm-up is %v, want 0 or more", c.WarmUp)
+		return Invalid("warm-up is %v, want 0 or more", c.WarmUp)
 	case c.TTL < 2*time.Second || c.TTL > 24*time.Hour || c.TTL%time.Second != 0:
-		return invalid("ttl is %v, want whole seconds from 2s to 24h", c.TTL)
+		return Invalid("ttl is %v, want whole seconds from 2s to 24h", c.TTL)
 	}
 	seen := map[string]bool{}
 	for _, s := range c.Subjects {
 		if seen[s.Name()] {
-			return invalid("subject %s is there twice", s.Name())
+			return Invalid("subject %s is there twice", s.Name())
 		}
 		seen[s.Name()] = true
 	}
@@ -66,7 +69,7 @@ func (c *Config) Validate() error {
 			return err
 		}
 		if cell.Hold >= c.Duration {
-			return invalid("hold is %v, want less than the measured time of %v", cell.Hold, c.Duration)
+			return Invalid("hold is %v, want less than the measured time of %v", cell.Hold, c.Duration)
 		}
 	}
 	return nil

@@ -5,30 +5,43 @@
 // # How a run goes
 //
 // A run is a list of cells. A [Cell] is one situation: so many contenders with so many goroutines each, holding for
-// so long, looking at fencing tokens or not. In each cell every [Subject] is measured for some rounds, in
+// so long, looking at fencing tokens or not, under a [Load], which says what a turn takes. In each cell every [Subject] is measured for some rounds, in
 // alternation and with the order swapped from round to round, so that a machine that gets slower or faster
 // meanwhile does so for all of them. A trial, one subject in one round of one cell, is:
 //
 //	join      each contender opens a connection and a session of its own
-//	warm up   everybody takes the lock in a loop, nothing is counted
+//	warm up   everybody takes turns in a loop, nothing is counted
 //	measure   the same, counted, for Config.Duration
 //	drain     who waits gets his turn and leaves; checked, not counted
 //	leave     sessions and connections are closed
 //
-// It is a closed loop without think time: whoever releases queues again at once.
+// It is a closed loop without think time: whoever releases queues again at once. What turns are drawn comes from a
+// seed: the n-th worker of each subject gets the same sequence.
+//
+// # Workloads
+//
+//	bench            the run and its trials; Load, Referee and Gauge; Subject, Contender and Locker
+//	bench/subject    sessions to build subjects on, and the mutexes
+//	bench/workload   the list, and a folder for each workload: its Load, and the subjects it is for
+//	bench/report     tables and files
+//
+// A workload is a Load, whose [Referee] says what the next turn is and sees who is inside, and subjects whose [Locker]
+// takes what a [Turn] says. The loop in between knows neither. [Mutex] is the smallest one, workload/all a whole one.
 //
 // # What is measured
 //
-// Acquire is the time from the call of Lock to its return. Hand-over is the time from one holder's call of Unlock to
-// the next one being inside, counted only if the next one was waiting by then. Both come from HDR histograms with two
+// Acquire is the time from the call of Lock to its return. Hand-over is the time from the call of Unlock by the last
+// holder in the way to the next one being inside, counted only if the next one was waiting by then. Both come from HDR histograms with two
 // significant digits. Jain's index is over contenders: 1 is an even share, 1/n means one took all. The longest wait
 // includes waits that were not over when the measurement ended. The cost counts what went over the contenders'
 // etcd connections while the clock ran; see package cost.
 //
 // # What is checked
 //
-// A gauge shared by all contenders must read 1 inside, and a counter that is read on entry and written on exit must
-// in the end equal the number of acquisitions. In fenced cells every hold also writes through a [fence.Gate], and no
+// A [Gauge] shared by all contenders must never read more inside than there is room for: one holder of a mutex, one
+// writer or many readers. A counter that exclusive holders read on entry and write on exit must in the end equal the
+// number of their acquisitions, and must not move under those who share. Without a hold time nobody is inside for
+// longer than that takes, some 100 ns: few of many overlaps are seen then, and a hold time shows more. In fenced cells every hold also writes through a [fence.Gate], and no
 // two holds may show the same token. A [SafetyError] ends the run.
 //
 // # What it is not

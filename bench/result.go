@@ -28,11 +28,14 @@ type Settings struct {
 	Duration time.Duration `json:"duration_ns"`
 	WarmUp   time.Duration `json:"warm_up_ns"`
 	TTL      time.Duration `json:"ttl_ns"`
+	Seed     uint64        `json:"seed,omitempty"`
 }
 
 // CellResult is one cell with all its subjects, in the order of the Config.
 type CellResult struct {
 	Cell
+	Workload string          `json:"workload,omitempty"`
+	Setting  any             `json:"setting,omitempty"` // the workload's own: its Load in JSON
 	Subjects []SubjectResult `json:"subjects"`
 }
 
@@ -54,6 +57,7 @@ type Measures struct {
 	HandOver       Latency        `json:"hand_over"`
 	Jain           float64        `json:"jain"`
 	LongestWait    time.Duration  `json:"longest_wait_ns"`
+	Modes          []ModeMeasures `json:"modes,omitempty"` // of workloads that have any, in the order of About.Modes
 	Cost           cost.Count     `json:"cost"`
 	PerAcquisition PerAcquisition `json:"per_acquisition"`
 	Safety         Safety         `json:"safety"`
@@ -61,6 +65,49 @@ type Measures struct {
 	FirstError     string         `json:"first_error,omitempty"`
 
 	acquire, handOver *latencies
+}
+
+// ModeMeasures is the part of Measures that one mode has: what readers got, and what writers did.
+type ModeMeasures struct {
+	Mode         string        `json:"mode"`
+	Acquisitions int64         `json:"acquisitions"`
+	Rate         float64       `json:"acquisitions_per_second"`
+	Acquire      Latency       `json:"acquire"`
+	LongestWait  time.Duration `json:"longest_wait_ns"`
+
+	acquire *latencies
+}
+
+func (m *ModeMeasures) add(b book) {
+	m.Acquisitions += b.counted
+	m.acquire.merge(b.acquire)
+	m.LongestWait = max(m.LongestWait, time.Duration(b.longest))
+}
+
+func (m *ModeMeasures) finish(elapsed time.Duration) {
+	if elapsed > 0 {
+		m.Rate = float64(m.Acquisitions) / elapsed.Seconds()
+	}
+	m.Acquire = m.acquire.summary()
+}
+
+// summarizeModes takes the modes of all rounds together.
+func summarizeModes(rounds []Measures) []ModeMeasures {
+	var sums []ModeMeasures
+	for i, first := range rounds[0].Modes {
+		sum := ModeMeasures{Mode: first.Mode, acquire: newLatencies()}
+		var rates []float64
+		for _, r := range rounds {
+			m := r.Modes[i]
+			sum.Acquisitions += m.Acquisitions
+			sum.LongestWait = max(sum.LongestWait, m.LongestWait)
+			sum.acquire.merge(m.acquire)
+			rates = append(rates, m.Rate)
+		}
+		sum.Rate, sum.Acquire = median(rates), sum.acquire.summary()
+		sums = append(sums, sum)
+	}
+	return sums
 }
 
 // PerAcquisition is Measures.Cost divided by Measures.Acquisitions.
@@ -98,6 +145,7 @@ func summarize(rounds []Measures) Measures {
 	sum.Rate, sum.Jain = median(rates), median(jains)
 	sum.Acquire, sum.HandOver = sum.acquire.summary(), sum.handOver.summary()
 	sum.PerAcquisition = perAcquisition(sum.Cost, sum.Acquisitions)
+	sum.Modes = summarizeModes(rounds)
 	return sum
 }
 

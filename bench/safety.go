@@ -9,16 +9,17 @@ import (
 
 // Safety counts what must not happen. All zero is the only good value.
 type Safety struct {
-	Overlaps       int64 `json:"overlaps"`        // holders who found somebody inside
-	LostUpdates    int64 `json:"lost_updates"`    // acquisitions that the counter does not know
-	StaleTokens    int64 `json:"stale_tokens"`    // writes that the gate refused
-	RepeatedTokens int64 `json:"repeated_tokens"` // holds that showed the token of the hold before
+	Overlaps       int64 `json:"overlaps"`             // holders who found more inside than may be
+	LostUpdates    int64 `json:"lost_updates"`         // acquisitions that the counter does not know
+	StaleTokens    int64 `json:"stale_tokens"`         // writes that the gate refused
+	RepeatedTokens int64 `json:"repeated_tokens"`      // holds that showed the token of the hold before
+	TornReads      int64 `json:"torn_reads,omitempty"` // holds shared with others, during which the counter moved
 }
 
 func (s Safety) add(o Safety) Safety {
 	return Safety{
 		s.Overlaps + o.Overlaps, s.LostUpdates + o.LostUpdates,
-		s.StaleTokens + o.StaleTokens, s.RepeatedTokens + o.RepeatedTokens,
+		s.StaleTokens + o.StaleTokens, s.RepeatedTokens + o.RepeatedTokens, s.TornReads + o.TornReads,
 	}
 }
 
@@ -30,32 +31,8 @@ type SafetyError struct {
 }
 
 func (e *SafetyError) Error() string {
-	return fmt.Sprintf("bench: %s DID NOT EXCLUDE in cell %v: %d overlaps, %d lost updates, %d stale tokens, %d repeated tokens",
-		e.Subject, e.Cell, e.Overlaps, e.LostUpdates, e.StaleTokens, e.RepeatedTokens)
-}
-
-// exclusion is what the holders of one trial write without any other lock than the one under test.
-//
-// The counter is an ordinary variable as far as exclusion goes: read on entry, written on exit, and whoever is inside
-// at the same time loses an update. Load and Store are atomic one by one so that a lock that fails gives a wrong
-// count and not undefined behaviour, and so that the race detector, which cannot see a hand-over that goes through
-// etcd, has nothing to say about one that works.
-type exclusion struct {
-	inside   atomic.Int32
-	count    atomic.Int64
-	overlaps atomic.Int64
-}
-
-func (x *exclusion) enter() (count int64) {
-	if x.inside.Add(1) != 1 {
-		x.overlaps.Add(1)
-	}
-	return x.count.Load()
-}
-
-func (x *exclusion) leave(count int64) {
-	x.count.Store(count + 1)
-	x.inside.Add(-1)
+	return fmt.Sprintf("bench: %s DID NOT EXCLUDE in cell %v: %d overlaps, %d lost updates, %d torn reads, %d stale tokens, %d repeated tokens",
+		e.Subject, e.Cell, e.Overlaps, e.LostUpdates, e.TornReads, e.StaleTokens, e.RepeatedTokens)
 }
 
 // fenced is the resource of a fenced trial: it takes writes only through the gate, which also guards its fields.

@@ -36,10 +36,8 @@ type trial struct {
 	phase atomic.Int32 // read by everyone all the time, so not in one cache line with what holders write
 	_     [64]byte
 
-	released atomic.Int64 // when the last holder called Unlock; 0 before there was one
-	exclusion
-	fenced fenced
-
+	referee    Referee
+	seed       uint64
 	contenders []Contender
 	workers    []*worker // of the first contender first
 }
@@ -47,8 +45,14 @@ type trial struct {
 // now is nanoseconds since the trial began, by the monotonic clock alone: half the price of time.Now.
 func (t *trial) now() int64 { return int64(time.Since(t.began)) }
 
-func newTrial(cell Cell) *trial {
-	return &trial{cell: cell, began: time.Now().Add(-1), contenders: make([]Contender, cell.Contenders)}
+func newTrial(cell Cell, seed uint64) *trial {
+	return &trial{
+		cell:       cell,
+		began:      time.Now().Add(-1),
+		referee:    cell.load().Referee(cell),
+		seed:       seed,
+		contenders: make([]Contender, cell.Contenders),
+	}
 }
 
 // join connects all contenders. After an error what has joined is still to be closed.
@@ -57,6 +61,7 @@ func (t *trial) join(ctx context.Context, s Subject, place Place) error {
 	defer cancel()
 	t.place = place
 	t.workers = make([]*worker, t.cell.Contenders*t.cell.Goroutines)
+	names := t.cell.About().Names
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(joinsAtOnce)
 	for i := range t.contenders {
@@ -70,11 +75,15 @@ func (t *trial) join(ctx context.Context, s Subject, place Place) error {
 			}
 			t.contenders[i] = c
 			for g := range t.cell.Goroutines {
-				locker, err := c.Locker(ctx, "contended")
+				locker, err := c.Locker(ctx, names)
 				if err != nil {
 					return fmt.Errorf("bench: %s cannot join: %w", s.Name(), err)
 				}
-				t.workers[i*t.cell.Goroutines+g] = newWorker(t, locker)
+				if _, ok := locker.(Fenced); t.cell.Fenced && !ok {
+					return fmt.Errorf("bench: %s cannot join: it has no fencing tokens", s.Name())
+				}
+				n := i*t.cell.Goroutines + g
+				t.workers[n] = newWorker(t, locker, n)
 			}
 			return nil
 		})
@@ -127,7 +136,7 @@ func (t *trial) watch(ctx context.Context, d time.Duration, report func(rate flo
 	defer end.Stop()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	count, at := t.count.Load(), t.now()
+	count, at := t.holds(), t.now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -135,11 +144,19 @@ func (t *trial) watch(ctx context.Context, d time.Duration, report func(rate flo
 		case <-end.C:
 			return true
 		case <-ticker.C:
-			c, n := t.count.Load(), t.now()
+			c, n := t.holds(), t.now()
 			report(float64(c-count) / time.Duration(n-at).Seconds())
 			count, at = c, n
 		}
 	}
+}
+
+// holds is how often the lock was taken until now, counted or not.
+func (t *trial) holds() (n int64) {
+	for _, w := range t.workers {
+		n += w.holds.Load()
+	}
+	return n
 }
 
 // close closes all contenders that joined, once.

@@ -3,28 +3,48 @@ package bench
 import (
 	"cmp"
 	"context"
+	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
 // retryAfter keeps a subject that fails at once from burning the processor.
 const retryAfter = 10 * time.Millisecond
 
-// worker is one goroutine that takes the lock again and again, and keeps its own books: no worker touches another's.
+// worker is one goroutine that takes turns again and again, and keeps its own books: no worker writes into another's.
 type worker struct {
 	trial  *trial
 	locker Locker
+	draw   *rand.Rand
+	next   Turn
 
-	holds      int64 // all, counted or not
-	counted    int64
-	acquire    *latencies
+	holds      atomic.Int64 // all, counted or not
+	modes      []book       // by mode; one when there are none
 	handOver   *latencies
-	longest    int64
 	failures   int64
 	firstError error
 }
 
-func newWorker(t *trial, l Locker) *worker {
-	return &worker{trial: t, locker: l, acquire: newLatencies(), handOver: newLatencies()}
+// book is what a worker writes down of turns of one mode.
+type book struct {
+	counted int64
+	acquire *latencies
+	longest int64
+}
+
+// newWorker makes the n-th worker of t: its turns are the n-th sequence of the seed.
+func newWorker(t *trial, l Locker, n int) *worker {
+	w := &worker{
+		trial:    t,
+		locker:   l,
+		draw:     rand.New(rand.NewPCG(t.seed, uint64(n))),
+		modes:    make([]book, max(1, len(t.cell.About().Modes))),
+		handOver: newLatencies(),
+	}
+	for i := range w.modes {
+		w.modes[i].acquire = newLatencies()
+	}
+	return w
 }
 
 // run contends until the trial is done. acquiring ends its waits, releasing its calls of Unlock.
@@ -37,62 +57,62 @@ func (w *worker) run(acquiring, releasing context.Context) {
 	}
 }
 
-// turn takes the lock once. It is false when it is time to leave.
+// turn takes what the referee says, once. It is false when it is time to leave.
 func (w *worker) turn(acquiring, releasing context.Context) bool {
 	t := w.trial
 	if t.phase.Load() == done {
 		return false
 	}
+	t.referee.Next(w.draw, &w.next)
 	start := t.now()
-	if err := w.locker.Lock(acquiring); err != nil {
+	if err := w.locker.Lock(acquiring, &w.next); err != nil {
 		if acquiring.Err() != nil {
-			w.longest = max(w.longest, t.now()-start) // it ended without an acquisition, but it was a wait
+			b := &w.modes[w.next.Mode]
+			b.longest = max(b.longest, t.now()-start) // it ended without an acquisition, but it was a wait
 			return false
 		}
 		w.fail(err)
 		sleep(acquiring, retryAfter)
 		return true
 	}
-	inside, previous := t.now(), t.released.Load()
-	t.released.Store(w.hold(acquiring, inside))
+	inside := t.now()
+	freed := w.hold(acquiring, inside)
 	if err := w.locker.Unlock(releasing); err != nil {
 		w.fail(err)
 	}
-	w.record(start, inside, previous)
+	w.record(start, inside, freed)
 	return true
 }
 
-// hold is the critical section. It returns when it was over.
-func (w *worker) hold(ctx context.Context, inside int64) (over int64) {
+// hold is the critical section. It returns when the one in the way had let go.
+func (w *worker) hold(ctx context.Context, inside int64) (freed int64) {
 	t := w.trial
-	count := t.enter()
-	if t.cell.Fenced {
-		t.fenced.write(t.place.Prefix, w.locker.Token())
-	}
+	freed = t.referee.Enter(&w.next, w.locker)
 	if t.cell.Hold > 0 && t.phase.Load() != done {
 		sleep(ctx, t.cell.Hold)
 	}
+	over := inside // a few nanoseconds ago is as good
 	if t.cell.Hold > 0 || t.cell.Fenced {
-		inside = t.now() // else a few nanoseconds ago is as good
+		over = t.now()
 	}
-	t.leave(count)
-	w.holds++
-	return inside
+	t.referee.Leave(&w.next, over)
+	w.holds.Store(w.holds.Load() + 1)
+	return freed
 }
 
 // record comes after Unlock, where it delays nobody else.
-func (w *worker) record(start, inside, previous int64) {
-	wait := inside - start
+func (w *worker) record(start, inside, freed int64) {
+	wait, b := inside-start, &w.modes[w.next.Mode]
 	switch w.trial.phase.Load() {
 	case measuring:
-		w.counted++
-		w.acquire.record(wait)
-		if previous > start { // was waiting when the one before let go
-			w.handOver.record(inside - previous)
+		b.counted++
+		b.acquire.record(wait)
+		if freed > start { // was waiting when the one before let go
+			w.handOver.record(inside - freed)
 		}
-		w.longest = max(w.longest, wait)
+		b.longest = max(b.longest, wait)
 	case done:
-		w.longest = max(w.longest, wait)
+		b.longest = max(b.longest, wait)
 	}
 }
 
@@ -118,14 +138,20 @@ func (m *Measures) with(t *trial, leaving error) *Measures {
 		m = new(Measures)
 	}
 	m.acquire, m.handOver = newLatencies(), newLatencies()
+	for _, mode := range t.cell.About().Modes {
+		m.Modes = append(m.Modes, ModeMeasures{Mode: mode, acquire: newLatencies()})
+	}
 	shares := make([]int64, t.cell.Contenders)
-	var holds int64
 	for i, w := range t.workers {
-		holds += w.holds
-		shares[i/t.cell.Goroutines] += w.counted
-		m.acquire.merge(w.acquire)
+		for mode, b := range w.modes {
+			shares[i/t.cell.Goroutines] += b.counted
+			m.acquire.merge(b.acquire)
+			m.LongestWait = max(m.LongestWait, time.Duration(b.longest))
+			if len(m.Modes) > 0 {
+				m.Modes[mode].add(b)
+			}
+		}
 		m.handOver.merge(w.handOver)
-		m.LongestWait = max(m.LongestWait, time.Duration(w.longest))
 		m.Errors += w.failures
 		if m.FirstError == "" && w.firstError != nil {
 			m.FirstError = w.firstError.Error()
@@ -141,14 +167,12 @@ func (m *Measures) with(t *trial, leaving error) *Measures {
 	if m.Elapsed > 0 {
 		m.Rate = float64(m.Acquisitions) / m.Elapsed.Seconds()
 	}
+	for i := range m.Modes {
+		m.Modes[i].finish(m.Elapsed)
+	}
 	m.Acquire, m.HandOver = m.acquire.summary(), m.handOver.summary()
 	m.Jain = Jain(shares)
 	m.PerAcquisition = perAcquisition(m.Cost, m.Acquisitions)
-	m.Safety = Safety{
-		Overlaps:       t.overlaps.Load(),
-		LostUpdates:    holds - t.count.Load(),
-		StaleTokens:    t.fenced.stale.Load(),
-		RepeatedTokens: t.fenced.repeated,
-	}
+	m.Safety = t.referee.Safety()
 	return m
 }

@@ -4,21 +4,18 @@ import (
 	"context"
 	"sync"
 	"testing"
-
-	"github.com/fenceline/fenceline/fence"
 )
 
 // bare is a sync.Mutex as a Locker.
 type bare struct{ mu *sync.Mutex }
 
-func (b bare) Lock(context.Context) error   { b.mu.Lock(); return nil }
-func (b bare) Unlock(context.Context) error { b.mu.Unlock(); return nil }
-func (b bare) Token() fence.Token           { return 0 }
+func (b bare) Lock(context.Context, *Turn) error { b.mu.Lock(); return nil }
+func (b bare) Unlock(context.Context) error      { b.mu.Unlock(); return nil }
 
 func bareWorker() *worker {
-	t := newTrial(Cell{Contenders: 1, Goroutines: 1})
+	t := newTrial(Cell{Contenders: 1, Goroutines: 1}, 1)
 	t.phase.Store(measuring)
-	return newWorker(t, bare{new(sync.Mutex)})
+	return newWorker(t, bare{new(sync.Mutex)}, 0)
 }
 
 func TestAnAcquisitionAllocatesNothing(t *testing.T) {
@@ -36,21 +33,21 @@ func TestWaitThatNeverEndedIsTheLongest(t *testing.T) {
 	if w.turn(ctx, ctx) {
 		t.Error("goes on after its context has ended")
 	}
-	if w.longest == 0 {
+	if w.modes[0].longest == 0 {
 		t.Error("a starved wait is not in the books")
 	}
 }
 
 type cancelled struct{ Locker }
 
-func (cancelled) Lock(ctx context.Context) error { return ctx.Err() }
+func (cancelled) Lock(ctx context.Context, _ *Turn) error { return ctx.Err() }
 
 // The difference of the two is what the benchmark adds to an acquisition.
 func BenchmarkOverhead(b *testing.B) {
 	b.Run("loop=bare", func(b *testing.B) {
 		var l Locker = bare{new(sync.Mutex)}
 		for b.Loop() {
-			l.Lock(b.Context())
+			l.Lock(b.Context(), nil)
 			l.Unlock(b.Context())
 		}
 	})

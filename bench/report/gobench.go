@@ -35,7 +35,7 @@ func line(b *strings.Builder, cpus int, c bench.Cell, subject string, m bench.Me
 	if m.Acquisitions == 0 {
 		return
 	}
-	fmt.Fprintf(b, "BenchmarkLock/contenders=%d/goroutines=%d/hold=%v/fenced=%v/subject=%s", c.Contenders, c.Goroutines, c.Hold, c.Fenced, subject)
+	fmt.Fprintf(b, "Benchmark%s/contenders=%d/goroutines=%d/hold=%v/fenced=%v/subject=%s", title(c), c.Contenders, c.Goroutines, c.Hold, c.Fenced, subject)
 	if cpus > 1 {
 		fmt.Fprintf(b, "-%d", cpus)
 	}
@@ -44,7 +44,25 @@ func line(b *strings.Builder, cpus int, c bench.Cell, subject string, m bench.Me
 	if m.HandOver.Count > 0 {
 		fmt.Fprintf(b, "\t%d p50-handover-ns\t%d p99-handover-ns", m.HandOver.P50, m.HandOver.P99)
 	}
+	for _, mode := range m.Modes {
+		if mode.Acquisitions > 0 {
+			fmt.Fprintf(b, "\t%.1f %s/s\t%d p50-%[2]s-ns\t%d p99-%[2]s-ns", mode.Rate, mode.Mode, mode.Acquire.P50, mode.Acquire.P99)
+		}
+	}
 	cost := m.PerAcquisition
 	fmt.Fprintf(b, "\t%.4f jain\t%.4f proposals/op\t%.4f reads/op\t%.4f events/op\n", m.Jain,
 		cost.Proposals, cost.Linearizable+cost.Serializable, cost.Events)
+}
+
+// title begins the name of a benchmark: Lock for the mutex, else Rw/setting=90%_reads.
+func title(c bench.Cell) string {
+	about := c.About()
+	if about.Workload == (bench.Mutex{}).About().Workload {
+		return "Lock"
+	}
+	title := strings.ToUpper(about.Workload[:1]) + about.Workload[1:]
+	if about.Setting != "" {
+		title += "/setting=" + strings.ReplaceAll(about.Setting, " ", "_")
+	}
+	return title
 }

@@ -14,8 +14,8 @@ const eraseLine = "\r\x1b[K"
 // Live keeps one line on a terminal up to date: where the run is, how fast, and for how long still. done takes the line away.
 func Live(w io.Writer) (p bench.Progress, done func()) {
 	p.Tick = func(t bench.Tick) {
-		fmt.Fprintf(w, "%s%v left · %s · %s, round %d: %s acquisitions/s", eraseLine, t.Left.Round(time.Second),
-			name(t.Cell), t.Subject, t.Round, rate(t.Rate))
+		fmt.Fprintf(w, "%s%v left · %s · %s, round %d: %s %ss/s", eraseLine, t.Left.Round(time.Second),
+			name(t.Cell), t.Subject, t.Round, rate(t.Rate), t.Cell.About().Unit)
 	}
 	return p, func() { io.WriteString(w, eraseLine) }
 }
@@ -42,6 +42,9 @@ func name(c bench.Cell) string {
 	}
 	if c.Fenced {
 		text += ", fenced"
+	}
+	if setting := c.About().Setting; setting != "" {
+		text += ", " + setting
 	}
 	return text
 }

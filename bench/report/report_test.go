@@ -52,6 +52,43 @@ func result() *bench.Result {
 	}
 }
 
+// modes is a run of a workload that tells two kinds of turns apart, one of which never came.
+func modes() *bench.Result {
+	r := result()
+	r.Interrupted = false
+	r.Cells = r.Cells[:1]
+	c := &r.Cells[0]
+	c.Load, c.Workload, c.Setting = dice{}, "dice", dice{}
+	for i := range c.Subjects {
+		s := &c.Subjects[i]
+		s.Modes = []bench.ModeMeasures{{Mode: "even", Acquisitions: s.Acquisitions, Rate: s.Rate, Acquire: s.Acquire, LongestWait: s.LongestWait}, {Mode: "odd"}}
+		s.Rounds[0].Modes = s.Modes
+	}
+	return r
+}
+
+type dice struct{ bench.Mutex }
+
+func (dice) About() bench.About {
+	return bench.About{Workload: "dice", Setting: "6 sides", Unit: "throw", Modes: []string{"even", "odd"}}
+}
+
+func TestModesStandBelowTheirSubject(t *testing.T) {
+	var b bytes.Buffer
+	if err := Table(&b, modes()); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "modes.txt", b.Bytes())
+}
+
+func TestModesAreInTheJSON(t *testing.T) {
+	var b bytes.Buffer
+	if err := JSON(&b, modes()); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "modes.json", b.Bytes())
+}
+
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -97,12 +134,13 @@ func TestJSON(t *testing.T) {
 
 func TestGoBenchIsWhatBenchstatReads(t *testing.T) {
 	r := result()
+	r.Cells = append(r.Cells, modes().Cells...)
 	r.Cells[0].Subjects[1].Rounds = append(r.Cells[0].Subjects[1].Rounds, bench.Measures{}) // cut off before anything was taken
 	var b bytes.Buffer
 	if err := GoBench(&b, r); err != nil {
 		t.Fatal(err)
 	}
-	setting, name := regexp.MustCompile(`^[a-z][a-z0-9-]*: \S`), regexp.MustCompile(`^BenchmarkLock(/[a-z]+=[^/\s]+)+-2$`)
+	setting, name := regexp.MustCompile(`^[a-z][a-z0-9-]*: \S`), regexp.MustCompile(`^Benchmark(Lock|Dice/setting=6_sides)(/[a-z]+=[^/\s]+)+-2$`)
 	benchmarks := 0
 	for line := range strings.Lines(b.String()) {
 		if setting.MatchString(line) {
@@ -123,12 +161,12 @@ func TestGoBenchIsWhatBenchstatReads(t *testing.T) {
 			}
 			units[fields[i+1]] = true
 		}
-		if !units["ns/op"] || !units["acq/s"] {
+		if !units["ns/op"] || !units["acq/s"] || units["even/s"] != strings.Contains(line, "Dice") || units["odd/s"] {
 			t.Errorf("units %v", units)
 		}
 	}
-	if benchmarks != 3 {
-		t.Errorf("%d lines for 3 rounds", benchmarks)
+	if benchmarks != 5 {
+		t.Errorf("%d lines for 5 rounds", benchmarks)
 	}
 }
 

@@ -11,9 +11,13 @@ import (
 
 // Table writes one row for each cell and subject, about 130 columns wide, under a line that says where and how.
 func Table(w io.Writer, r *bench.Result) error {
+	unit, perSecond := unit(r), "acq/s"
+	if unit != "acquisition" {
+		perSecond = unit + "s/s"
+	}
 	rows := [][]string{
-		{"", "", "", "acquire", "", "", "", "hand-over", "", "", "", "", "longest", "per acquisition", "", "", ""},
-		{"contenders", "subject", "acq/s", "p50", "p90", "p99", "max", "p50", "p90", "p99", "max", "Jain", "wait", "prop", "reads", "events", "ratio"},
+		{"", "", "", "acquire", "", "", "", "hand-over", "", "", "", "", "longest", "per " + unit, "", "", ""},
+		{"contenders", "subject", perSecond, "p50", "p90", "p99", "max", "p50", "p90", "p99", "max", "Jain", "wait", "prop", "reads", "events", "ratio"},
 	}
 	for _, cell := range r.Cells {
 		rows = append(rows, nil)
@@ -23,6 +27,9 @@ func Table(w io.Writer, r *bench.Result) error {
 				name = cell.String()
 			}
 			rows = append(rows, row(name, s))
+			for _, m := range s.Modes {
+				rows = append(rows, modeRow(m))
+			}
 		}
 	}
 	var b strings.Builder
@@ -40,6 +47,24 @@ func row(cell string, s bench.SubjectResult) []string {
 	row = append(row, latency(s.HandOver)...)
 	return append(row, fmt.Sprintf("%.3f", s.Jain), duration(s.LongestWait),
 		share(cost.Proposals), share(cost.Linearizable+cost.Serializable), share(cost.Events), ratio(s.Ratio))
+}
+
+// modeRow stands below the row of its subject and has what can be told apart: the cost cannot.
+func modeRow(m bench.ModeMeasures) []string {
+	row := append([]string{"", "  " + m.Mode, rate(m.Rate)}, latency(m.Acquire)...)
+	longest := "–"
+	if m.LongestWait > 0 {
+		longest = duration(m.LongestWait)
+	}
+	return append(row, "", "", "", "", "", longest, "", "", "", "")
+}
+
+// unit is what r counts; the cells of a run are of one workload.
+func unit(r *bench.Result) string {
+	if len(r.Cells) == 0 {
+		return "acquisition"
+	}
+	return r.Cells[0].About().Unit
 }
 
 func latency(l bench.Latency) []string {
@@ -90,7 +115,7 @@ func headline(r *bench.Result) string {
 	text := fmt.Sprintf("%s; %s %s/%s, %s; %s of %v each, TTL %v\n", where, e.Go, e.OS, e.Arch, plural(e.CPUs, "CPU"),
 		plural(s.Rounds, "round"), s.Duration, s.TTL)
 	if n := len(s.Subjects); n > 1 {
-		text += fmt.Sprintf("ratio: acquisitions per second to those of %s\n", s.Subjects[n-1])
+		text += fmt.Sprintf("ratio: %ss per second to those of %s\n", unit(r), s.Subjects[n-1])
 	}
 	return text + "\n"
 }

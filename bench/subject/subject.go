@@ -1,11 +1,7 @@
-// Package subject knows the subjects of the benchmark by name.
+// Package subject knows the locks that the benchmark measures by name.
 package subject
 
 import (
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/fenceline/fenceline/bench"
@@ -15,7 +11,8 @@ import (
 	"github.com/fenceline/fenceline/lock"
 )
 
-var makers = map[string]func() bench.Subject{
+// Mutexes are the subjects of the workload mutex.
+var Mutexes = bench.Subjects{
 	"etcd":      etcd.New,
 	"fenceline": fenceline.New,
 	"fenceline-linger": func() bench.Subject {
@@ -28,17 +25,7 @@ var makers = map[string]func() bench.Subject{
 }
 
 // Names is all there are, sorted.
-func Names() []string { return slices.Sorted(maps.Keys(makers)) }
+func Names() []string { return Mutexes.Names() }
 
 // ByName makes the subjects called so, in that order. An unknown name is a bench.ErrInvalid.
-func ByName(names ...string) ([]bench.Subject, error) {
-	subjects := make([]bench.Subject, len(names))
-	for i, name := range names {
-		maker, ok := makers[name]
-		if !ok {
-			return nil, fmt.Errorf("%w: subject is %q, want one of %s", bench.ErrInvalid, name, strings.Join(Names(), ", "))
-		}
-		subjects[i] = maker()
-	}
-	return subjects, nil
-}
+func ByName(names ...string) ([]bench.Subject, error) { return Mutexes.ByName(names...) }

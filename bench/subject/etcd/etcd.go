@@ -1,4 +1,5 @@
-// Package etcd is the Mutex of etcd's own go.etcd.io/etcd/client/v3/concurrency as a subject of the benchmark.
+// Package etcd is the Mutex of etcd's own go.etcd.io/etcd/client/v3/concurrency as a subject of the benchmark, and
+// what other subjects on etcd's sessions have in common with it.
 package etcd
 
 import (
@@ -15,30 +16,49 @@ import (
 )
 
 // New returns etcd's Mutex as its documentation uses it: one client for each contender, and on it a session for each
-// goroutine, because two goroutines of one session would both hold the lock.
-func New() bench.Subject { return subject{} }
+// goroutine, because two goroutines of one session would both hold the lock. Turns of several names take them one by
+// one, in ascending order.
+func New() bench.Subject {
+	return With("etcd", func(s *concurrency.Session, names []string) bench.Locker {
+		mutexes := make([]bench.Mutual, len(names))
+		for i, name := range names {
+			mutexes[i] = mutex{concurrency.NewMutex(s, name)}
+		}
+		return bench.InOrder(mutexes)
+	})
+}
 
-type subject struct{}
+// With returns a subject whose lockers live on etcd's sessions, one each. names come with the prefix below which
+// everything happens.
+func With(name string, locker func(s *concurrency.Session, names []string) bench.Locker) bench.Subject {
+	return subject{name, locker}
+}
 
-func (subject) Name() string { return "etcd" }
+type subject struct {
+	name   string
+	locker func(*concurrency.Session, []string) bench.Locker
+}
 
-func (subject) Join(_ context.Context, p bench.Place) (bench.Contender, error) {
+func (s subject) Name() string { return s.name }
+
+func (s subject) Join(_ context.Context, p bench.Place) (bench.Contender, error) {
 	client, err := clientv3.New(p.Etcd)
 	if err != nil {
 		return nil, err
 	}
-	return &contender{place: p, client: client}, nil
+	return &contender{subject: s, place: p, client: client}, nil
 }
 
 type contender struct {
-	place  bench.Place
-	client *clientv3.Client
+	subject subject
+	place   bench.Place
+	client  *clientv3.Client
 
 	mu       sync.Mutex
 	sessions []*concurrency.Session
 }
 
-func (c *contender) Locker(ctx context.Context, name string) (bench.Locker, error) {
+func (c *contender) Locker(ctx context.Context, names []string) (bench.Locker, error) {
 	// NewSession would grant the lease under the client's context, which never ends.
 	ttl := int(c.place.TTL / time.Second)
 	lease, err := c.client.Grant(ctx, int64(ttl))
@@ -50,9 +70,13 @@ func (c *contender) Locker(ctx context.Context, name string) (bench.Locker, erro
 		return nil, fmt.Errorf("open a session: %w", err)
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.sessions = append(c.sessions, s)
-	return &locker{concurrency.NewMutex(s, c.place.Prefix+name)}, nil
+	c.mu.Unlock()
+	keys := make([]string, len(names))
+	for i, name := range names {
+		keys[i] = c.place.Prefix + name
+	}
+	return c.subject.locker(s, keys), nil
 }
 
 // Close revokes under ctx, which Session.Close would not.
@@ -68,12 +92,12 @@ func (c *contender) Close(ctx context.Context) error {
 	return errors.Join(append(errs, c.client.Close())...)
 }
 
-// locker adds the token to Mutex's own Lock and Unlock.
-type locker struct{ *concurrency.Mutex }
+// mutex adds the token to Mutex's own Lock and Unlock.
+type mutex struct{ *concurrency.Mutex }
 
 // Token is the create revision of the holder's key, as IsOwner compares it. The revision in Header is a later one for
 // those who had to wait.
-func (l *locker) Token() fence.Token {
-	owner := l.IsOwner()
+func (m mutex) Token() fence.Token {
+	owner := m.IsOwner()
 	return fence.Token(owner.GetCompare().GetCreateRevision())
 }

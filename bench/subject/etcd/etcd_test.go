@@ -24,12 +24,13 @@ func TestTokenOfOneWhoWaitedIsTheCreateRevisionOfItsKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer contender.Close(ctx)
+	turn := &bench.Turn{Units: 1, Names: []int{0}}
 	first, second := locker(t, contender), locker(t, contender)
-	if err := first.Lock(ctx); err != nil {
+	if err := first.Lock(ctx, turn); err != nil {
 		t.Fatal(err)
 	}
 	inside := make(chan error)
-	go func() { inside <- second.Lock(ctx) }()
+	go func() { inside <- second.Lock(ctx, turn) }()
 	etcdtest.Eventually(t, 10*time.Second, "the second one queues", func() bool {
 		return len(etcdtest.Keys(t, client, place.Prefix)) == 2
 	})
@@ -48,11 +49,11 @@ func TestTokenOfOneWhoWaitedIsTheCreateRevisionOfItsKey(t *testing.T) {
 	}
 }
 
-func locker(t *testing.T, c bench.Contender) bench.Locker {
+func locker(t *testing.T, c bench.Contender) bench.Fenced {
 	t.Helper()
-	l, err := c.Locker(t.Context(), "name")
+	l, err := c.Locker(t.Context(), []string{"name"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l
+	return l.(bench.Fenced)
 }

@@ -1,4 +1,5 @@
-// Package fenceline is lock.Mutex as a subject of the benchmark.
+// Package fenceline is lock.Mutex as a subject of the benchmark, and what other subjects on fenceline's sessions have
+// in common with it.
 package fenceline
 
 import (
@@ -14,15 +15,28 @@ import (
 )
 
 // New returns lock.Mutex as it is without options: one client and one session for each contender, whatever the number
-// of its goroutines.
+// of its goroutines. Turns of several names take them one by one, in ascending order.
 func New() bench.Subject { return Variant("fenceline") }
 
 // Variant is New under another name and with options.
-func Variant(name string, opts ...lock.Option) bench.Subject { return subject{name, opts} }
+func Variant(name string, opts ...lock.Option) bench.Subject {
+	return With(name, func(s *session.Session, names []string) bench.Locker {
+		mutexes := make([]bench.Mutual, len(names))
+		for i, name := range names {
+			mutexes[i] = &mutex{mutex: lock.New(s, name, opts...)}
+		}
+		return bench.InOrder(mutexes)
+	})
+}
+
+// With returns a subject whose lockers live on a session of their contender.
+func With(name string, locker func(s *session.Session, names []string) bench.Locker) bench.Subject {
+	return subject{name, locker}
+}
 
 type subject struct {
-	name string
-	opts []lock.Option
+	name   string
+	locker func(*session.Session, []string) bench.Locker
 }
 
 func (s subject) Name() string { return s.name }
@@ -36,33 +50,33 @@ func (s subject) Join(ctx context.Context, p bench.Place) (bench.Contender, erro
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open a session: %w", err), client.Close())
 	}
-	return &contender{session: open, opts: s.opts}, nil
+	return &contender{session: open, locker: s.locker}, nil
 }
 
 type contender struct {
 	session *session.Session
-	opts    []lock.Option
+	locker  func(*session.Session, []string) bench.Locker
 }
 
-func (c *contender) Locker(_ context.Context, name string) (bench.Locker, error) {
-	return &locker{mutex: lock.New(c.session, name, c.opts...)}, nil
+func (c *contender) Locker(_ context.Context, names []string) (bench.Locker, error) {
+	return c.locker(c.session, names), nil
 }
 
 func (c *contender) Close(ctx context.Context) error {
 	return errors.Join(c.session.Close(ctx), c.session.Client().Close())
 }
 
-type locker struct {
+type mutex struct {
 	mutex *lock.Mutex
 	held  *lock.Lock
 }
 
-func (l *locker) Lock(ctx context.Context) (err error) {
-	l.held, err = l.mutex.Acquire(ctx)
+func (m *mutex) Lock(ctx context.Context) (err error) {
+	m.held, err = m.mutex.Acquire(ctx)
 	return err
 }
 
-func (l *locker) Unlock(ctx context.Context) error { return l.held.Release(ctx) }
+func (m *mutex) Unlock(ctx context.Context) error { return m.held.Release(ctx) }
 
 // Token is asked for in fenced cells only: looking at it keeps the entry from being passed on within the process.
-func (l *locker) Token() fence.Token { return l.held.Token() }
+func (m *mutex) Token() fence.Token { return m.held.Token() }

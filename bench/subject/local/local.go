@@ -10,12 +10,27 @@ import (
 	"github.com/fenceline/fenceline/fence"
 )
 
-// New returns a subject whose contenders all live in this process.
-func New() bench.Subject { return &subject{mutexes: map[string]*mutex{}} }
+// New returns a subject whose contenders all live in this process. Turns of several names take them one by one, in
+// ascending order.
+func New() bench.Subject {
+	return With(func(names []string) func() bench.Locker {
+		mutexes := make([]bench.Mutual, len(names))
+		for i := range mutexes {
+			mutexes[i] = new(mutex)
+		}
+		return func() bench.Locker { return bench.InOrder(mutexes) }
+	})
+}
+
+// With returns a subject that calls share once in each trial, for what the lockers of that trial have in common.
+func With(share func(names []string) (locker func() bench.Locker)) bench.Subject {
+	return &subject{share: share, lockers: map[string]func() bench.Locker{}}
+}
 
 type subject struct {
+	share   func([]string) func() bench.Locker
 	mu      sync.Mutex
-	mutexes map[string]*mutex // by prefix and name
+	lockers map[string]func() bench.Locker // by prefix: each trial has its own
 }
 
 func (s *subject) Name() string { return "local" }
@@ -29,15 +44,16 @@ type contender struct {
 	prefix  string
 }
 
-func (c contender) Locker(_ context.Context, name string) (bench.Locker, error) {
-	c.subject.mu.Lock()
-	defer c.subject.mu.Unlock()
-	m, ok := c.subject.mutexes[c.prefix+name]
+func (c contender) Locker(_ context.Context, names []string) (bench.Locker, error) {
+	s := c.subject
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	locker, ok := s.lockers[c.prefix]
 	if !ok {
-		m = new(mutex)
-		c.subject.mutexes[c.prefix+name] = m
+		locker = s.share(names)
+		s.lockers[c.prefix] = locker
 	}
-	return m, nil
+	return locker(), nil
 }
 
 func (c contender) Close(context.Context) error { return nil }

@@ -3,36 +3,27 @@ package cli
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/fenceline/fenceline/bench"
 	"github.com/fenceline/fenceline/bench/report"
-	"github.com/fenceline/fenceline/bench/subject"
+	"github.com/fenceline/fenceline/bench/workload"
 )
 
-// benchFlags are the settings that Config does not have in the same form.
-type benchFlags struct {
-	subjects   []string
-	contenders []int
-	goroutines []int
-	holds      []time.Duration
-	fenced     bool
-	goBench    bool
-}
-
+// newBenchCommand measures the first workload; each of the others is a subcommand.
 func newBenchCommand(g *globals) *cobra.Command {
-	var (
-		f   benchFlags
-		cfg = bench.Defaults()
-	)
-	cmd := &cobra.Command{
-		Use:   "bench [flags]",
-		Short: "Measure what it costs to take turns",
-		Long: `Measure a contended lock: acquisitions per second, how long a contender waits, how long the lock lies idle between
+	workloads := workload.All()
+	cmd := newWorkloadCommand(g, workloads[0])
+	cmd.Use = "bench [flags]"
+	cmd.Short = "Measure what it costs to take turns"
+	cmd.Long = `Measure a contended lock: acquisitions per second, how long a contender waits, how long the lock lies idle between
 two holders, how evenly it is shared, and what each acquisition costs the cluster. Every subject is measured in
 every cell, in alternation, and every acquisition is checked: if two were ever inside at once, the run fails.
 
@@ -45,51 +36,72 @@ hold, and many goroutines of few contenders. With any of them it measures every 
 The report goes to stdout: a table, JSON with -o json, or with --bench the format of "go test -bench".
 
 Exit codes: 1 when a lock did not exclude or could not be measured; 64 for a wrong setting; 69 when etcd cannot be
-reached; 128 plus the signal's number when interrupted, after cleaning up and reporting what was measured by then.`,
-		Example: `  fenceline bench
+reached; 128 plus the signal's number when interrupted, after cleaning up and reporting what was measured by then.`
+	cmd.Example = `  fenceline bench
   fenceline bench --contenders 2,8 --hold 0,10ms --duration 5s
   fenceline bench --endpoints etcd-1:2379 -o json > result.json
-  fenceline bench --bench | benchstat -col /subject -`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if f.goBench && g.output == outputJSON {
-				return usageErrorf("--bench and -o json exclude each other")
-			}
-			if f.changesCells(cmd) {
-				cfg.Cells = bench.Grid(f.contenders, f.goroutines, f.holds, f.fenced)
-			}
-			var err error
-			if cfg.Subjects, err = subject.ByName(f.subjects...); err != nil {
-				return usageErrorf("%w", err)
-			}
-			if err := cfg.Validate(); err != nil {
-				return usageErrorf("%w", err)
-			}
-			return g.bench(cmd, cfg, f.format(g))
-		},
+  fenceline bench --bench | benchstat -col /subject -`
+	for _, w := range workloads[1:] {
+		cmd.AddCommand(newWorkloadCommand(g, w))
+	}
+	cmd.AddCommand(newBenchIdleCommand(g))
+	return cmd
+}
+
+// benchFlags are the settings that Config does not have in the same form.
+type benchFlags struct {
+	subjects   []string
+	contenders []int
+	goroutines []int
+	holds      []time.Duration
+	goBench    bool
+}
+
+func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
+	var (
+		f   benchFlags
+		cfg = bench.Defaults()
+		own = flag.NewFlagSet(w.Name, flag.ContinueOnError)
+	)
+	cells := w.Flags(own)
+	cmd := &cobra.Command{
+		Use:   w.Name + " [flags]",
+		Short: w.Short,
+		Long:  w.Long,
+		Args:  cobra.NoArgs,
 	}
 	flags := cmd.Flags()
-	flags.StringSliceVar(&f.subjects, "subjects", []string{"fenceline", "etcd"}, "`locks` to measure; the ratio is to the last one")
-	flags.IntSliceVar(&f.contenders, "contenders", []int{1, 2, 8, 32}, "`numbers` of contenders: separate connections and sessions")
+	flags.AddGoFlagSet(own)
+	flags.IntSliceVar(&f.contenders, "contenders", w.Contenders, "`numbers` of contenders: separate connections and sessions")
 	flags.IntSliceVar(&f.goroutines, "goroutines", []int{1}, "`numbers` of goroutines for each contender")
 	flags.DurationSliceVar(&f.holds, "hold", []time.Duration{0}, "`times` to hold the lock")
-	flags.BoolVar(&f.fenced, "fenced", false, "look at the token of each hold and write through a gate")
+	var settings []string // that change the cells: those that are declared so far
+	flags.VisitAll(func(f *pflag.Flag) { settings = append(settings, f.Name) })
+
+	flags.StringSliceVar(&f.subjects, "subjects", w.Versus, "`locks` to measure; the ratio is to the last one")
 	flags.DurationVar(&cfg.Duration, "duration", cfg.Duration, "measured `time` of each subject in each round of each cell")
 	flags.DurationVar(&cfg.WarmUp, "warm-up", cfg.WarmUp, "`time` before that, not counted")
 	flags.IntVar(&cfg.Rounds, "rounds", cfg.Rounds, "`number` of rounds, each in the opposite order of the one before")
 	flags.DurationVar(&cfg.TTL, "ttl", cfg.TTL, "`time` that leases live without renewal")
 	flags.BoolVar(&f.goBench, "bench", false, "report in the format of go test -bench, for benchstat")
-	cmd.AddCommand(newBenchIdleCommand(g))
-	return cmd
-}
-
-func (f *benchFlags) changesCells(cmd *cobra.Command) bool {
-	for _, name := range []string{"contenders", "goroutines", "hold", "fenced"} {
-		if cmd.Flags().Changed(name) {
-			return true
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if f.goBench && g.output == outputJSON {
+			return usageErrorf("--bench and -o json exclude each other")
 		}
+		cfg.Cells = w.Tour
+		if len(w.Tour) == 0 || slices.ContainsFunc(settings, flags.Changed) {
+			cfg.Cells = cells(bench.Grid(f.contenders, f.goroutines, f.holds, false))
+		}
+		var err error
+		if cfg.Subjects, err = w.Subjects.ByName(f.subjects...); err != nil {
+			return usageErrorf("%w", err)
+		}
+		if err := cfg.Validate(); err != nil {
+			return usageErrorf("%w", err)
+		}
+		return g.bench(cmd, cfg, f.format(g))
 	}
-	return false
+	return cmd
 }
 
 func (f *benchFlags) format(g *globals) func(io.Writer, *bench.Result) error {
