@@ -15,6 +15,7 @@ import (
 type Lock struct {
 	hold *line.Hold
 	name string
+	of   lineID
 }
 
 // Context ends with the hold: with session.ErrExpired, ErrRevoked or ErrEntryGone when it is lost, with ErrClosed when
@@ -41,6 +42,7 @@ func (l *Lock) Lease() clientv3.LeaseID { return l.hold.Lease() }
 
 // Release gives the lock back: to the next goroutine here, or to the next process. It answers an error that wraps
 // session.ErrLost if the hold was lost before, and deletes nothing of anyone else's then; ErrNotHeld the second time.
+// The hold of a Set is released with the Set only.
 //
 // The request is the Session's own. ctx bounds only how long its answer is awaited, and a ctx that has ended already
 // does not keep the lock from being released.

@@ -15,20 +15,18 @@ type Mutex struct {
 	name string
 	opts options
 	ref  line.Ref
+	id   lineID
 	err  error // why it cannot be used
 }
 
 // New does no I/O. A Mutex may be shared or made again at will: all of one name in one Session are one local line
 // with one entry in etcd. An invalid name or option is an error of the first verb.
 func New(s *session.Session, name string, opts ...Option) *Mutex {
-	m := &Mutex{name: name, opts: options{Options: line.Options{Handoffs: DefaultHandoffs}}}
-	for _, opt := range opts {
-		opt(&m.opts)
-	}
+	m := &Mutex{name: name, opts: defaults(opts)}
 	k := s.Keeper()
-	prefix, err := m.opts.resolve(k.Namespace, name)
-	m.err = err
-	m.ref = line.Ref{Keeper: k, Kind: "lock", Name: name, Prefix: prefix, May: line.Nobody}
+	prefix, err := m.opts.resolve(k.Namespace, "lock", name)
+	m.err, m.id = err, lineID{s, prefix}
+	m.ref = line.Ref{Keeper: k, Kind: "lock", Name: name, Prefix: prefix, Rule: line.Nobody}
 	return m
 }
 
@@ -44,12 +42,17 @@ func (m *Mutex) Acquire(ctx context.Context) (*Lock, error) { return m.acquire(c
 // TryAcquire never waits for others: ErrHeld says that somebody is ahead, and then nothing was written. It waits for
 // etcd's answer, within ctx, or 5 s when ctx has no deadline.
 func (m *Mutex) TryAcquire(ctx context.Context) (*Lock, error) {
-	if _, bounded := ctx.Deadline(); bounded {
-		return m.acquire(ctx, true)
-	}
-	bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := bounded(ctx)
 	defer cancel()
-	return m.acquire(bounded, true)
+	return m.acquire(ctx, true)
+}
+
+// bounded gives a ctx without a deadline one.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, 5*time.Second)
 }
 
 func (m *Mutex) acquire(ctx context.Context, try bool) (*Lock, error) {
@@ -60,7 +63,7 @@ func (m *Mutex) acquire(ctx context.Context, try bool) (*Lock, error) {
 	if err != nil {
 		return nil, m.failed("acquire", err)
 	}
-	return &Lock{hold: h, name: m.name}, nil
+	return &Lock{hold: h, name: m.name, of: m.id}, nil
 }
 
 func (m *Mutex) failed(verb string, err error) error {

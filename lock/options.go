@@ -62,6 +62,14 @@ func WithMaxWaiters(n int) Option {
 	}
 }
 
+func defaults(opts []Option) options {
+	o := options{Options: line.Options{Handoffs: DefaultHandoffs}}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	return o
+}
+
 func (o *options) reject(bad bool, format string, args ...any) {
 	if bad && o.invalid == nil {
 		o.invalid = fmt.Errorf("lock: "+format, args...)
@@ -69,7 +77,7 @@ func (o *options) reject(bad bool, format string, args ...any) {
 }
 
 // resolve answers the prefix of the line, or why there cannot be one.
-func (o *options) resolve(namespace, name string) (string, error) {
+func (o *options) resolve(namespace, kind, name string) (string, error) {
 	if o.invalid != nil {
 		return "", o.invalid
 	}
@@ -77,7 +85,7 @@ func (o *options) resolve(namespace, name string) (string, error) {
 		return "", err
 	}
 	if o.prefix == nil {
-		return keyspace.Line(namespace, "lock", name), nil
+		return keyspace.Line(namespace, kind, name), nil
 	}
 	if err := keyspace.CheckName("prefix", *o.prefix); err != nil {
 		return "", err
@@ -86,4 +94,27 @@ func (o *options) resolve(namespace, name string) (string, error) {
 		return "", fmt.Errorf("%w: prefix %q: it contains the session's own namespace %q", keyspace.ErrInvalidName, *o.prefix, namespace)
 	}
 	return *o.prefix + "/", nil
+}
+
+// WithMinHold has nobody else get the lock sooner than d after the grant, however soon it is released: not another
+// goroutine here either. It is for jobs that start by the clock on several machines, where the job may be done on the
+// one before the clock of the other says that it is time. Release returns at once; the entry stays in etcd, under a
+// lease of its own, for the rest of d, and up to 2 s longer if this process does not live to delete it. A holder that
+// dies while it holds is not covered: then the Session's lease decides. Default 0.
+func WithMinHold(d time.Duration) Option {
+	return func(o *options) {
+		o.MinHold = d
+		o.reject(d < 0, "WithMinHold(%v): it must not be negative", d)
+	}
+}
+
+// WithTakeoverDelay has Acquire wait for d, its entry first in line, after it saw the entry of a holder before it end
+// with its lease rather than by a release: for holders whose last steps may still be on their way somewhere. It is
+// the waiter's option. A holder who has been gone before the waiter came is not known any more, and an entry that
+// somebody deletes by hand counts as released. Default 0.
+func WithTakeoverDelay(d time.Duration) Option {
+	return func(o *options) {
+		o.TakeoverDelay = d
+		o.reject(d < 0, "WithTakeoverDelay(%v): it must not be negative", d)
+	}
 }

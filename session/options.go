@@ -78,6 +78,7 @@ type Record struct {
 	Started time.Time         `json:"started"` // of the process's Session, by its wall clock
 	Version string            `json:"version,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
+	Closing bool              `json:"closing,omitempty"` // the Session is giving its lease back
 }
 
 func (o *options) record() (string, error) {

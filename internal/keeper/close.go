@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -62,10 +63,30 @@ func (k *Keeper) giveBack(e *Epoch, deadline time.Time) <-chan error {
 	k.detach(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), bound)
 		defer cancel()
+		k.sayClosing(ctx, e, bound/4)
 		done <- k.persist(ctx, Final, func(ctx context.Context) error { return k.leases.Revoke(ctx, e.id) })
 	})
 	return done
 }
+
+// sayClosing marks the session's record, once. If it does not get through, those who wait for a while after a death do
+// so after this Close.
+func (k *Keeper) sayClosing(ctx context.Context, e *Epoch, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if _, err := k.leases.Record(ctx, e.id, e.record, closing(k.Config.Record)); err != nil {
+		k.Log.Debug("record not marked", "error", err)
+	}
+}
+
+// closingMark ends the record of a session that gives its lease back. Without it a revoked lease looks like one that
+// ran out, and a Close like a death.
+const closingMark = `,"closing":true}`
+
+func closing(record string) string { return strings.TrimSuffix(record, "}") + closingMark }
+
+// Closing says whether a session's record is the last one, of a session that was closed.
+func Closing(record string) bool { return strings.HasSuffix(record, closingMark) }
 
 // wait waits for the keeper's goroutines.
 func (k *Keeper) wait(ctx context.Context) error {

@@ -21,9 +21,7 @@ func (l *Line) drive(ctx context.Context) {
 		step := next(l.situation())
 		if step == rest || step == wait && !l.place.check {
 			l.driving = false
-			l.stay()
-			l.adjustView()
-			l.retire()
+			l.settled()
 			return
 		}
 		switch step {
@@ -37,8 +35,14 @@ func (l *Line) drive(ctx context.Context) {
 			err = l.enqueue(ctx, true)
 		case wait:
 			err = l.ask(ctx)
+		case inquire:
+			err = l.inquire(ctx)
 		case swap:
 			err = l.swap(ctx)
+		case demote:
+			err = l.demote(ctx)
+		case park:
+			err = l.park(ctx)
 		case drop:
 			err = l.drop(ctx)
 		}
@@ -92,8 +96,14 @@ func (l *Line) forget(p *place) {
 	if p.dog != nil {
 		p.dog.Stop()
 	}
+	if p.timer != nil {
+		p.timer.Stop()
+	}
 	if l.place == p {
 		l.place = nil
+	}
+	if l.lent {
+		l.refuse(errBroken)
 	}
 }
 
@@ -164,14 +174,14 @@ func (l *Line) ask(ctx context.Context) error {
 	p := l.place
 	quorum := p.quorum
 	var v verdict
-	var pred Entry
+	var by Entry
 	var rev int64
 	if l.view != nil {
 		rev = l.view.rev
 	}
 	p.check, p.quorum = false, false
 	err := l.request(ctx, func(ctx context.Context) (err error) {
-		v, pred, err = l.confirm(ctx, p, rev, quorum)
+		v, by, err = l.confirm(ctx, p, rev, quorum)
 		return err
 	})
 	if l.place != p || p.state != queued {
@@ -192,12 +202,12 @@ func (l *Line) ask(ctx context.Context) error {
 		l.enter(p)
 	case gone:
 		l.vanished(p)
-	case ahead:
-		l.refuseTry()
-		if quorum && p.pred.Key != "" && pred.Key != p.pred.Key && l.view != nil && l.view.key == p.pred.Key {
+	case blocked:
+		l.refuseTries()
+		if quorum && p.pred.Key != "" && by.Key != p.pred.Key && l.view != nil && l.view.key == p.pred.Key {
 			l.keeper.Watch().Restart()
 		}
-		p.pred = pred
+		p.pred = by
 		l.changed() // the view may know this one already
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -13,11 +14,13 @@ import (
 
 // Hold is one grant. It ends once: by Release, or by loss. The line's mutex guards it.
 type Hold struct {
-	line   *Line
-	place  *place
-	opts   *Options
-	caller context.Context
-	since  time.Time // zero without a trace
+	line    *Line
+	place   *place
+	opts    *Options
+	caller  context.Context
+	since   time.Time // zero without a trace
+	out     func()    // called at its end, and
+	demoted func()    // called when it has become a reader's; with the line's mutex held. They may be nil
 
 	ended    error // why; nil while it is held
 	lost     error // why, if it was not released
@@ -30,11 +33,15 @@ type Hold struct {
 // end marks the hold as over.
 func (h *Hold) end(cause error) {
 	h.ended = cause
-	if h.line.hold == h {
-		h.line.hold = nil
+	if i := slices.Index(h.line.holds, h); i >= 0 {
+		h.line.holds = slices.Delete(h.line.holds, i, i+1)
 	}
 	if h.cancel != nil {
 		h.cancel(cause)
+	}
+	if h.out != nil {
+		h.out()
+		h.out = nil
 	}
 }
 
@@ -142,6 +149,10 @@ func (h *Hold) Release(ctx context.Context) error {
 		l.mu.Unlock()
 		return keeper.ErrNotHeld
 	}
+	if l.lent {
+		l.mu.Unlock()
+		return ErrOfSet
+	}
 	h.released = true
 	if h.ended != nil {
 		l.mu.Unlock()
@@ -151,7 +162,7 @@ func (h *Hold) Release(ctx context.Context) error {
 	p := h.place
 	l.lingerFor(h.opts.Linger)
 	var fate chan error
-	if s := next(l.situation()); s == drop || s == swap || p.gone {
+	if s := next(l.situation()); s == drop || s == swap || s == park || s == demote || p.gone {
 		fate = make(chan error, 1)
 		p.fate = fate
 	}

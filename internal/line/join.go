@@ -33,7 +33,7 @@ func (l *Line) enqueue(ctx context.Context, try bool) error {
 		if !p.unsure { // else an earlier attempt may be on its way: the next step is to leave
 			l.forget(p)
 		}
-		l.refuseTry()
+		l.refuseTries()
 		return nil
 	case err != nil:
 		return err
@@ -44,11 +44,10 @@ func (l *Line) enqueue(ctx context.Context, try bool) error {
 
 // join sends an enqueue, and notes when its outcome stays unknown.
 func (l *Line) join(ctx context.Context, p, old *place, try bool) (isFirst bool, err error) {
-	pred := l.length > shortLine && l.length <= longLine // as far as one can tell beforehand
 	err = l.request(ctx, func(ctx context.Context) error {
 		err := errAgain
 		for errors.Is(err, errAgain) && ctx.Err() == nil {
-			isFirst, err = l.sendJoin(ctx, p, old, try, pred)
+			isFirst, err = l.sendJoin(ctx, p, old, try)
 		}
 		return err
 	})
@@ -63,7 +62,7 @@ func (l *Line) join(ctx context.Context, p, old *place, try bool) (isFirst bool,
 // freeSlot is the lowest slot that is free under e, but for the one in use.
 func (l *Line) freeSlot(e *keeper.Epoch, used int) int {
 	if l.slotOf != e.ID() {
-		l.slot, l.slotOf = 0, e.ID()
+		l.slot, l.slotOf = l.lane, e.ID()
 	}
 	if l.slot == used {
 		return used + 1
@@ -126,6 +125,9 @@ func (l *Line) joined(p *place, isFirst bool) {
 		l.enter(p)
 	} else {
 		l.watchdog(p)
+		if p.count > 0 {
+			l.refuseTries()
+		}
 		p.check = l.situation().try || !l.short(p) && p.pred.Key == "" // nobody will tell when it is our turn
 	}
 	if p.count > 0 {

@@ -16,46 +16,109 @@ type Entry struct {
 	Value  []byte
 }
 
-// Rule says whether one may enter with these entries ahead, which are in order. It must be monotone: what it allows
-// it also allows with fewer ahead.
-type Rule func(ahead []Entry) bool
+// Rule is what a primitive makes of a line. Both functions read entries in order, first come first.
+type Rule struct {
+	Value string // of our entries
+
+	// Blocker says who of those ahead has to leave before one may enter: the nearest. −1: one may enter. It must be
+	// monotone: what it allows it also allows with fewer ahead.
+	Blocker func(ahead []Entry) int
+	// In is how many of a line, from the front, have entered.
+	In func(line []Entry) int
+
+	// Values says that both need to know all entries with their values. Else they are content with the nearest, and
+	// with a number.
+	Values bool
+	// Joins says whether one who holds here may be joined by another, on the same entry, with e behind it. nil: never.
+	Joins func(e Entry) bool
+}
 
 // Nobody is the rule of a mutex and of an election.
-func Nobody(ahead []Entry) bool { return len(ahead) == 0 }
+var Nobody = Rule{Blocker: nearest, In: oneIn}
+
+// The values of entries of a read-write lock.
+const (
+	ReadValue  = "read"
+	WriteValue = "write"
+)
+
+// Reader and Writer are the rules of a read-write lock. An entry that does not say what it is counts as a writer's.
+var (
+	Reader = Rule{Value: ReadValue, Blocker: nearestWriter, In: readersIn, Values: true, Joins: reads}
+	Writer = Rule{Value: WriteValue, Blocker: nearest, In: readersIn, Values: true}
+)
+
+func nearest(ahead []Entry) int { return len(ahead) - 1 }
+
+func oneIn(line []Entry) int { return min(len(line), 1) }
+
+func reads(e Entry) bool { return string(e.Value) == ReadValue }
+
+func nearestWriter(ahead []Entry) int {
+	for i := len(ahead) - 1; i >= 0; i-- {
+		if !reads(ahead[i]) {
+			return i
+		}
+	}
+	return -1
+}
+
+func readersIn(line []Entry) int {
+	n := slices.IndexFunc(line, func(e Entry) bool { return !reads(e) })
+	switch n {
+	case -1:
+		return len(line)
+	case 0:
+		return 1
+	}
+	return n
+}
 
 // verdict is what a list of entries says about one of them.
 type verdict int
 
 const (
 	undecided verdict = iota // the list is older than the entry
-	ahead                    // others are before it
+	blocked                  // somebody is before it, who has to leave first
 	granted                  // it may enter, for ever
 	gone                     // it does not stand in the line
 )
 
-// judge reads the entries of a line as of revision, in any order.
-func judge(revision int64, entries []Entry, mine Entry, may Rule) verdict {
+// judge reads the entries of a line as of revision, in any order. With blocked it also answers by whom.
+func (r *Rule) judge(revision int64, entries []Entry, mine Entry) (verdict, Entry) {
 	if revision < mine.Create {
-		return undecided
+		return undecided, Entry{}
 	}
-	found := false
+	if !slices.ContainsFunc(entries, func(e Entry) bool { return e.Key == mine.Key && same(e, mine) }) {
+		return gone, Entry{}
+	}
+	before := ahead(entries, mine)
+	if i := r.Blocker(before); i >= 0 {
+		return blocked, before[i]
+	}
+	return granted, Entry{}
+}
+
+// ahead are the entries before mine, in order.
+func ahead(entries []Entry, mine Entry) []Entry {
 	var before []Entry
 	for _, e := range entries {
-		switch {
-		case e.Key == mine.Key:
-			found = same(e, mine)
-		case e.Create < mine.Create:
+		if e.Create < mine.Create {
 			before = append(before, e)
 		}
 	}
-	if !found {
-		return gone
-	}
-	slices.SortFunc(before, func(a, b Entry) int { return cmp.Compare(a.Create, b.Create) })
-	if may(before) {
-		return granted
-	}
-	return ahead
+	inOrder(before)
+	return before
+}
+
+func inOrder(entries []Entry) {
+	slices.SortFunc(entries, func(a, b Entry) int { return cmp.Compare(a.Create, b.Create) })
+}
+
+// waiting is how many of those before mine have not entered.
+func (r *Rule) waiting(entries []Entry, mine Entry) int {
+	before := ahead(entries, mine)
+	return len(before) - r.In(before)
 }
 
 // same says whether e is the very entry mine, untouched: deleting and creating it again changes the one revision,

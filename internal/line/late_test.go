@@ -92,7 +92,7 @@ func late(t *testing.T, name string) (*Ref, *lateKV, *clientv3.Client) {
 			t.Error(err)
 		}
 	})
-	return &Ref{Keeper: s.Keeper(), Kind: "test", Name: name, Prefix: name + "/", May: Nobody}, kv, m.Client(t)
+	return &Ref{Keeper: s.Keeper(), Kind: "test", Name: name, Prefix: name + "/", Rule: Nobody}, kv, m.Client(t)
 }
 
 func (kv *lateKV) next(n int, after bool) {

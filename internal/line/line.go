@@ -24,6 +24,9 @@ type Options struct {
 	Handoffs   int           // local grants in a row while others wait
 	Linger     time.Duration // how long an entry stays that nobody here wants at the moment
 	MaxWaiters int           // how many may wait already; 0: any number
+
+	MinHold       time.Duration // nobody gets the entry's place sooner after the grant
+	TakeoverDelay time.Duration // the wait after a holder that died
 }
 
 // Line is one name in one Session: its local line, and its place in etcd's.
@@ -34,18 +37,21 @@ type Line struct {
 	name   string
 	prefix string
 	end    string // of the range of all entries
-	may    Rule
+	lane   int
+	lent   bool // see situation
 
 	mu      sync.Mutex
+	rule    Rule
 	queue   list.List // of *waiter
-	hold    *Hold
+	holds   []*Hold   // in no order; more than one only if the rule joins them
 	place   *place
 	driving bool          // the driver runs
 	wake    chan struct{} // for a driver that waits for a lease: somebody has left
 	trouble error         // what etcd had against us last
 	length  int64         // of etcd's line when we joined last
-	slot    int           // lowest slot that is not taken by a stranger, under the lease slotOf
+	slot    int           // lowest slot that is not taken by somebody else, under the lease slotOf
 	slotOf  clientv3.LeaseID
+	careful bool // a caller has asked for a TakeoverDelay
 	retired bool // taken out of the table
 
 	view      *view
@@ -65,6 +71,7 @@ type waiter struct {
 	try   bool
 	at    *list.Element
 	done  bool
+	again bool // to be asked of another line
 	hold  *Hold
 	err   error
 	ready chan struct{}
@@ -81,32 +88,45 @@ func (w *waiter) answer(h *Hold, err error) {
 // been retired meanwhile.
 func (l *Line) acquire(ctx context.Context, opts *Options, try bool) (h *Hold, again bool, err error) {
 	w := &waiter{opts: opts, ctx: ctx, try: try}
-	l.mu.Lock()
-	if l.retired {
-		l.mu.Unlock()
+	if !l.stand(w) {
 		return nil, true, nil
 	}
-	if err := l.admit(w); err != nil {
-		l.mu.Unlock()
-		return nil, false, err
+	return l.await(w)
+}
+
+// stand puts w in the local line. It answers false if the line has been retired.
+func (l *Line) stand(w *waiter) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.retired {
+		return false
 	}
+	if err := l.admit(w); err != nil {
+		w.answer(nil, err)
+		return true
+	}
+	l.careful = l.careful || w.opts.TakeoverDelay > 0
 	w.at = l.queue.PushBack(w)
 	l.proceed()
-	if w.done { // the entry was here, and free
-		l.mu.Unlock()
-		return w.hold, false, w.err
+	if !w.done { // else the entry was here, and free
+		w.ready = make(chan struct{})
 	}
-	w.ready = make(chan struct{})
-	l.mu.Unlock()
+	return true
+}
 
+// await waits for w's answer.
+func (l *Line) await(w *waiter) (h *Hold, again bool, err error) {
+	if w.ready == nil {
+		return w.hold, w.again, w.err
+	}
 	select {
 	case <-w.ready:
-		return w.hold, false, w.err
-	case <-ctx.Done():
+		return w.hold, w.again, w.err
+	case <-w.ctx.Done():
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	err = context.Cause(ctx)
+	err = context.Cause(w.ctx)
 	if l.trouble != nil {
 		err = fmt.Errorf("%w: %w", err, l.trouble)
 	}
@@ -131,10 +151,10 @@ func (l *Line) admit(w *waiter) error {
 	if l.keeper.Context().Err() != nil {
 		return keeper.ErrClosed
 	}
-	if w.try && (l.hold != nil || l.queue.Len() > 0 || l.place != nil && l.place.state == queued) {
+	if w.try && l.closed() {
 		return ErrHeld
 	}
-	if n := w.opts.MaxWaiters; n > 0 {
+	if n := w.opts.MaxWaiters; n > 0 && !l.joinable() {
 		if before := l.waitingAhead() + l.queue.Len(); before >= n {
 			return fullError(before, n)
 		}
@@ -142,47 +162,83 @@ func (l *Line) admit(w *waiter) error {
 	return nil
 }
 
+// closed says whether somebody is ahead of all who come.
+func (l *Line) closed() bool {
+	if l.place != nil && l.place.state == queued {
+		return true
+	}
+	if l.rule.Joins != nil {
+		return len(l.holds) > 0 && l.behind() == yes
+	}
+	return len(l.holds) > 0 || l.queue.Len() > 0
+}
+
+// joinable says whether those who hold may be joined by another here.
+func (l *Line) joinable() bool {
+	return len(l.holds) > 0 && l.rule.Joins != nil && l.behind() == no
+}
+
+// behind says whether somebody stands behind our entry who keeps others from joining it.
+func (l *Line) behind() answer {
+	v, p := l.view, l.place
+	if v == nil || v.key != l.prefix || !v.ready || v.rev < p.entry.Create {
+		return maybe
+	}
+	for _, e := range v.entries {
+		if !l.rule.Joins(e) {
+			return yes
+		}
+	}
+	return no
+}
+
 func fullError(before, most int) error {
 	return fmt.Errorf("%w: %d, at most %d may", ErrQueueFull, before, most)
 }
 
-// waitingAhead is how many wait in etcd before our entry: all that stand there but the holder.
+// waitingAhead is how many wait in etcd before our entry.
 func (l *Line) waitingAhead() int {
 	p, v := l.place, l.view
 	if p == nil || p.state != queued {
 		return 0
 	}
-	n := int(p.count - 1)
 	if v != nil && v.end != "" && v.ready && v.rev >= p.entry.Create {
-		n = 0
-		for _, e := range v.entries {
-			if e.Create < p.entry.Create {
-				n++
-			}
-		}
+		return l.rule.waiting(v.entries, p.entry)
 	}
-	return max(n-1, 0)
+	return p.waiting
 }
 
 // situation gathers what next depends on.
 func (l *Line) situation() situation {
-	s := situation{held: l.hold != nil, waiting: l.queue.Len()}
+	s := situation{lent: l.lent, held: len(l.holds) > 0, waiting: l.queue.Len()}
+	var opts *Options // of the first who waits here
 	if s.waiting > 0 {
-		s.try = l.queue.Front().Value.(*waiter).try
+		w := l.queue.Front().Value.(*waiter)
+		s.try, opts = w.try, w.opts
 	}
 	p := l.place
 	if p == nil {
 		return s
 	}
-	s.place, s.gone, s.leaving = p.state, p.gone, p.leaving
-	if p.state != first || s.held {
-		return s
-	}
-	s.used, s.exposed = p.uses > 0, p.exposed
-	if s.waiting > 0 {
-		s.turn = p.passed >= l.queue.Front().Value.(*waiter).opts.Handoffs && l.othersWait() != no
-	} else {
-		s.linger = l.othersWait() != yes && time.Now().Before(l.lingerUntil)
+	s.place, s.gone, s.leaving, s.demote = p.state, p.gone, p.leaving, p.demote != nil
+	switch {
+	case p.state != first:
+	case s.held:
+		s.joins = opts != nil && l.joinable()
+	default:
+		s.used, s.exposed = p.uses > 0, p.exposed
+		s.resting = p.parking != 0 || !p.restUntil.IsZero() && time.Now().Before(p.restUntil)
+		if opts == nil {
+			s.linger = !l.retired && l.othersWait() != yes && time.Now().Before(l.lingerUntil)
+			break
+		}
+		s.suspect = opts.TakeoverDelay > 0 && len(p.departed) > 0
+		s.early = opts.TakeoverDelay > 0 && !p.diedAt.IsZero() && time.Since(p.diedAt) < opts.TakeoverDelay
+		if l.rule.Joins != nil {
+			s.turn = l.behind() != no
+		} else {
+			s.turn = p.passed >= opts.Handoffs && l.othersWait() != no
+		}
 	}
 	return s
 }
@@ -209,6 +265,9 @@ func (l *Line) othersWait() answer {
 
 // proceed does what can be done at once, and leaves the rest to the driver. It is called after every change.
 func (l *Line) proceed() {
+	if l.rule.Joins != nil && len(l.holds) > 0 && l.place != nil && l.closed() {
+		l.refuseTries()
+	}
 	for next(l.situation()) == grant {
 		if !l.grant() {
 			break
@@ -216,9 +275,7 @@ func (l *Line) proceed() {
 	}
 	switch s := next(l.situation()); {
 	case s == rest || s == wait && !l.place.check:
-		l.stay()
-		l.adjustView()
-		l.retire()
+		l.settled()
 	case !l.driving:
 		l.driving = true
 		if !l.keeper.Go(l.drive) {
@@ -228,11 +285,14 @@ func (l *Line) proceed() {
 	}
 }
 
-// stay tells a release whose entry lingers after all.
-func (l *Line) stay() {
+// settled is called when there is nothing to do for the moment.
+func (l *Line) settled() {
 	if p := l.place; p != nil && !p.gone {
-		p.settle(nil)
+		p.settle(nil) // a release whose entry lingers after all
+		l.alarm(p)
 	}
+	l.adjustView()
+	l.retire()
 }
 
 // grant gives the entry to the first local waiter. It answers false if the lease cannot be trusted for long enough:
@@ -251,8 +311,14 @@ func (l *Line) grant() bool {
 	}
 	p.uses++
 	p.settle(nil) // a release that was about to delete the entry has given it away instead
-	l.hold = &Hold{line: l, place: p, opts: w.opts, caller: w.ctx}
-	w.answer(l.hold, nil)
+	if d := w.opts.MinHold; d > 0 {
+		if until := time.Now().Add(d); until.After(p.restUntil) {
+			p.restUntil = until
+		}
+	}
+	h := &Hold{line: l, place: p, opts: w.opts, caller: w.ctx}
+	l.holds = append(l.holds, h)
+	w.answer(h, nil)
 	return true
 }
 
@@ -262,14 +328,39 @@ func (l *Line) lose(p *place, cause error) {
 		return
 	}
 	l.forget(p)
-	if h := l.hold; h != nil {
+	for len(l.holds) > 0 {
+		h := l.holds[len(l.holds)-1]
 		h.end(cause)
 		h.lost = cause
 		if f := l.keeper.Hooks.Lost; f != nil && cause != keeper.ErrClosed {
 			l.keeper.Go(func(context.Context) { f(l.kind, l.name, cause) })
 		}
 	}
+	if p.demote != nil {
+		p.demote <- cause
+		p.demote = nil
+	}
 	p.settle(cause)
+}
+
+// alarm has the line looked at again when the time of a holder who died before us is over.
+func (l *Line) alarm(p *place) {
+	if p.state != first || p.diedAt.IsZero() || len(l.holds) > 0 || l.queue.Len() == 0 {
+		return
+	}
+	left := l.queue.Front().Value.(*waiter).opts.TakeoverDelay - time.Since(p.diedAt)
+	if left <= 0 {
+		return
+	}
+	if p.timer != nil {
+		p.timer.Reset(left)
+		return
+	}
+	p.timer = time.AfterFunc(left, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.proceed()
+	})
 }
 
 // refuse answers everybody in the local line.
@@ -279,10 +370,15 @@ func (l *Line) refuse(err error) {
 	}
 }
 
-// refuseTry answers the first in the local line if it will not wait. It may have left meanwhile.
-func (l *Line) refuseTry() {
-	if w := l.queue.Front(); w != nil && w.Value.(*waiter).try {
-		l.queue.Remove(w).(*waiter).answer(nil, ErrHeld)
+// refuseTries answers those who will not wait, now that it is known that they would have to.
+func (l *Line) refuseTries() {
+	for e := l.queue.Front(); e != nil; {
+		w, following := e.Value.(*waiter), e.Next()
+		if w.try {
+			l.queue.Remove(e)
+			w.answer(nil, ErrHeld)
+		}
+		e = following
 	}
 }
 

@@ -26,7 +26,7 @@ func ref(t *testing.T, m *etcdtest.Member, name string) *Ref {
 			t.Error(err)
 		}
 	})
-	return &Ref{Keeper: s.Keeper(), Kind: "test", Name: name, Prefix: name + "/", May: Nobody}
+	return &Ref{Keeper: s.Keeper(), Kind: "test", Name: name, Prefix: name + "/", Rule: Nobody}
 }
 
 // look reads a line's state.

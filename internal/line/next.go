@@ -5,12 +5,18 @@ type situation struct {
 	place   placeState
 	gone    bool // the entry has vanished; why is being asked
 	leaving bool // its end has been asked for, and cannot be taken back
+	lent    bool // the entry is a Set's: whether it comes and goes is decided there
+	demote  bool // the entry is to become a reader's
 	held    bool // somebody here holds
 	waiting int  // how many wait here
 	try     bool // the first of them will not wait
+	joins   bool // the first of them may hold beside those who do
 
 	// What follows matters only when place is first and nobody holds.
+	resting bool // the entry must stay for a minimum, but is nobody's any more
 	used    bool // the entry has been granted before
+	suspect bool // somebody who held before us has gone; whether he died is to be found out
+	early   bool // he did, and it is too soon to take over
 	exposed bool // its holder has looked at the token
 	turn    bool // local grants in a row are used up, and others wait, or may
 	linger  bool // the entry is to stay, though nobody wants it at the moment
@@ -32,13 +38,16 @@ const (
 	rest    step = iota // nothing, until something happens
 	grant               // give the entry to the first local waiter
 	enqueue             // get an entry
-	try                 // get an entry if nobody has one
+	try                 // get an entry if it would be first
 	wait                // until the rule is satisfied
+	inquire             // how did those end who held before us?
 	swap                // go to the back of the line, with a new entry
+	demote              // make the entry a reader's
+	park                // leave the entry to itself, for the rest of its minimum
 	drop                // leave the line
 )
 
-var stepNames = [...]string{"rest", "grant", "enqueue", "try", "wait", "swap", "drop"}
+var stepNames = [...]string{"rest", "grant", "enqueue", "try", "wait", "inquire", "swap", "demote", "park", "drop"}
 
 func (s step) String() string { return stepNames[s] }
 
@@ -48,9 +57,13 @@ func next(s situation) step {
 	switch {
 	case s.gone:
 		return rest
+	case s.demote:
+		return demote
+	case s.resting:
+		return park
 	case s.leaving:
 		return drop
-	case s.place == absent && !wanted:
+	case s.place == absent && (!wanted || s.lent):
 		return rest
 	case s.place == absent || s.place == asked && wanted:
 		if s.try {
@@ -61,12 +74,22 @@ func next(s situation) step {
 		return drop
 	case s.place == queued && wanted:
 		return wait
-	case s.place == queued:
+	case s.place == queued && !s.lent:
 		return drop
+	case s.place == queued:
+		return rest
+	case s.held && wanted && s.joins:
+		return grant
 	case s.held:
+		return rest
+	case wanted && !s.used && s.suspect:
+		return inquire
+	case wanted && !s.used && s.early:
 		return rest
 	case wanted && !s.used:
 		return grant
+	case s.lent:
+		return rest
 	case wanted && (s.exposed || s.turn) && s.try: // it must not stand in line
 		return drop
 	case wanted && (s.exposed || s.turn):

@@ -51,8 +51,8 @@ func TestJudge(t *testing.T) {
 		"list older than the entry":          {9, nil, undecided},
 		"alone":                              {10, []Entry{mine}, granted},
 		"others behind":                      {12, []Entry{at("b", 11), mine, at("c", 12)}, granted},
-		"one ahead":                          {12, []Entry{mine, at("b", 9)}, ahead},
-		"a stranger of any shape ahead":      {12, []Entry{at("x/y/z", 1), mine}, ahead},
+		"one ahead":                          {12, []Entry{mine, at("b", 9)}, blocked},
+		"a stranger of any shape ahead":      {12, []Entry{at("x/y/z", 1), mine}, blocked},
 		"own entry missing":                  {12, nil, gone},
 		"own entry missing, others ahead":    {12, []Entry{at("b", 9)}, gone},
 		"own entry created again":            {15, []Entry{at("m", 14)}, gone},
@@ -61,7 +61,7 @@ func TestJudge(t *testing.T) {
 		"created in the same transaction":    {10, []Entry{mine, at("n", 10)}, granted},
 		"older than the entry, looking free": {8, []Entry{}, undecided},
 	} {
-		if got := judge(c.rev, c.line, mine, Nobody); got != c.want {
+		if got, _ := Nobody.judge(c.rev, c.line, mine); got != c.want {
 			t.Errorf("%s: verdict %d, want %d", name, got, c.want)
 		}
 	}
@@ -69,8 +69,8 @@ func TestJudge(t *testing.T) {
 
 func TestJudgeShowsTheRuleWhoIsAheadInOrder(t *testing.T) {
 	var seen []Entry
-	may := func(ahead []Entry) bool { seen = ahead; return len(ahead) < 3 }
-	if got := judge(20, []Entry{at("c", 7), at("m", 10), at("d", 11), at("a", 3)}, at("m", 10), may); got != granted {
+	rule := Rule{Blocker: func(ahead []Entry) int { seen = ahead; return -1 }}
+	if got, _ := rule.judge(20, []Entry{at("c", 7), at("m", 10), at("d", 11), at("a", 3)}, at("m", 10)); got != granted {
 		t.Errorf("verdict %d", got)
 	}
 	if len(seen) != 2 || seen[0].Key != "a" || seen[1].Key != "c" {

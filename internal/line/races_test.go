@@ -126,7 +126,7 @@ func TestTryNeverStandsInLine(t *testing.T) {
 	r.stall()
 	released, tried := make(chan error, 1), make(chan error, 1)
 	go func() { released <- h.Release(t.Context()) }()
-	etcdtest.Eventually(t, 5*time.Second, "the release", func() bool { return r.look(func(l *Line) bool { return l.hold == nil }) })
+	etcdtest.Eventually(t, 5*time.Second, "the release", func() bool { return r.look(func(l *Line) bool { return len(l.holds) == 0 }) })
 	go func() { _, err := r.Acquire(t.Context(), &Options{}, true); tried <- err }()
 	r.waits(t, 1)
 	r.resume()
@@ -177,7 +177,7 @@ func TestReleaseDoesNotWaitForTheEndOfTheLinger(t *testing.T) {
 	r.look(func(l *Line) bool { l.view = nil; return true }) // it has just ended: others may wait
 	released := make(chan error, 1)
 	go func() { released <- h.Release(t.Context()) }()
-	etcdtest.Eventually(t, 5*time.Second, "the release", func() bool { return r.look(func(l *Line) bool { return l.hold == nil }) })
+	etcdtest.Eventually(t, 5*time.Second, "the release", func() bool { return r.look(func(l *Line) bool { return len(l.holds) == 0 }) })
 	cancel()
 	<-left
 	r.resume()

@@ -27,16 +27,25 @@ type place struct {
 	leaving bool        // see situation
 	left    bool        // a leave went unanswered once, so that it may have happened
 	count   int64       // entries in the line when ours joined; 0: not known
-	pred    Entry       // who was right before ours then
+	waiting int         // how many of those before ours had not entered then
+	pred    Entry       // who has to leave before us, as far as we know
 	long    bool        // the line was seen to be long
 	check   bool        // ask etcd whether our turn has come
 	quorum  bool        // and not just the nearest member
 	dog     *time.Timer // see watchdog
 
+	departed []departure // holders before us who have gone; see inquire
+	diedAt   time.Time   // when the last of those who died was found to be gone
+	timer    *time.Timer // see alarm
+
 	uses    int  // local grants
 	passed  int  // of these, in a row while others waited, after the first
 	exposed bool // a holder has looked at the token
 	old     bool // has been ours for over a second
+
+	restUntil time.Time        // nobody else may have it before; zero: see WithMinHold
+	parking   clientv3.LeaseID // the lease to which the entry is being moved; see park
+	demote    chan error       // where the downgrade that is under way reads
 
 	fate chan error // where the release that waits for the entry's end reads
 }
@@ -47,14 +56,17 @@ type place struct {
 const longLine = 512
 
 // guard is "this very entry still stands": deleting and creating it again changes the one, overwriting the other.
-func guard(key string, create int64, lease clientv3.LeaseID) []clientv3.Cmp {
-	return []clientv3.Cmp{
-		clientv3.Compare(clientv3.CreateRevision(key), "=", create),
-		clientv3.Compare(clientv3.LeaseValue(key), "=", lease),
+// A reader's guard says so, and a writer's: a downgrade ends the one.
+func (p *place) guard() []clientv3.Cmp {
+	cmps := []clientv3.Cmp{
+		clientv3.Compare(clientv3.CreateRevision(p.key), "=", p.entry.Create),
+		clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.epoch.ID()),
 	}
+	if len(p.entry.Value) > 0 {
+		cmps = append(cmps, clientv3.Compare(clientv3.Value(p.key), "=", string(p.entry.Value)))
+	}
+	return cmps
 }
-
-func (p *place) guard() []clientv3.Cmp { return guard(p.key, p.entry.Create, p.epoch.ID()) }
 
 // untouched says the same in one comparison, of an entry that we know to the last change: each costs etcd some 10 µs.
 func (p *place) untouched() clientv3.Cmp {
@@ -67,25 +79,19 @@ var errSlot = errors.New("line: slot taken")
 // errOthers: a try found others in the line.
 var errOthers = errors.New("line: others ahead")
 
-// sendJoin sends the enqueue of p. With old it also leaves old, in the same transaction; with try it writes only if
-// nobody stands in the line. It fills in p's entry and count, with pred also who is right before it, and says whether
-// p is first.
-func (l *Line) sendJoin(ctx context.Context, p, old *place, try, pred bool) (bool, error) {
+// sendJoin sends the enqueue of p. With old it also leaves old, in the same transaction; with try it writes only if p
+// would be first. It fills in what p knows of the line, and says whether p is first.
+func (l *Line) sendJoin(ctx context.Context, p, old *place, try bool) (bool, error) {
 	record := p.epoch.RecordRevision()
-	put := clientv3.OpPut(p.key, "", clientv3.WithLease(p.epoch.ID()))
+	value := l.rule.Value
+	put := clientv3.OpPut(p.key, value, clientv3.WithLease(p.epoch.ID()))
 	cmps := []clientv3.Cmp{
 		clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0),
 		clientv3.Compare(clientv3.ModRevision(p.epoch.Record()), "=", record),
 	}
-	then := []clientv3.Op{put}
-	switch {
-	case try:
-		cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(l.prefix).WithPrefix(), "=", 0))
-	case !pred:
-		then = append(then, clientv3.OpGet(l.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly()))
-	default:
-		then = append(then, clientv3.OpGet(l.prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(2),
-			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)))
+	then := []clientv3.Op{put, l.look()}
+	if try {
+		then = []clientv3.Op{l.ifFirst(put)}
 	}
 	if old != nil {
 		cmps = append(cmps, old.untouched())
@@ -105,17 +111,63 @@ func (l *Line) sendJoin(ctx context.Context, p, old *place, try, pred bool) (boo
 	if old != nil && old.unsure {
 		p.epoch.RecordWritten(resp.Header.Revision)
 	}
-	p.entry = Entry{Key: p.key, Create: resp.Header.Revision, Mod: resp.Header.Revision, Lease: p.epoch.ID()}
+	last := resp.Responses[len(resp.Responses)-1]
+	if try && !wrote(last.GetResponseTxn()) {
+		return false, errOthers
+	}
+	p.entry = Entry{Key: p.key, Create: resp.Header.Revision, Mod: resp.Header.Revision, Lease: p.epoch.ID(), Value: []byte(value)}
 	if try {
 		p.count = 1
 		return true, nil
 	}
-	line := resp.Responses[len(resp.Responses)-1].GetResponseRange()
-	p.count = line.Count
-	if len(line.Kvs) == 2 {
-		p.pred = Entry{Key: string(line.Kvs[1].Key), Create: line.Kvs[1].CreateRevision}
+	return l.looked(p, last.GetResponseRange()), nil
+}
+
+// look is what an enqueue asks about the line, as far as one can tell beforehand what it will need to know.
+func (l *Line) look() clientv3.Op {
+	switch {
+	case l.length > longLine, !l.rule.Values && l.length <= shortLine:
+		return clientv3.OpGet(l.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	case l.rule.Values:
+		return clientv3.OpGet(l.prefix, clientv3.WithPrefix())
 	}
-	return p.count == 1, nil
+	return clientv3.OpGet(l.prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(2),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))
+}
+
+// looked takes the answer to look, and says whether p is first.
+func (l *Line) looked(p *place, line *pb.RangeResponse) bool {
+	p.count = line.Count
+	p.waiting = int(max(p.count-2, 0)) // all but ours and one who holds
+	if p.count == 1 || len(line.Kvs) == 0 {
+		return p.count == 1
+	}
+	entries := entriesOf(line.Kvs)
+	if l.rule.Values {
+		p.waiting = l.rule.waiting(entries, p.entry)
+	}
+	verdict, by := l.rule.judge(p.entry.Create, entries, p.entry)
+	p.pred = by
+	return verdict == granted
+}
+
+// ifFirst is put, if nobody is in the line who would keep us from entering.
+func (l *Line) ifFirst(put clientv3.Op) clientv3.Op {
+	empty := clientv3.Compare(clientv3.CreateRevision(l.prefix).WithPrefix(), "=", 0)
+	var otherwise []clientv3.Op
+	if l.rule.Joins != nil { // all of them are readers
+		same := clientv3.Compare(clientv3.Value(l.prefix).WithPrefix(), "=", l.rule.Value)
+		otherwise = []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{same}, []clientv3.Op{put}, nil)}
+	}
+	return clientv3.OpTxn([]clientv3.Cmp{empty}, []clientv3.Op{put}, otherwise)
+}
+
+// wrote says whether ifFirst did.
+func wrote(resp *pb.TxnResponse) bool {
+	if !resp.Succeeded && len(resp.Responses) == 1 {
+		resp = resp.Responses[0].GetResponseTxn()
+	}
+	return resp.Succeeded
 }
 
 // errAgain: the session's record was written meanwhile; the same enqueue may be sent again.
@@ -126,7 +178,7 @@ func (l *Line) joinRefused(ctx context.Context, p, old *place, record int64, res
 	kvs := resp.Responses[0].GetResponseRange().Kvs
 	if len(kvs) == 1 && p.unsure && clientv3.LeaseID(kvs[0].Lease) == p.epoch.ID() && kvs[0].CreateRevision == kvs[0].ModRevision {
 		// An earlier attempt got through without its answer: ours to adopt. Who is ahead we do not know.
-		p.entry, p.count = entryOf(kvs[0]), 0
+		p.entry, p.count, p.waiting = entryOf(kvs[0]), 0, 0
 		return false, nil
 	}
 	if len(kvs) == 1 {
@@ -140,10 +192,8 @@ func (l *Line) joinRefused(ctx context.Context, p, old *place, record int64, res
 	case kvs[0].ModRevision != record:
 		p.epoch.RecordWritten(kvs[0].ModRevision)
 		return false, errAgain
-	case old != nil: // only old's guard can have failed
-		return false, keeper.ErrEntryGone
 	}
-	return false, errOthers
+	return false, keeper.ErrEntryGone // only old's guard can have failed
 }
 
 // writeRecord makes every enqueue fail that was sent before.
@@ -223,11 +273,16 @@ func createOf(op *pb.ResponseOp) int64 {
 	return kvs[0].CreateRevision
 }
 
-// confirm asks whether p stands in the line, and who is right before it. The entries up to p's own revision say both.
+// confirm asks whether p stands in the line, and who has to leave before it. The entries up to p's own revision say
+// both; those of the nearest two, if the rule needs no more.
 func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum bool) (verdict, Entry, error) {
+	rule := l.rule
 	op := func(opts ...clientv3.OpOption) clientv3.Op {
-		return clientv3.OpGet(l.prefix, append(opts, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(2),
-			clientv3.WithMaxCreateRev(p.entry.Create), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))...)
+		opts = append(opts, clientv3.WithPrefix(), clientv3.WithMaxCreateRev(p.entry.Create))
+		if !rule.Values {
+			opts = append(opts, clientv3.WithKeysOnly(), clientv3.WithLimit(2), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))
+		}
+		return clientv3.OpGet(l.prefix, opts...)
 	}
 	var resp *clientv3.GetResponse
 	var err error
@@ -242,13 +297,8 @@ func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum boo
 	if err != nil {
 		return undecided, Entry{}, err
 	}
-	if len(resp.Kvs) == 0 || !same(entryOf(resp.Kvs[0]), p.entry) || string(resp.Kvs[0].Key) != p.key {
-		return gone, Entry{}, nil
-	}
-	if len(resp.Kvs) == 1 {
-		return granted, Entry{}, nil
-	}
-	return ahead, entryOf(resp.Kvs[1]), nil
+	v, by := rule.judge(resp.Header.Revision, entriesOf(resp.Kvs), p.entry)
+	return v, by, nil
 }
 
 // leaseGone says whether etcd refused a request because the lease does not exist.

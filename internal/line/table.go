@@ -16,15 +16,22 @@ type Table struct {
 	keeper *keeper.Keeper
 	mu     sync.Mutex
 	lines  map[tableKey]*Line
+	lanes  map[tableKey]*lanes
+	slots  map[slotKey]bool // in use by Sets
 }
 
-type tableKey struct{ kind, prefix string }
+type tableKey struct {
+	kind, prefix string
+	lane         int
+}
 
 type tableOf struct{}
 
 // Of is the table of a Session.
 func Of(k *keeper.Keeper) *Table {
-	return k.Table(tableOf{}, func() any { return &Table{keeper: k, lines: map[tableKey]*Line{}} }).(*Table)
+	return k.Table(tableOf{}, func() any {
+		return &Table{keeper: k, lines: map[tableKey]*Line{}, lanes: map[tableKey]*lanes{}, slots: map[slotKey]bool{}}
+	}).(*Table)
 }
 
 // Ref names a line. It finds the line when it is needed, since lines that are idle are forgotten.
@@ -33,7 +40,8 @@ type Ref struct {
 	Kind   string // "lock"
 	Name   string // as the user knows it
 	Prefix string // of the entries in etcd, with the final slash
-	May    Rule
+	Rule   Rule
+	Lane   int // lowest slot of the entries: a Session may have several lines of one name, with different rules
 
 	line atomic.Pointer[Line] // the one used last
 }
@@ -78,26 +86,37 @@ func (r *Ref) Acquire(ctx context.Context, opts *Options, try bool) (*Hold, erro
 // find answers the line, made now if there is none.
 func (r *Ref) find() *Line {
 	t := Of(r.Keeper)
-	key := tableKey{r.Kind, r.Prefix}
+	key := tableKey{r.Kind, r.Prefix, r.Lane}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l, ok := t.lines[key]
 	if !ok {
-		l = &Line{keeper: r.Keeper, table: t, kind: r.Kind, name: r.Name, prefix: r.Prefix, end: clientv3.GetPrefixRangeEnd(r.Prefix), may: r.May,
-			wake: make(chan struct{}, 1)}
+		l = r.newLine()
 		t.lines[key] = l
 	}
 	r.line.Store(l)
 	return l
 }
 
+func (r *Ref) newLine() *Line {
+	return &Line{keeper: r.Keeper, table: Of(r.Keeper), kind: r.Kind, name: r.Name, prefix: r.Prefix, end: clientv3.GetPrefixRangeEnd(r.Prefix),
+		rule: r.Rule, lane: r.Lane, wake: make(chan struct{}, 1)}
+}
+
 // retire forgets a line that nobody uses. It is called with the line's mutex held.
 func (l *Line) retire() {
-	if l.retired || l.place != nil || l.hold != nil || l.queue.Len() > 0 || l.view != nil || l.driving {
+	if l.place == nil && len(l.holds) == 0 && l.queue.Len() == 0 && l.view == nil && !l.driving {
+		l.remove()
+	}
+}
+
+// remove takes the line out of the table: whoever comes finds another one.
+func (l *Line) remove() {
+	if l.retired || l.lent {
 		return
 	}
 	l.retired = true
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
-	delete(l.table.lines, tableKey{l.kind, l.prefix})
+	delete(l.table.lines, tableKey{l.kind, l.prefix, l.lane})
 }

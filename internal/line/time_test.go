@@ -39,7 +39,7 @@ func jumping(t *testing.T, ttl time.Duration) (*Ref, *jumpClock) {
 			t.Error(err)
 		}
 	})
-	return &Ref{Keeper: k, Kind: "test", Name: name, Prefix: name + "/", May: Nobody}, clock
+	return &Ref{Keeper: k, Kind: "test", Name: name, Prefix: name + "/", Rule: Nobody}, clock
 }
 
 func TestEveryQuestionLooksAtTheClock(t *testing.T) {

@@ -18,6 +18,7 @@ type view struct {
 	ready   bool
 	rev     int64 // every change up to here is in entries
 	entries []Entry
+	deleted int64           // revision of the last deletion; 0: none was seen
 	backlog []*mvccpb.Event // arrived before the list
 }
 
@@ -45,6 +46,7 @@ func (v *view) apply(events []*mvccpb.Event) {
 		}
 		switch {
 		case ev.Type == mvccpb.Event_DELETE && at >= 0:
+			v.deleted = ev.Kv.ModRevision
 			v.entries = append(v.entries[:at], v.entries[at+1:]...)
 		case ev.Type == mvccpb.Event_PUT && at >= 0:
 			v.entries[at] = entryOf(ev.Kv)
@@ -59,6 +61,14 @@ func (v *view) apply(events []*mvccpb.Event) {
 
 func entryOf(kv *mvccpb.KeyValue) Entry {
 	return Entry{Key: string(kv.Key), Create: kv.CreateRevision, Mod: kv.ModRevision, Lease: clientv3.LeaseID(kv.Lease), Value: kv.Value}
+}
+
+func entriesOf(kvs []*mvccpb.KeyValue) []Entry {
+	entries := make([]Entry, len(kvs))
+	for i, kv := range kvs {
+		entries[i] = entryOf(kv)
+	}
+	return entries
 }
 
 // Created, Events and Ended are called by the session's watch stream.
@@ -77,6 +87,7 @@ func (v *view) Events(events []*mvccpb.Event) {
 		v.backlog = append(v.backlog, events...)
 		return
 	}
+	l.watchDepartures(events)
 	v.apply(events)
 	l.changed()
 }
@@ -109,9 +120,7 @@ func (v *view) load(ctx context.Context, revision int64) {
 		l.viewFailed(err)
 		return
 	}
-	for _, kv := range resp.Kvs {
-		v.entries = append(v.entries, entryOf(kv))
-	}
+	v.entries = entriesOf(resp.Kvs)
 	v.rev, v.ready = resp.Header.Revision, true
 	v.apply(v.backlog)
 	v.backlog = nil

@@ -36,9 +36,9 @@ func (l *Line) wanted() target {
 		return whole
 	case p.state == queued:
 		return target{key: p.pred.Key, deletes: true}
-	case l.hold == nil && l.queue.Len() == 0: // lingering: does anybody else want it?
+	case len(l.holds) == 0 && l.queue.Len() == 0: // lingering: does anybody else want it?
 		return whole
-	case l.queue.Len() > 0 && l.short(p): // may it be handed on here?
+	case l.queue.Len() > 0 && (l.short(p) || l.rule.Joins != nil): // may it be handed on here, or shared?
 		return whole
 	case p.old: // does it still stand?
 		return target{key: p.key}
@@ -107,16 +107,17 @@ func (l *Line) changed() {
 	if p == nil || v == nil || !v.ready || p.state == asked || p.gone || p.leaving {
 		return
 	}
+	p.adopt(v)
 	switch {
 	case v.end != "":
-		switch judge(v.rev, v.entries, p.entry, l.may) {
+		switch verdict, _ := l.rule.judge(v.rev, v.entries, p.entry); verdict {
 		case gone:
 			l.vanished(p)
 		case granted:
 			if p.state == queued {
 				l.enter(p)
 			}
-		case ahead:
+		case blocked:
 			p.check = p.check || p.pred.Key == "" && !l.short(p) // whom to watch from here on?
 		}
 		p.long = len(v.entries) > 2*shortLine
@@ -127,6 +128,9 @@ func (l *Line) changed() {
 	case v.key == p.pred.Key && p.state == queued && v.rev >= p.entry.Create:
 		if e, ok := v.find(v.key); !ok || e.Create != p.pred.Create {
 			p.check = true
+			if l.careful {
+				p.departed = append(p.departed, departure{p.pred, v.deleted, time.Now()})
+			}
 		}
 	}
 	l.proceed()

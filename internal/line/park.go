@@ -1,0 +1,107 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// park leaves an entry that was released too soon to itself: it is moved to a lease of its own, which nobody renews,
+// and keeps its place in the line. If this process lives on, it deletes the entry when the time has come; if not, or
+// if the Session is closed, the lease ends a little later.
+func (l *Line) park(ctx context.Context) error {
+	p := l.place
+	p.leaving = true
+	if p.parking == 0 {
+		p.parking = newLease()
+	}
+	err := l.request(ctx, func(ctx context.Context) error {
+		if err := l.grantOnce(ctx, p.parking, time.Until(p.restUntil)); err != nil {
+			return err
+		}
+		_, err := l.overwrite(ctx, p, string(p.entry.Value), p.parking)
+		if leaseGone(err) { // not the Session's
+			err = errParkEnded
+		}
+		return err
+	})
+	switch {
+	case l.place != p:
+		return nil
+	case errors.Is(err, keeper.ErrLost):
+		l.lose(p, err)
+		return nil
+	case err != nil:
+		return err
+	}
+	l.slot = max(l.slot, p.slot+1)
+	p.settle(nil)
+	l.forget(p)
+	l.keeper.Go(func(ctx context.Context) { l.unpark(ctx, p) })
+	return nil
+}
+
+var errParkEnded = errors.New("the lease for the rest of a minimum hold has ended too soon")
+
+func newLease() clientv3.LeaseID { return clientv3.LeaseID(rand.Int64N(1<<62) + 1) }
+
+// grantOnce takes a lease of d at least. The same request may be sent again.
+func (l *Line) grantOnce(ctx context.Context, id clientv3.LeaseID, d time.Duration) error {
+	seconds := max(int64((d+time.Second-1)/time.Second), 1)
+	lease := pb.NewLeaseClient(l.keeper.Client.ActiveConnection())
+	_, err := lease.LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: int64(id), TTL: seconds})
+	if err = rpctypes.Error(err); errors.Is(err, rpctypes.ErrLeaseExist) {
+		return nil
+	}
+	return err
+}
+
+// overwrite changes value and lease of p's entry, if it still stands, and answers its new mod revision. It may be sent
+// again when its outcome is unknown.
+func (l *Line) overwrite(ctx context.Context, p *place, value string, lease clientv3.LeaseID) (int64, error) {
+	resp, err := l.keeper.Client.Txn(ctx).If(p.untouched()).
+		Then(clientv3.OpPut(p.key, value, clientv3.WithLease(lease))).
+		Else(clientv3.OpGet(p.key)).Commit()
+	if err != nil {
+		return 0, err
+	}
+	if resp.Succeeded {
+		return resp.Header.Revision, nil
+	}
+	kvs := resp.Responses[0].GetResponseRange().Kvs
+	if len(kvs) == 1 && kvs[0].CreateRevision == p.entry.Create && clientv3.LeaseID(kvs[0].Lease) == lease && string(kvs[0].Value) == value {
+		return kvs[0].ModRevision, nil // an earlier attempt
+	}
+	return 0, keeper.ErrEntryGone
+}
+
+// unpark deletes a parked entry when its time has come. What it cannot delete ends with its lease.
+func (l *Line) unpark(ctx context.Context, p *place) {
+	t := time.NewTimer(time.Until(p.restUntil))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
+	defer cancel()
+	_, err := l.keeper.Client.Txn(ctx).If(clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.parking)).Then(clientv3.OpDelete(p.key)).Commit()
+	if err != nil {
+		l.keeper.Log.Debug("entry not deleted after its minimum hold, its lease will end it", "key", p.key, "error", err)
+		return
+	}
+	_, _ = l.keeper.Client.Revoke(ctx, p.parking) // it would end by itself
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.slotOf == p.epoch.ID() {
+		l.slot = min(l.slot, p.slot)
+	}
+}

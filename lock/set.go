@@ -1,0 +1,110 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/line"
+)
+
+// ErrSet: AcquireAll was asked for a set that cannot be.
+var ErrSet = errors.New("lock: invalid set")
+
+// Set is a hold on several locks. It is either whole or absent: when one of them is lost, all are.
+type Set struct {
+	all   *line.All
+	ids   []lineID
+	locks []*Lock
+}
+
+// AcquireAll takes several locks in one etcd transaction: all processes stand in the same order in every line, so that
+// no two can wait for each other. A plain Acquire of one of the locks stands in the same line.
+//
+// The locks must be of one Session and differ from each other; ErrSet says which does not. etcd limits the operations
+// of a transaction, 128 unless its --max-txn-ops says otherwise: one for each lock, and one more. A set has entries of
+// its own in etcd, apart from those of Acquire: goroutines that want the same set wait in etcd, each for itself, and
+// WithHandoffs and WithLinger are of no use to it.
+//
+// After an error nothing is held and nothing stays queued, as with Acquire. If the lease or one of the entries is lost
+// while it waits, all are put in line again, at the back.
+func AcquireAll(ctx context.Context, ms ...*Mutex) (*Set, error) {
+	s := &Set{}
+	var members []line.Member
+	if len(ms) == 0 {
+		return nil, fmt.Errorf("%w: no locks", ErrSet)
+	}
+	for i, m := range ms {
+		if m == nil {
+			return nil, fmt.Errorf("%w: lock %d is nil", ErrSet, i)
+		}
+		if m.err != nil {
+			return nil, m.err
+		}
+		if m.id.session != ms[0].id.session {
+			return nil, fmt.Errorf("%w: %q and %q are of two Sessions", ErrSet, ms[0].name, m.name)
+		}
+		if j := s.index(m); j >= 0 {
+			return nil, fmt.Errorf("%w: %q and %q are the same lock", ErrSet, ms[j].name, m.name)
+		}
+		s.ids = append(s.ids, m.id)
+		members = append(members, line.Member{Ref: &m.ref, Options: &m.opts.Options})
+	}
+	all, err := line.AcquireAll(ctx, members)
+	if err != nil {
+		return nil, fmt.Errorf("lock: acquire %s: %w", quoted(ms), err)
+	}
+	s.all = all
+	for i, m := range ms {
+		s.locks = append(s.locks, &Lock{hold: all.Hold(i), name: m.name, of: m.id})
+	}
+	return s, nil
+}
+
+func quoted(ms []*Mutex) string {
+	text := fmt.Sprintf("%q", ms[0].name)
+	for i, m := range ms[1:] {
+		if i == 3 && len(ms) > 5 {
+			return fmt.Sprintf("%s and %d more", text, len(ms)-1-i)
+		}
+		text += fmt.Sprintf(", %q", m.name)
+	}
+	return text
+}
+
+func (s *Set) index(m *Mutex) int {
+	for i, id := range s.ids {
+		if id == m.id {
+			return i
+		}
+	}
+	return -1
+}
+
+// Context ends with the set, as Lock.Context does.
+func (s *Set) Context() context.Context { return s.all.Context() }
+
+// Lock is the hold on m, nil if m is not in the set. Its Token, Guard and Context are its own; it cannot be released
+// by itself.
+func (s *Set) Lock(m *Mutex) *Lock {
+	if m == nil {
+		return nil
+	}
+	if i := s.index(m); i >= 0 {
+		return s.locks[i]
+	}
+	return nil
+}
+
+// Guard is "this very set still stands", one comparison for each entry and one for each lease, for the If of an etcd transaction.
+func (s *Set) Guard() []clientv3.Cmp { return s.all.Guard() }
+
+// Release gives all locks back, in one transaction. Its errors and its ctx are as those of Lock.Release.
+func (s *Set) Release(ctx context.Context) error {
+	if err := s.all.Release(ctx); err != nil {
+		return fmt.Errorf("lock: release the set of %q…: %w", s.locks[0].name, err)
+	}
+	return nil
+}
