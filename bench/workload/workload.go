@@ -4,10 +4,12 @@ package workload
 
 import (
 	"github.com/fenceline/fenceline/bench"
+	"github.com/fenceline/fenceline/bench/workload/all"
 	"github.com/fenceline/fenceline/bench/workload/mutex"
+	"github.com/fenceline/fenceline/bench/workload/rw"
 )
 
 // All is every workload there is. The first one is what is meant when none is named.
 func All() []bench.Workload {
-	return []bench.Workload{mutex.Workload()}
+	return []bench.Workload{mutex.Workload(), rw.Workload(), all.Workload()}
 }

@@ -12,14 +12,15 @@ import (
 
 // New returns a subject whose contenders all live in this process. Turns of several names take them one by one, in
 // ascending order.
-func New() bench.Subject {
-	return With(func(names []string) func() bench.Locker {
-		mutexes := make([]bench.Mutual, len(names))
-		for i := range mutexes {
-			mutexes[i] = new(mutex)
-		}
-		return func() bench.Locker { return bench.InOrder(mutexes) }
-	})
+func New() bench.Subject { return With(InOrder) }
+
+// InOrder makes lockers of one sync.Mutex for each name.
+func InOrder(names []string) (locker func() bench.Locker) {
+	mutexes := make([]bench.Mutual, len(names))
+	for i := range mutexes {
+		mutexes[i] = new(mutex)
+	}
+	return func() bench.Locker { return bench.InOrder(mutexes) }
 }
 
 // With returns a subject that calls share once in each trial, for what the lockers of that trial have in common.

@@ -33,12 +33,15 @@ uses that cluster, below fenceline-bench/, and leaves nothing there.
 Without --contenders, --goroutines, --hold and --fenced it makes the tour: 1, 2, 8 and 32 contenders, some with a
 hold, and many goroutines of few contenders. With any of them it measures every combination of their lists.
 
+That is for a mutex; the subcommands measure other workloads in the same way.
+
 The report goes to stdout: a table, JSON with -o json, or with --bench the format of "go test -bench".
 
 Exit codes: 1 when a lock did not exclude or could not be measured; 64 for a wrong setting; 69 when etcd cannot be
 reached; 128 plus the signal's number when interrupted, after cleaning up and reporting what was measured by then.`
 	cmd.Example = `  fenceline bench
   fenceline bench --contenders 2,8 --hold 0,10ms --duration 5s
+  fenceline bench rw --readers 90,99
   fenceline bench --endpoints etcd-1:2379 -o json > result.json
   fenceline bench --bench | benchstat -col /subject -`
 	for _, w := range workloads[1:] {

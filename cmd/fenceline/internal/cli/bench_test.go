@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/fenceline/fenceline/bench"
 	"github.com/fenceline/fenceline/bench/idle"
+	"github.com/fenceline/fenceline/bench/workload"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
@@ -160,6 +162,16 @@ func TestBenchRefusesBadSettingsBeforeItStartsAnything(t *testing.T) {
 		"--subjects ,":       `subject is ""`,
 		"--bench -o json":    "--bench and -o json",
 		"10":                 `"10"`,
+		"rw --readers 101":   "readers is 101, want a percentage from 0 to 100",
+		"rw --readers 50,-1": "readers is -1, want a percentage from 0 to 100",
+		"rw --readers half":  `"half"`,
+		"rw --contenders 0":  "contenders is 0",
+		"rw --subjects zk":   `subject is "zk"`,
+		"rw --fenced":        "--fenced",
+		"all --names 0":      "names is 0, want 1 to 1000",
+		"all --take 7":       "take is 7, want 1 to 6, the number of names",
+		"all --take 0":       "take is 0, want 1 to 6, the number of names",
+		"all 4":              `"4"`,
 		"idle --locks 0":     "locks is 0",
 		"idle --ttl 5s,2.5s": "ttl is 2.5s",
 		"idle --windows 0":   "windows is 0",
@@ -169,6 +181,71 @@ func TestBenchRefusesBadSettingsBeforeItStartsAnything(t *testing.T) {
 		if code != 64 || stdout.Len() > 0 || !strings.Contains(stderr.String(), want) {
 			t.Errorf("bench %s: code %d, stdout %q, stderr %q", args, code, stdout.String(), stderr.String())
 		}
+	}
+}
+
+func TestBenchHelpListsItsWorkloads(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if code := Main([]string{"bench", "--help"}, strings.NewReader(""), &stdout, &stderr); code != 0 {
+		t.Errorf("code %d", code)
+	}
+	for _, w := range workload.All()[1:] {
+		if !strings.Contains(stdout.String(), "\n  "+w.Name+" ") || !strings.Contains(stdout.String(), w.Short) {
+			t.Errorf("%s is not in\n%s", w.Name, stdout.String())
+		}
+	}
+}
+
+// benchJSON measures against a server that is there, for as short as it can.
+func benchJSON(t *testing.T, args ...string) *bench.Result {
+	t.Helper()
+	args = append(append([]string{"bench"}, args...), "--endpoints", etcdtest.Shared(t).Endpoint(),
+		"--rounds=1", "--duration=100ms", "--warm-up=0", "-o=json")
+	var stdout, stderr bytes.Buffer
+	if code := Main(args, strings.NewReader(""), &stdout, &stderr); code != 0 {
+		t.Fatalf("%q: code %d: %s", args, code, stderr.String())
+	}
+	var r bench.Result
+	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
+		t.Fatal(err)
+	}
+	return &r
+}
+
+func TestBenchRWSplitsReadsAndWritesForEachShare(t *testing.T) {
+	r := benchJSON(t, "rw", "--subjects=local,fenceline")
+	var settings []any
+	for _, c := range r.Cells {
+		settings = append(settings, c.Setting.(map[string]any)["readers_percent"])
+		for _, s := range c.Subjects {
+			if len(s.Modes) != 2 || s.Modes[0].Mode != "read" || s.Modes[1].Mode != "write" || s.Ratio == 0 || c.Contenders != 8 {
+				t.Errorf("cell %v: %+v", c.Cell, s)
+			}
+		}
+	}
+	if want := []any{0.0, 50.0, 90.0, 99.0}; !slices.Equal(settings, want) {
+		t.Errorf("shares of readers %v, want %v", settings, want)
+	}
+}
+
+func TestBenchAllTakesSetsOfNames(t *testing.T) {
+	r := benchJSON(t, "all", "--subjects=fenceline,local", "--names=3", "--take=2", "--contenders=1,2")
+	if len(r.Cells) != 2 || r.Cells[0].Workload != "all" || r.Cells[1].Contenders != 2 {
+		t.Fatalf("got %+v", r.Cells)
+	}
+	if setting := r.Cells[0].Setting.(map[string]any); setting["names"] != 3.0 || setting["take"] != 2.0 {
+		t.Errorf("got %v", setting)
+	}
+	if got := r.Cells[0].Subjects[0]; got.Acquisitions == 0 || got.Ratio == 0 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestBenchOfALockThatDoesNotExcludeIs1(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(&signalError{syscall.SIGINT}) // it is also being interrupted: that must not hide it
+	if code := exitCode(benchError(ctx, &bench.SafetyError{Subject: "x"})); code != 1 {
+		t.Errorf("code %d", code)
 	}
 }
 
