@@ -88,7 +88,7 @@ func TestEverySubjectExcludesAndEndsTidily(t *testing.T) {
 	})
 }
 
-// Who waits without a context is the case in point: the end of his lease must not look like a grant.
+// Also those who wait without a context.
 func TestInterruptedSubjectIsNotUnsafeAndEndsTidily(t *testing.T) {
 	each(t, func(t *testing.T, w bench.Workload) {
 		for _, s := range config(t, w, bench.Cell{Contenders: 3, Goroutines: 1}).Subjects {

@@ -125,3 +125,47 @@ func TestReadersMayBeInsideTogether(t *testing.T) {
 		t.Errorf("modes %+v and %d hand-overs of %d reads", s.Modes, s.HandOver.Count, s.Acquisitions)
 	}
 }
+
+// etcd's recipe does not look at its own key again: who has lost it while he waited is let in all the same.
+func TestEtcdLockThatOutlastsItsContextIsNoGrant(t *testing.T) {
+	server, ctx := etcdtest.Shared(t), t.Context()
+	client := server.Client(t)
+	place := bench.Place{
+		Etcd:   clientv3.Config{Endpoints: []string{server.Endpoint()}, Logger: zap.NewNop()},
+		Prefix: etcdtest.Name(t) + "/",
+		TTL:    10 * time.Second,
+	}
+	contender, err := subjects["etcd"]().Join(ctx, place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer contender.Close(ctx)
+	var lockers [2]bench.Locker
+	for i := range lockers {
+		if lockers[i], err = contender.Locker(ctx, Load{}.About().Names); err != nil {
+			t.Fatal(err)
+		}
+	}
+	queued := func(n int) {
+		t.Helper()
+		etcdtest.Eventually(t, 10*time.Second, "a change of the line", func() bool {
+			return len(etcdtest.Keys(t, client, place.Prefix)) == n
+		})
+	}
+	turn := &bench.Turn{Mode: Write}
+	if err := lockers[0].Lock(ctx, turn); err != nil {
+		t.Fatal(err)
+	}
+	waiting, stop := context.WithCancel(ctx)
+	late := make(chan error)
+	go func() { late <- lockers[1].Lock(waiting, turn) }()
+	queued(2)
+	stop()
+	if err := lockers[0].Unlock(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-late; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	queued(0)
+}
