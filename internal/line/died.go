@@ -14,29 +14,49 @@ import (
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
-// departure is an entry before ours whose end we have seen.
+// departure is an entry before ours that does not stand any more.
 type departure struct {
-	entry    Entry
-	revision int64 // at which it was deleted; 0: not known
-	seen     time.Time
+	entry       Entry
+	stood, gone int64 // revisions: it was deleted after the one, and no later than the other
+	seen        time.Time
 }
 
-// watchDepartures notes which of those who have entered are about to leave the view. Those who only waited are of no
-// interest: nobody has to fear what they still do.
-func (l *Line) watchDepartures(events []*mvccpb.Event) {
-	p, v := l.place, l.view
-	if !l.careful || p == nil || p.state != queued || v.end == "" {
+// note keeps up who is before us, from a list of all that are, as of revision, and who has gone since the last one.
+func (l *Line) note(entries []Entry, revision int64) {
+	p := l.place
+	if !l.careful || p.state != queued || revision < p.beforeRev {
 		return
 	}
-	line := slices.Clone(v.entries)
-	inOrder(line)
-	for _, e := range line[:l.rule.In(line)] {
-		i := slices.IndexFunc(events, func(ev *mvccpb.Event) bool {
-			return ev.Type == mvccpb.Event_DELETE && string(ev.Kv.Key) == e.Key && ev.Kv.ModRevision > e.Mod
-		})
-		if i >= 0 && e.Create < p.entry.Create {
-			p.departed = append(p.departed, departure{e, events[i].Kv.ModRevision, time.Now()})
+	now := ahead(entries, p.entry)
+	for _, e := range p.before {
+		if slices.ContainsFunc(now, func(o Entry) bool { return o.Create == e.Create }) {
+			continue
 		}
+		p.departed = append(p.departed, departure{e, p.beforeRev, revision, time.Now()})
+	}
+	p.before, p.beforeRev = now, revision
+}
+
+// noteEvents keeps up who is before us as they leave. Those who only waited are of no interest: nobody has to fear
+// what they still do.
+func (l *Line) noteEvents(events []*mvccpb.Event) {
+	p := l.place
+	if !l.careful || p == nil || p.state != queued {
+		return
+	}
+	for _, ev := range events {
+		rev := ev.Kv.ModRevision
+		if rev <= p.beforeRev {
+			continue
+		}
+		i := slices.IndexFunc(p.before, func(e Entry) bool { return e.Key == string(ev.Kv.Key) })
+		if ev.Type != mvccpb.Event_DELETE || i < 0 {
+			continue
+		}
+		if i < l.rule.In(p.before) {
+			p.departed = append(p.departed, departure{p.before[i], rev - 1, rev, time.Now()})
+		}
+		p.before = slices.Delete(p.before, i, i+1)
 	}
 }
 
@@ -45,6 +65,13 @@ func (l *Line) inquire(ctx context.Context) error {
 	p := l.place
 	for len(p.departed) > 0 {
 		d := p.departed[0]
+		if l.queue.Len() == 0 {
+			return nil
+		}
+		if time.Since(d.seen) >= l.queue.Front().Value.(*waiter).opts.TakeoverDelay { // however it ended
+			p.departed = p.departed[1:]
+			continue
+		}
 		var died bool
 		err := l.request(ctx, func(ctx context.Context) (err error) {
 			died, err = l.died(ctx, d)
@@ -68,22 +95,27 @@ func (l *Line) inquire(ctx context.Context) error {
 // revision, the session's record among them; a session that is closed says so in its record first. Of a stranger, who
 // has no record, we know only whether his lease is still there. What cannot be found out counts as a death.
 func (l *Line) died(ctx context.Context, d departure) (bool, error) {
-	record := keyspace.Session(l.keeper.Namespace, d.entry.Lease)
-	if d.revision == 0 {
-		resp, err := l.keeper.Client.Get(ctx, record)
-		if err != nil {
+	kv := l.keeper.Client
+	for d.gone > d.stood+1 { // at which revision was it deleted?
+		at := d.stood + (d.gone-d.stood)/2
+		resp, err := kv.Get(ctx, d.entry.Key, clientv3.WithRev(at), clientv3.WithKeysOnly())
+		switch {
+		case errors.Is(err, rpctypes.ErrCompacted):
+			return l.leaseIsGone(ctx, d.entry.Lease)
+		case err != nil:
 			return false, err
+		case len(resp.Kvs) == 1 && resp.Kvs[0].CreateRevision == d.entry.Create:
+			d.stood = at
+		default:
+			d.gone = at
 		}
-		if len(resp.Kvs) == 1 {
-			return false, nil
-		}
-		return l.leaseIsGone(ctx, d.entry.Lease)
 	}
-	resp, err := l.keeper.Client.Txn(ctx).Then(
-		clientv3.OpGet(record, clientv3.WithRev(d.revision-1)),
-		clientv3.OpGet(record, clientv3.WithRev(d.revision), clientv3.WithKeysOnly())).Commit()
+	record := keyspace.Session(l.keeper.Namespace, d.entry.Lease)
+	resp, err := kv.Txn(ctx).Then(
+		clientv3.OpGet(record, clientv3.WithRev(d.stood)),
+		clientv3.OpGet(record, clientv3.WithRev(d.gone), clientv3.WithKeysOnly())).Commit()
 	if errors.Is(err, rpctypes.ErrCompacted) {
-		return l.died(ctx, departure{entry: d.entry})
+		return l.leaseIsGone(ctx, d.entry.Lease)
 	}
 	if err != nil {
 		return false, err

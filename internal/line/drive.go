@@ -175,13 +175,13 @@ func (l *Line) ask(ctx context.Context) error {
 	quorum := p.quorum
 	var v verdict
 	var by Entry
-	var rev int64
+	var rev, at int64
 	if l.view != nil {
 		rev = l.view.rev
 	}
 	p.check, p.quorum = false, false
 	err := l.request(ctx, func(ctx context.Context) (err error) {
-		v, by, err = l.confirm(ctx, p, rev, quorum)
+		v, by, at, err = l.confirm(ctx, p, rev, quorum)
 		return err
 	})
 	if l.place != p || p.state != queued {
@@ -199,6 +199,7 @@ func (l *Line) ask(ctx context.Context) error {
 		if quorum { // the watch should have told
 			l.keeper.Watch().Restart()
 		}
+		l.note(nil, at)
 		l.enter(p)
 	case gone:
 		l.vanished(p)

@@ -78,7 +78,7 @@ func readersIn(line []Entry) int {
 type verdict int
 
 const (
-	undecided verdict = iota // the list is older than the entry
+	undecided verdict = iota // the list is older than the entry, or than our last change of it
 	blocked                  // somebody is before it, who has to leave first
 	granted                  // it may enter, for ever
 	gone                     // it does not stand in the line
@@ -86,7 +86,7 @@ const (
 
 // judge reads the entries of a line as of revision, in any order. With blocked it also answers by whom.
 func (r *Rule) judge(revision int64, entries []Entry, mine Entry) (verdict, Entry) {
-	if revision < mine.Create {
+	if revision < mine.Mod {
 		return undecided, Entry{}
 	}
 	if !slices.ContainsFunc(entries, func(e Entry) bool { return e.Key == mine.Key && same(e, mine) }) {

@@ -81,7 +81,7 @@ func (l *lanes) enter(ctx context.Context, lane Lane, opts *Options, try bool) e
 func (l *lanes) dispatch() {
 	for l.queue.Len() > 0 {
 		a := l.queue.Front().Value.(*arrival)
-		if l.last != a.lane && l.in[a.lane] > 0 {
+		if l.last != a.lane && l.in[l.last] > 0 && l.in[a.lane] > 0 {
 			return
 		}
 		l.last = a.lane

@@ -34,9 +34,11 @@ type place struct {
 	quorum  bool        // and not just the nearest member
 	dog     *time.Timer // see watchdog
 
-	departed []departure // holders before us who have gone; see inquire
-	diedAt   time.Time   // when the last of those who died was found to be gone
-	timer    *time.Timer // see alarm
+	before    []Entry     // who was ahead, in order, at
+	beforeRev int64       // when we looked last; only if the line is careful
+	departed  []departure // of these, who has gone; see inquire
+	diedAt    time.Time   // when the last of those who died was found to be gone
+	timer     *time.Timer // see alarm
 
 	uses    int  // local grants
 	passed  int  // of these, in a row while others waited, after the first
@@ -126,9 +128,9 @@ func (l *Line) sendJoin(ctx context.Context, p, old *place, try bool) (bool, err
 // look is what an enqueue asks about the line, as far as one can tell beforehand what it will need to know.
 func (l *Line) look() clientv3.Op {
 	switch {
-	case l.length > longLine, !l.rule.Values && l.length <= shortLine:
+	case l.length > longLine, !l.rule.Values && !l.careful && l.length <= shortLine:
 		return clientv3.OpGet(l.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
-	case l.rule.Values:
+	case l.rule.Values, l.careful:
 		return clientv3.OpGet(l.prefix, clientv3.WithPrefix())
 	}
 	return clientv3.OpGet(l.prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(2),
@@ -145,6 +147,9 @@ func (l *Line) looked(p *place, line *pb.RangeResponse) bool {
 	entries := entriesOf(line.Kvs)
 	if l.rule.Values {
 		p.waiting = l.rule.waiting(entries, p.entry)
+	}
+	if l.careful {
+		p.before, p.beforeRev = ahead(entries, p.entry), p.entry.Create
 	}
 	verdict, by := l.rule.judge(p.entry.Create, entries, p.entry)
 	p.pred = by
@@ -274,8 +279,8 @@ func createOf(op *pb.ResponseOp) int64 {
 }
 
 // confirm asks whether p stands in the line, and who has to leave before it. The entries up to p's own revision say
-// both; those of the nearest two, if the rule needs no more.
-func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum bool) (verdict, Entry, error) {
+// both, as of at; the last two of them, if the rule needs no more.
+func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum bool) (v verdict, by Entry, at int64, err error) {
 	rule := l.rule
 	op := func(opts ...clientv3.OpOption) clientv3.Op {
 		opts = append(opts, clientv3.WithPrefix(), clientv3.WithMaxCreateRev(p.entry.Create))
@@ -285,7 +290,6 @@ func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum boo
 		return clientv3.OpGet(l.prefix, opts...)
 	}
 	var resp *clientv3.GetResponse
-	var err error
 	if quorum {
 		var r clientv3.OpResponse
 		if r, err = l.keeper.Client.Do(ctx, op()); err == nil {
@@ -295,10 +299,11 @@ func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum boo
 		resp, err = l.readAt(ctx, max(revision, p.entry.Create), op)
 	}
 	if err != nil {
-		return undecided, Entry{}, err
+		return undecided, Entry{}, 0, err
 	}
-	v, by := rule.judge(resp.Header.Revision, entriesOf(resp.Kvs), p.entry)
-	return v, by, nil
+	at = resp.Header.Revision
+	v, by = rule.judge(at, entriesOf(resp.Kvs), p.entry)
+	return v, by, at, nil
 }
 
 // leaseGone says whether etcd refused a request because the lease does not exist.

@@ -18,7 +18,6 @@ type view struct {
 	ready   bool
 	rev     int64 // every change up to here is in entries
 	entries []Entry
-	deleted int64           // revision of the last deletion; 0: none was seen
 	backlog []*mvccpb.Event // arrived before the list
 }
 
@@ -46,7 +45,6 @@ func (v *view) apply(events []*mvccpb.Event) {
 		}
 		switch {
 		case ev.Type == mvccpb.Event_DELETE && at >= 0:
-			v.deleted = ev.Kv.ModRevision
 			v.entries = append(v.entries[:at], v.entries[at+1:]...)
 		case ev.Type == mvccpb.Event_PUT && at >= 0:
 			v.entries[at] = entryOf(ev.Kv)
@@ -87,7 +85,9 @@ func (v *view) Events(events []*mvccpb.Event) {
 		v.backlog = append(v.backlog, events...)
 		return
 	}
-	l.watchDepartures(events)
+	if v.end != "" {
+		l.noteEvents(events)
+	}
 	v.apply(events)
 	l.changed()
 }
@@ -124,6 +124,9 @@ func (v *view) load(ctx context.Context, revision int64) {
 	v.rev, v.ready = resp.Header.Revision, true
 	v.apply(v.backlog)
 	v.backlog = nil
+	if p := l.place; p != nil && v.end != "" && v.rev >= p.entry.Create {
+		l.note(v.entries, v.rev)
+	}
 	l.viewTries = 0
 	l.changed()
 }

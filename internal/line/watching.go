@@ -48,6 +48,9 @@ func (l *Line) wanted() target {
 
 // short says whether the line is watched as a whole, with some reluctance to change.
 func (l *Line) short(p *place) bool {
+	if l.careful { // it has to see how those before it end
+		return true
+	}
 	if v := l.view; v != nil && v.end != "" && v.ready {
 		return len(v.entries) <= 2*shortLine
 	}
@@ -121,16 +124,13 @@ func (l *Line) changed() {
 			p.check = p.check || p.pred.Key == "" && !l.short(p) // whom to watch from here on?
 		}
 		p.long = len(v.entries) > 2*shortLine
-	case v.key == p.key && !v.deletes && v.rev >= p.entry.Create:
+	case v.key == p.key && !v.deletes && v.rev >= p.entry.Mod:
 		if e, ok := v.find(p.key); !ok || !same(e, p.entry) {
 			l.vanished(p)
 		}
 	case v.key == p.pred.Key && p.state == queued && v.rev >= p.entry.Create:
 		if e, ok := v.find(v.key); !ok || e.Create != p.pred.Create {
 			p.check = true
-			if l.careful {
-				p.departed = append(p.departed, departure{p.pred, v.deleted, time.Now()})
-			}
 		}
 	}
 	l.proceed()
