@@ -12,7 +12,7 @@ import (
 // Cron wraps a job of robfig/cron, so that each tick is run by one process among all that use the name: the one that
 // gets the lock at once. The others skip the tick, and so does this one while its last run goes on.
 //
-//	c.Schedule(schedule, cron.NewChain(adapt.Cron[cron.Job](s, "nightly report", report)).Then(job))
+//	c.AddJob("@daily", cron.NewChain(adapt.Cron[cron.Job](s, "nightly report", report)).Then(job))
 //
 // One name is one job. In cron.WithChain it would be one lock for all jobs of that Cron, and of two that are due at
 // once one would be skipped.
