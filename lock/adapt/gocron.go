@@ -21,7 +21,7 @@ type GocronLocker[L interface{ Unlock(context.Context) error }] struct {
 //
 // Give it lock.WithMinHold when the clocks of the machines differ, or the job may be short: a scheduler whose clock is
 // behind asks for the lock when another has run the job and given it back, gets it, and runs it again. The minimum
-// should exceed the difference of the clocks and stay below the interval of the job.
+// counts from the grant. It should exceed the difference of the clocks, and leave as much of the job's interval.
 //
 // Give every job a name, with gocron.WithName. The key of a job without one is the name of its function: methods of
 // two values have the same, and of two jobs with one key one is skipped; closures are numbered, and a release with
