@@ -1,6 +1,7 @@
 package line
 
 import (
+	"slices"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -31,6 +32,19 @@ func TestNextStep(t *testing.T) {
 		"entry gone, cause unknown":           {situation{place: first, gone: true, waiting: 1}, rest},
 		"on the way out, wanted again":        {situation{place: first, leaving: true, waiting: 1, used: true}, drop},
 		"on the way out of the line, wanted":  {situation{place: queued, leaving: true, waiting: 1}, drop},
+		"held, and may be joined":             {situation{place: first, held: true, waiting: 1, used: true, joins: true}, grant},
+		"held, to become a reader's":          {situation{place: first, held: true, demote: true, waiting: 1}, demote},
+		"released too soon":                   {situation{place: first, resting: true, waiting: 1, used: true}, park},
+		"released too soon, on the way out":   {situation{place: first, resting: true, leaving: true}, park},
+		"first, after somebody who went":      {situation{place: first, waiting: 1, suspect: true}, inquire},
+		"first, after somebody who died":      {situation{place: first, waiting: 1, early: true}, rest},
+		"first, late enough":                  {situation{place: first, waiting: 1}, grant},
+		"not wanted, whoever died":            {situation{place: first, early: true}, drop},
+		"lent, and gone":                      {situation{lent: true, waiting: 1}, rest},
+		"lent, not wanted":                    {situation{lent: true, place: queued}, rest},
+		"lent, released":                      {situation{lent: true, place: first, used: true}, rest},
+		"lent, in line":                       {situation{lent: true, place: queued, waiting: 1}, wait},
+		"lent, first":                         {situation{lent: true, place: first, waiting: 1}, grant},
 		"lost while held: the next one waits": {situation{place: absent, held: true, waiting: 1}, enqueue},
 	} {
 		if got := next(c.s); got != c.want {
@@ -63,6 +77,88 @@ func TestJudge(t *testing.T) {
 	} {
 		if got, _ := Nobody.judge(c.rev, c.line, mine); got != c.want {
 			t.Errorf("%s: verdict %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+// rw makes a line of readers and writers, and somebody who does not say, in order.
+func rw(text string) []Entry {
+	var line []Entry
+	for i, r := range text {
+		e := at(string(rune('a'+i)), int64(i+1))
+		e.Value = []byte(map[rune]string{'r': ReadValue, 'w': WriteValue}[r])
+		line = append(line, e)
+	}
+	return line
+}
+
+func TestReadersWaitForTheNearestWriterAndWritersForTheNearest(t *testing.T) {
+	for text, c := range map[string]struct{ reader, writer, in int }{
+		"":      {-1, -1, 0},
+		"r":     {-1, 0, 1},
+		"rrr":   {-1, 2, 3},
+		"w":     {0, 0, 1},
+		"wrr":   {0, 2, 1},
+		"rrwr":  {2, 3, 2},
+		"wrwrr": {2, 4, 1},
+		"?r":    {0, 1, 1},
+		"r?":    {1, 1, 1},
+	} {
+		line := rw(text)
+		if got := Reader.Blocker(line); got != c.reader {
+			t.Errorf("%q: a reader waits for %d, want %d", text, got, c.reader)
+		}
+		if got := Writer.Blocker(line); got != c.writer {
+			t.Errorf("%q: a writer waits for %d, want %d", text, got, c.writer)
+		}
+		if got := Reader.In(line); got != c.in {
+			t.Errorf("%q: %d are in, want %d", text, got, c.in)
+		}
+	}
+}
+
+// What a rule allows, it allows with fewer ahead: that is what a grant rests on.
+func TestRulesAreMonotone(t *testing.T) {
+	for n := range 1 << 10 { // lines of five, of r, w and ?, written in two bits each
+		var text string
+		for i := range 5 {
+			text += string("rw?r"[n>>(2*i)&3])
+		}
+		line := rw(text)
+		for name, rule := range map[string]Rule{"nobody": Nobody, "reader": Reader, "writer": Writer} {
+			for i := range line {
+				fewer := slices.Delete(slices.Clone(line), i, i+1)
+				if rule.Blocker(line) < 0 && rule.Blocker(fewer) >= 0 {
+					t.Errorf("%s enters behind %q, and not without its entry %d", name, text, i)
+				}
+			}
+		}
+	}
+}
+
+func TestLanesKeepTheOrderBetweenReadersAndWriters(t *testing.T) {
+	l := &lanes{}
+	enter := func(lane Lane) error { return l.enter(t.Context(), lane, &Options{}, true) }
+	steps := []struct {
+		do   string
+		lane Lane
+		ok   bool
+	}{
+		{"enter", Read, true}, {"enter", Read, true},
+		{"enter", Write, true}, {"enter", Write, true},
+		{"enter", Read, false}, // the readers' lane is of those before the writers
+		{"leave", Read, true}, {"enter", Read, false},
+		{"leave", Read, true}, {"enter", Read, true},
+		{"enter", Write, false}, // and so on
+		{"leave", Write, true}, {"leave", Write, true}, {"enter", Write, true},
+		{"leave", Read, true}, {"enter", Write, true}, {"leave", Write, true}, {"leave", Write, true},
+		{"enter", Read, true}, {"enter", Write, true}, {"leave", Write, true}, {"enter", Read, true},
+	}
+	for i, s := range steps {
+		if s.do == "leave" {
+			l.leave(s.lane, false)
+		} else if err := enter(s.lane); (err == nil) != s.ok {
+			t.Fatalf("step %d: lane %d: %v", i, s.lane, err)
 		}
 	}
 }

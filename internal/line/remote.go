@@ -128,7 +128,7 @@ func (l *Line) sendJoin(ctx context.Context, p, old *place, try bool) (bool, err
 // look is what an enqueue asks about the line, as far as one can tell beforehand what it will need to know.
 func (l *Line) look() clientv3.Op {
 	switch {
-	case l.length > longLine, !l.rule.Values && !l.careful && l.length <= shortLine:
+	case l.length > longLine, !l.rule.Values && !l.careful && !l.lent && l.length <= shortLine:
 		return clientv3.OpGet(l.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
 	case l.rule.Values, l.careful:
 		return clientv3.OpGet(l.prefix, clientv3.WithPrefix())

@@ -51,6 +51,9 @@ func (l *Line) short(p *place) bool {
 	if l.careful { // it has to see how those before it end
 		return true
 	}
+	if l.rule.Values { // it was told whom to wait for when it joined
+		return false
+	}
 	if v := l.view; v != nil && v.end != "" && v.ready {
 		return len(v.entries) <= 2*shortLine
 	}
