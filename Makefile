@@ -20,7 +20,7 @@ stress: ## the concurrency tests, fifty times, also under the race detector and 
 lint: ## go vet, gofmt, and golangci-lint where it is installed
 	go vet work
 	test -z "$$(gofmt -l .)"
-	! command -v golangci-lint || for m in . bench cmd/fenceline; do (cd $$m && golangci-lint run ./...) || exit 1; done
+	! command -v golangci-lint || for m in . adapters bench cmd/fenceline; do (cd $$m && golangci-lint run ./...) || exit 1; done
 
 bench: ## lock contention against etcd's own mutex
 	go run ./cmd/fenceline bench

@@ -60,7 +60,7 @@ func TestLibraryPullsInNoServerCommandOrTestModule(t *testing.T) {
 }
 
 func TestModulesAreInstallable(t *testing.T) {
-	for _, path := range []string{"go.mod", "bench/go.mod", "cmd/fenceline/go.mod"} {
+	for _, path := range []string{"go.mod", "adapters/go.mod", "bench/go.mod", "cmd/fenceline/go.mod"} {
 		if regexp.MustCompile(`(?m)^\s*replace\b`).MatchString(read(t, path)) {
 			t.Errorf("%s has a replace, with which `go install …@version` fails", path)
 		}
