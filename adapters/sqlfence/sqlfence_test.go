@@ -154,6 +154,28 @@ func TestOlderTokenThatWaitedForANewerOneIsRefused(t *testing.T) {
 	})
 }
 
+func TestSnapshotDoesNotHideANewerToken(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		if d.dialect == fence.SQLite {
+			t.Skip("it has one writer at a time")
+		}
+		db := withTable(t, d)
+		if err := raise(t, db, "job", 7); err != nil {
+			t.Fatal(err)
+		}
+		tx := begin(t, db, nil)
+		if _, err := tx.Exec("SELECT n FROM counter"); err != nil {
+			t.Fatal(err)
+		}
+		if err := raise(t, db, "job", 9); err != nil {
+			t.Fatal(err)
+		}
+		if err := fence.SQL(t.Context(), tx, "job", 8); !errors.Is(err, fence.ErrStale) {
+			t.Error(err)
+		}
+	})
+}
+
 func TestMissingTableSaysWhichIsNeeded(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		err := raise(t, open(t, d), "job", 1)
