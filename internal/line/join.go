@@ -44,10 +44,11 @@ func (l *Line) enqueue(ctx context.Context, try bool) error {
 
 // join sends an enqueue, and notes when its outcome stays unknown.
 func (l *Line) join(ctx context.Context, p, old *place, try bool) (isFirst bool, err error) {
+	look := l.look()
 	err = l.request(ctx, func(ctx context.Context) error {
 		err := errAgain
 		for errors.Is(err, errAgain) && ctx.Err() == nil {
-			isFirst, err = l.sendJoin(ctx, p, old, try)
+			isFirst, err = l.sendJoin(ctx, p, old, try, look)
 		}
 		return err
 	})

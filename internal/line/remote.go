@@ -83,7 +83,7 @@ var errOthers = errors.New("line: others ahead")
 
 // sendJoin sends the enqueue of p. With old it also leaves old, in the same transaction; with try it writes only if p
 // would be first. It fills in what p knows of the line, and says whether p is first.
-func (l *Line) sendJoin(ctx context.Context, p, old *place, try bool) (bool, error) {
+func (l *Line) sendJoin(ctx context.Context, p, old *place, try bool, look clientv3.Op) (bool, error) {
 	record := p.epoch.RecordRevision()
 	value := l.rule.Value
 	put := clientv3.OpPut(p.key, value, clientv3.WithLease(p.epoch.ID()))
@@ -91,7 +91,7 @@ func (l *Line) sendJoin(ctx context.Context, p, old *place, try bool) (bool, err
 		clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0),
 		clientv3.Compare(clientv3.ModRevision(p.epoch.Record()), "=", record),
 	}
-	then := []clientv3.Op{put, l.look()}
+	then := []clientv3.Op{put, look}
 	if try {
 		then = []clientv3.Op{l.ifFirst(put)}
 	}
@@ -148,7 +148,7 @@ func (l *Line) looked(p *place, line *pb.RangeResponse) bool {
 	if l.rule.Values {
 		p.waiting = l.rule.waiting(entries, p.entry)
 	}
-	if l.careful {
+	if len(entries) == int(p.count) { // all of them: the line is careful
 		p.before, p.beforeRev = ahead(entries, p.entry), p.entry.Create
 	}
 	verdict, by := l.rule.judge(p.entry.Create, entries, p.entry)

@@ -124,7 +124,7 @@ func (v *view) load(ctx context.Context, revision int64) {
 	v.rev, v.ready = resp.Header.Revision, true
 	v.apply(v.backlog)
 	v.backlog = nil
-	if p := l.place; p != nil && v.end != "" && v.rev >= p.entry.Create {
+	if p := l.place; p != nil && p.state == queued && v.end != "" && v.rev >= p.entry.Create {
 		l.note(v.entries, v.rev)
 	}
 	l.viewTries = 0
