@@ -1,4 +1,5 @@
-// Package lock gives one holder at a time (Mutex), in the order in which etcd saw them arrive.
+// Package lock gives one holder at a time (Mutex), one writer or many readers (RWMutex), or several locks at once
+// (AcquireAll), in the order in which etcd saw them arrive.
 //
 // # What it promises
 //
@@ -22,4 +23,7 @@
 // A holder that has looked at its Token, Key or Guard has exposed its entry, and an exposed entry is never handed on:
 // the next goroutine gets a new one, with a larger token, by one transaction that is release and enqueue at once.
 // Callers that do not fence do not pay for it.
+//
+// Readers of one Session share an entry while they overlap and no writer waits behind it, so they share a token, too,
+// and each one's guard holds until the last of them is out. A Set has entries of its own.
 package lock

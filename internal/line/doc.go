@@ -1,7 +1,8 @@
 // Package line is the one place where waiting happens.
 //
 // Everyone who wants something stands in one line in etcd: the entries under one prefix, in order of their create
-// revision. A primitive is a rule over the entries ahead of one's own: a mutex enters when there are none.
+// revision. A primitive is a rule over the entries ahead of one's own: it says who of them has to leave before one may
+// enter. A mutex waits for the nearest, a reader for the nearest writer.
 //
 // # The one fact
 //
@@ -22,12 +23,14 @@
 //   - next.go: what to do next, as a function of the state (pure)
 //   - drive.go: the goroutine that does it, one per line, only while there is something to do; join.go: of that, how
 //     an entry comes to stand in the line
-//   - remote.go: the transactions
+//   - remote.go: the transactions; demote.go: a writer's entry becomes a reader's; park.go: an entry outlasts its
+//     release; died.go: how did those end who held before us?
 //   - view.go: what we know of a range of keys, a list and then events; watching.go: which range that is, and what
 //     follows from a change
 //   - judge.go: who is ahead, may I enter (pure)
 //   - hold.go: a grant, and its end
 //   - table.go: the lines of a Session
+//   - lanes.go: two lines of one name, for readers and for writers; all.go: entries in several lines, by one transaction
 //
 // # Unknown outcomes
 //
