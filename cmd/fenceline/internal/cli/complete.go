@@ -21,12 +21,12 @@ const (
 type completion = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective)
 
 // completeLock completes the names of locks that somebody holds or waits for, and behind the name what the shell would.
-func completeLock(g *globals, namespace *string) completion {
+func completeLock(g *globals, f *lockFlags) completion {
 	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveDefault
 		}
-		return g.liveNames(cmd.Context(), *namespace, "lock", typed), cobra.ShellCompDirectiveNoFileComp
+		return g.liveNames(cmd.Context(), f.namespace, f.kind(), typed), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 
@@ -34,7 +34,7 @@ func completeLs(g *globals, namespace *string) completion {
 	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 		switch len(args) {
 		case 0:
-			return []string{"lock", "rwlock", "election", "semaphore"}, cobra.ShellCompDirectiveNoFileComp
+			return kinds, cobra.ShellCompDirectiveNoFileComp
 		case 1:
 			return g.liveNames(cmd.Context(), *namespace, args[0], typed), cobra.ShellCompDirectiveNoFileComp
 		}

@@ -35,6 +35,9 @@ COMMAND its own, 128 plus the signal that killed it, 126 if it cannot be run, 12
 		Example: `  fenceline dev
   fenceline dev --listen 127.0.0.1:0 -- sh -c 'fenceline lock nightly -- date'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := connectsToNothing(cmd.InheritedFlags()); err != nil {
+				return err
+			}
 			if ephemeral && cfg.DataDir != "" {
 				return usageErrorf("--ephemeral and --data-dir exclude each other")
 			}
@@ -82,6 +85,20 @@ COMMAND its own, 128 plus the signal that killed it, 126 if it cannot be run, 12
 		cmd.Root().HelpFunc()(cmd, args)
 	})
 	return cmd
+}
+
+// connectsToNothing refuses flags that would be ignored. Their values in the environment are for the COMMAND.
+func connectsToNothing(inherited *pflag.FlagSet) (err error) {
+	inherited.VisitAll(func(f *pflag.Flag) {
+		switch {
+		case !f.Changed || f.Name == "help":
+		case f.Name == "output":
+			err = usageErrorf("--%s: dev prints one line, and no listing", f.Name)
+		default:
+			err = usageErrorf("--%s: dev connects to nothing, it starts an etcd of its own; see --listen", f.Name)
+		}
+	})
+	return err
 }
 
 // runDev runs the etcd until it is interrupted, or stdin ends.

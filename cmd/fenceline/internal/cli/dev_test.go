@@ -120,6 +120,7 @@ func TestDevIsReadyWithinASecond(t *testing.T) {
 }
 
 func TestDevPrintsOnlyItsEndpointAndStopsWithoutATrace(t *testing.T) {
+	etcdtest.Command(t) // is built once, and not where this test looks
 	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		tmp := t.TempDir()
 		t.Setenv("TMPDIR", tmp)

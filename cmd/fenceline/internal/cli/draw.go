@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,33 +13,64 @@ import (
 	"unicode/utf8"
 )
 
-// draw puts lines into words, one row for each entry.
+// draw puts lines into words, one row for each entry. Columns that would be empty are left out.
 func draw(found *listing) *table {
-	t := &table{header: []string{"KIND", "NAME", "POS", "STATE", "TOKEN", "WHO", "SINCE"}}
-	values := slices.ContainsFunc(found.Lines, func(l *line) bool {
-		return slices.ContainsFunc(l.Entries, func(e entry) bool { return e.Value != "" })
-	})
-	if values {
-		t.header = append(t.header, "VALUE")
+	columns := []struct {
+		name     string
+		cell     func(l *line, e *entry) string
+		optional bool
+	}{
+		{"KIND", func(l *line, _ *entry) string { return l.Kind }, false},
+		{"NAME", func(l *line, _ *entry) string { return l.Name }, false},
+		{"POS", func(_ *line, e *entry) string { return strconv.Itoa(e.Position) }, false},
+		{"MODE", func(_ *line, e *entry) string { return e.Mode }, true},
+		{"STATE", func(_ *line, e *entry) string { return e.state() }, false},
+		{"TOKEN", func(_ *line, e *entry) string { return strconv.FormatInt(e.Token, 10) }, false},
+		{"WHO", func(_ *line, e *entry) string { return e.who() }, false},
+		{"SINCE", func(_ *line, e *entry) string { return e.since() }, false},
+		{"VALUE", func(_ *line, e *entry) string { return e.value() }, true},
 	}
-	for _, l := range found.Lines {
-		for _, e := range l.Entries {
-			cells := []string{l.Kind, l.Name, strconv.Itoa(e.Position), e.State, strconv.FormatInt(e.Token, 10), e.who(), e.since(), shorten(e.Value)}
-			for i, cell := range cells {
-				cells[i] = printable(cell)
-				if cell == "" {
-					cells[i] = "-"
-				}
+	t := &table{}
+	for _, column := range columns {
+		cells, empty := []string{}, true
+		for _, l := range found.Lines {
+			for i := range l.Entries {
+				cell := column.cell(l, &l.Entries[i])
+				empty = empty && cell == ""
+				cells = append(cells, cmp.Or(printable(cell), "-"))
 			}
-			t.add(cells[:len(t.header)]...)
+		}
+		if !column.optional || !empty {
+			t.addColumn(column.name, cells)
 		}
 	}
 	return t
 }
 
+func (e *entry) state() string {
+	switch {
+	case e.State == stateReleased && e.KeptUntil != nil:
+		return "released, kept until " + e.KeptUntil.Format(time.RFC3339)
+	case e.State == stateReleased:
+		return "released, kept for a while"
+	}
+	return e.State
+}
+
+// value is what the entry says beyond its mode.
+func (e *entry) value() string {
+	if e.Value == e.Mode {
+		return ""
+	}
+	return shorten(e.Value)
+}
+
 // who is the process as its session calls it, or what there is to know of an unknown one.
 func (e *entry) who() string {
 	s := e.Session
+	if s == nil && e.parked {
+		return "its session has ended"
+	}
 	if s == nil {
 		text := "unknown, no lease"
 		if e.Lease != "" {

@@ -81,7 +81,7 @@ func answer(question []*pflag.Flag, source string) (bool, error) {
 			continue
 		}
 		if err := f.Value.Set(value); err != nil {
-			return false, usageErrorf("%s=%q: %w", variable(source, f), value, err)
+			return false, usageErrorf("%s=%q: %w", variable(source, f), value, valueError(f, err))
 		}
 		f.Changed = true
 	}

@@ -5,19 +5,37 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/keyspace"
+	queue "github.com/fenceline/fenceline/internal/line"
 	"github.com/fenceline/fenceline/session"
 )
 
 const (
-	sessionKind = "session"
-	prefixKind  = "prefix" // a raw prefix, named by itself
-	strangeKind = "?"      // keys in the namespace that are in no line
+	lockKind     = "lock"
+	rwlockKind   = "rwlock"
+	electionKind = "election"
+	sessionKind  = "session"
+	prefixKind   = "prefix" // a raw prefix, named by itself
+	strangeKind  = "?"      // keys in the namespace that are in no line
 )
+
+// kinds are those that there are primitives for: one that is added to the library is added here.
+var kinds = []string{lockKind, rwlockKind, electionKind}
+
+const (
+	stateHolds    = "holds"
+	stateWaits    = "waits"
+	stateReleased = "released" // but kept from others for the rest of a minimum hold
+)
+
+// rules say how many of a line have entered, where the entries tell. In a line under a raw prefix, locks of all kinds
+// may stand.
+var rules = map[string]queue.Rule{lockKind: queue.Nobody, electionKind: queue.Nobody, rwlockKind: queue.Reader, prefixKind: queue.Reader}
 
 // listing is all lines at one revision.
 type listing struct {
@@ -34,14 +52,18 @@ type line struct {
 
 // entry is one key in a line.
 type entry struct {
-	Position int             `json:"position"`        // from 1
-	State    string          `json:"state,omitempty"` // holds or waits, where the order alone decides
-	Token    int64           `json:"token"`           // create revision
-	Key      string          `json:"key"`
-	Lease    string          `json:"lease,omitempty"` // hex; without one the entry never goes by itself
-	Value    string          `json:"value,omitempty"`
-	Session  *session.Record `json:"session,omitempty"` // nil: unknown
-	foreign  bool            // not a key as fenceline or etcd's concurrency package write it
+	Position  int             `json:"position"`             // from 1
+	State     string          `json:"state,omitempty"`      // holds, waits or released, where the order alone decides
+	KeptUntil *time.Time      `json:"kept_until,omitempty"` // of a released one, at the latest
+	Mode      string          `json:"mode,omitempty"`       // of a rwlock: read or write
+	Token     int64           `json:"token"`                // create revision
+	Key       string          `json:"key"`
+	Lease     string          `json:"lease,omitempty"` // hex; without one the entry never goes by itself
+	Value     string          `json:"value,omitempty"`
+	Session   *session.Record `json:"session,omitempty"` // nil: unknown
+	foreign   bool            // not a key as fenceline or etcd's concurrency package write it
+	parked    bool            // under another lease than the one it came with
+	lease     clientv3.LeaseID
 }
 
 // sessions reads the records among the keys. A value that is no record is nobody's.
@@ -83,6 +105,10 @@ func (f *lsFlags) lines(kvs []*mvccpb.KeyValue, sessions map[clientv3.LeaseID]*s
 		}
 		l.add(kv, rest, sessions)
 	}
+	for _, l := range lines {
+		l.judge()
+	}
+	together(lines)
 	slices.SortStableFunc(lines, func(a, b *line) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
@@ -107,19 +133,45 @@ func (l *line) add(kv *mvccpb.KeyValue, rest string, sessions map[clientv3.Lease
 		Token:    kv.CreateRevision,
 		Key:      string(kv.Key),
 		Value:    string(kv.Value),
-		Session:  sessions[clientv3.LeaseID(kv.Lease)],
+		lease:    clientv3.LeaseID(kv.Lease),
 	}
 	if kv.Lease != 0 {
-		e.Lease = keyspace.Lease(clientv3.LeaseID(kv.Lease))
+		e.Lease = keyspace.Lease(e.lease)
 	}
-	_, _, own := keyspace.ParseEntry(rest)
-	e.foreign = !own
-	switch l.Kind {
-	case "lock", "election", prefixKind:
-		e.State = "waits"
-		if e.Position == 1 {
-			e.State = "holds"
-		}
+	of, _, own := keyspace.ParseEntry(rest)
+	if !own {
+		of = e.lease
+	}
+	e.foreign, e.parked = !own, own && e.lease != 0 && e.lease != of
+	e.Session = sessions[of]
+	switch said := e.Value == queue.ReadValue || e.Value == queue.WriteValue; {
+	case l.Kind == rwlockKind && !said:
+		e.Mode = queue.WriteValue
+	case l.Kind == rwlockKind, l.Kind == prefixKind && said:
+		e.Mode = e.Value
 	}
 	l.Entries = append(l.Entries, e)
+}
+
+// judge says who holds and who waits.
+func (l *line) judge() {
+	rule, ok := rules[l.Kind]
+	if !ok {
+		return
+	}
+	var entries []queue.Entry
+	for _, e := range l.Entries {
+		entries = append(entries, queue.Entry{Key: e.Key, Create: e.Token, Value: []byte(e.Value)})
+	}
+	in := rule.In(entries)
+	for i := range l.Entries {
+		switch e := &l.Entries[i]; {
+		case i >= in:
+			e.State = stateWaits
+		case e.parked:
+			e.State = stateReleased
+		default:
+			e.State = stateHolds
+		}
+	}
 }

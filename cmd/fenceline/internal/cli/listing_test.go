@@ -46,15 +46,61 @@ lock  a/b%  1    holds  1      unknown, lease 1  -`},
 		{"kinds with rules of their own have no state", lsFlags{}, []*mvccpb.KeyValue{
 			kv(1, 1, "fenceline/semaphore/s/line/1-1", "2"),
 			kv(2, 0, "fenceline/semaphore/s/limit", "3"),
-			kv(3, 1, "fenceline/rwlock/r/1-1", "read"),
 			kv(4, 1, "fenceline/election/e/1", "http://a:1"),
 			kv(5, 1, "fenceline/session/1", record),
 		}, `
 KIND       NAME  POS  STATE  TOKEN  WHO                                              SINCE                 VALUE
 election   e     1    holds  4      backup@db1 pid 7 job=x zone=b                    2026-01-02T03:04:05Z  http://a:1
-rwlock     r     1    -      3      backup@db1 pid 7 job=x zone=b                    2026-01-02T03:04:05Z  read
 semaphore  s     1    -      1      backup@db1 pid 7 job=x zone=b                    2026-01-02T03:04:05Z  2
 semaphore  s     2    -      2      unknown, no lease, key fenceline/semaphore/s/limit  -                    3`},
+		{"readers in front hold together", lsFlags{}, []*mvccpb.KeyValue{
+			kv(5, 4, "fenceline/rwlock/r/4", "read"),
+			kv(2, 2, "fenceline/rwlock/r/2-1", "read"),
+			kv(1, 1, "fenceline/rwlock/r/1", "read"),
+			kv(4, 3, "fenceline/rwlock/r/3", "write"),
+			kv(6, 3, "fenceline/session/3", `{"name":"web","pid":8}`),
+		}, `
+KIND    NAME  POS  MODE   STATE  TOKEN  WHO               SINCE
+rwlock  r     1    read   holds  1      unknown, lease 1  -
+rwlock  r     2    read   holds  2      unknown, lease 2  -
+rwlock  r     3    write  waits  4      web pid 8         -
+rwlock  r     4    read   waits  5      unknown, lease 4  -`},
+		{"a writer in front holds alone, and so does who does not say what it is", lsFlags{}, []*mvccpb.KeyValue{
+			kv(1, 1, "fenceline/rwlock/a/1", "write"),
+			kv(2, 2, "fenceline/rwlock/a/2", "read"),
+			kv(3, 3, "fenceline/rwlock/b/3", "?"),
+			kv(4, 4, "fenceline/rwlock/b/4", "read"),
+		}, `
+KIND    NAME  POS  MODE   STATE  TOKEN  WHO               SINCE  VALUE
+rwlock  a     1    write  holds  1      unknown, lease 1  -      -
+rwlock  a     2    read   waits  2      unknown, lease 2  -      -
+rwlock  b     1    write  holds  3      unknown, lease 3  -      ?
+rwlock  b     2    read   waits  4      unknown, lease 4  -      -`},
+		{"what rests out its minimum hold is released", lsFlags{}, []*mvccpb.KeyValue{
+			kv(1, 0x77, "fenceline/lock/tick/1a", ""),
+			kv(2, 0x2b, "fenceline/lock/tick/2b", ""),
+			kv(3, 0x78, "fenceline/rwlock/r/2b", "read"),
+			kv(4, 0x79, "fenceline/rwlock/r/1a", "read"),
+			kv(5, 0x2b, "fenceline/session/2b", `{"name":"web","pid":8}`),
+			kv(6, 0, "fenceline/lock/by-hand/1", ""),
+		}, `
+KIND    NAME     POS  MODE  STATE                       TOKEN  WHO                    SINCE
+lock    by-hand  1    -     holds                       6      unknown, no lease      -
+lock    tick     1    -     released, kept for a while  1      its session has ended  -
+lock    tick     2    -     waits                       2      web pid 8              -
+rwlock  r        1    read  released, kept for a while  3      web pid 8              -
+rwlock  r        2    read  released, kept for a while  4      its session has ended  -`},
+		{"a set waits in all its lines", lsFlags{}, []*mvccpb.KeyValue{
+			kv(1, 1, "fenceline/lock/a/1", ""),
+			kv(2, 2, "fenceline/lock/a/2-2", ""),
+			kv(2, 2, "fenceline/lock/b/2-2", ""),
+			kv(2, 2, "fenceline/rwlock/b/2-2", "write"),
+		}, `
+KIND    NAME  POS  MODE   STATE  TOKEN  WHO               SINCE
+lock    a     1    -      holds  1      unknown, lease 1  -
+lock    a     2    -      waits  2      unknown, lease 2  -
+lock    b     1    -      waits  2      unknown, lease 2  -
+rwlock  b     1    write  holds  2      unknown, lease 2  -`},
 		{"a raw prefix, ours and theirs", lsFlags{prefix: "my/lock"}, []*mvccpb.KeyValue{
 			kv(1, 2, "my/lock/2", ""),
 			kv(2, 1, "my/lock/1", ""),
@@ -65,6 +111,16 @@ KIND    NAME     POS  STATE  TOKEN  WHO                                  SINCE
 prefix  my/lock  1    holds  1      unknown, lease 2                     -
 prefix  my/lock  2    waits  2      backup@db1 pid 7 job=x zone=b        2026-01-02T03:04:05Z
 prefix  my/lock  3    waits  3      unknown, no lease, key my/lock/by hand  -`},
+		{"a raw prefix with readers and a mutex", lsFlags{prefix: "p"}, []*mvccpb.KeyValue{
+			kv(1, 1, "p/1", "read"),
+			kv(2, 2, "p/2", "read"),
+			kv(3, 3, "p/3", ""),
+			kv(4, 1, "fenceline/session/1", "{}"),
+		}, `
+KIND    NAME  POS  MODE  STATE  TOKEN  WHO               SINCE
+prefix  p     1    read  holds  1      pid 0             -
+prefix  p     2    read  holds  2      unknown, lease 2  -
+prefix  p     3    -     waits  3      unknown, lease 3  -`},
 		{"keys of foreign shape", lsFlags{}, []*mvccpb.KeyValue{
 			kv(1, 0, "fenceline/config", "x"),
 			kv(2, 0, "fenceline/session/nobody", "{"),

@@ -1,15 +1,11 @@
 package cli
 
 import (
-	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
-	"github.com/fenceline/fenceline/internal/keeper"
-	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
 const (
@@ -18,44 +14,55 @@ const (
 	defaultGrace     = 5 * time.Second
 )
 
-// lockFlags is what the command line says about one lock and one command.
+// lockFlags is what the command line says about one hold and one command.
 type lockFlags struct {
-	name    string
+	names   []string // more than one: a set
 	command []string
 
-	namespace  string
-	try        bool
-	wait       seconds
-	waitGiven  bool // 0 is a time as well
-	conflict   int
-	skipOK     bool
-	ttl, grace seconds
-	onLost     string
-	verbose    bool
+	namespace         string
+	shared, exclusive bool // the modes of a rwlock; neither: a mutex
+	several           bool // see parse
+	try               bool
+	wait              seconds
+	waitGiven         bool // 0 is a time as well
+	maxWaiters        int  // 0: any number
+	conflict          int
+	skipOK            bool
+	minHold, takeover seconds
+	ttl, grace        seconds
+	onLost            string
+	verbose           bool
 }
 
-func newLockCommand(g *globals) *cobra.Command {
-	f := &lockFlags{ttl: seconds(defaultTTL), grace: seconds(defaultGrace)}
-	cmd := &cobra.Command{
-		Use:                   "lock [flags] NAME [flags] [--] COMMAND [ARG...]",
-		DisableFlagsInUseLine: true,
-		Short:                 "Run a command while holding a lock",
-		Long: `Run a command while holding a lock: in all of the cluster, one command at a time per NAME, first come, first served.
+const lockHelp = `Run a command while holding a lock: in all of the cluster, one command at a time per NAME, first come, first served.
 
 The command is run directly, not by a shell, with this one's input and output, in a process group of its own. Signals
 are passed on to it. The lock is given back when the command has ended, and what it left running has ended too.
 
+Several NAMEs, with -- behind the last, are locked all at once: it waits until all of them are free, in whatever order
+they are given, and no two such commands can wait for each other.
+
+With -s the command is a reader, and runs beside other readers; -x is the writer who excludes them, while the NAME of
+a lock without -s or -x is another lock:
+
+  fenceline lock -s catalogue -- ./search
+  fenceline lock -x catalogue -- ./rebuild
+
 If the lock can no longer be renewed, the command gets SIGTERM, and is dead before etcd can give the lock to anybody
 else. If it is lost at once (somebody revoked the lease or deleted the entry) the command gets SIGTERM, and SIGKILL
-after --grace. While fenceline itself is stopped, by SIGSTOP or Ctrl-Z, nobody renews or watches: what must not be
-written late needs a fence as well. That is what FENCELINE_TOKEN is for, which grows from holder to holder.
+after --grace. That is about loss only: a SIGTERM to fenceline is passed on, and the command may take its time. While
+fenceline itself is stopped, by SIGSTOP or Ctrl-Z, nobody renews or watches: what must not be written late needs a fence
+as well. That is what FENCELINE_TOKEN is for, which grows from holder to holder.
 
 Environment of the command:
-  FENCELINE_LOCK_NAME   NAME
-  FENCELINE_TOKEN       fencing token: the create revision of the entry
-  FENCELINE_KEY         the entry's key in etcd
-  FENCELINE_LEASE       its lease, in hex
+  FENCELINE_TOKEN       fencing token: the create revision of the entry; with several NAMEs it is the same for all
+  FENCELINE_LEASE       the lease of the entry, in hex
   FENCELINE_ENDPOINTS   etcd's endpoints
+  FENCELINE_LOCK_NAMES  the NAMEs, one on each line
+  FENCELINE_KEYS        the keys of their entries in etcd, in the same order, one on each line
+ and with one NAME
+  FENCELINE_LOCK_NAME   NAME
+  FENCELINE_KEY         the entry's key
   ETCD_LOCK_KEY         as FENCELINE_KEY, for scripts written for etcdctl lock
   ETCD_LOCK_REV         as FENCELINE_TOKEN
 
@@ -63,15 +70,26 @@ Exit codes:
   0-255     the command's own
   128+N     signal N killed the command
   126, 127  the command cannot be run, is not found
-  1         the lock was not to be had: held (-n), or not free in time (-w); see -E, --skip-ok
+  1         the lock was not to be had: held (-n), not free in time (-w), too many waiting (--max-waiters);
+            see -E, --skip-ok
   64        wrong command line
   69        etcd cannot be reached, or refuses
   75        the lock was lost while the command ran, and the command was ended
-  130, 143  interrupted while waiting by SIGINT, SIGTERM; nothing is left behind`,
+  130, 143  interrupted while waiting by SIGINT, SIGTERM; nothing is left behind`
+
+func newLockCommand(g *globals) *cobra.Command {
+	f := &lockFlags{ttl: seconds(defaultTTL), grace: seconds(defaultGrace)}
+	cmd := &cobra.Command{
+		Use:                   "lock [flags] NAME [flags] [--] COMMAND [ARG...]\n  fenceline lock [flags] NAME NAME... [flags] -- COMMAND [ARG...]",
+		DisableFlagsInUseLine: true,
+		Short:                 "Run a command while holding a lock",
+		Long:                  lockHelp,
 		Example: `  fenceline lock nightly-backup -- pg_dump -f /backup/db.sql shop
   fenceline lock -n --skip-ok nightly-report ./report.sh      # cron on every node: one runs, the others skip
-  fenceline lock -w 30 -E 99 deploy -- ./deploy.sh`,
-		ValidArgsFunction: completeLock(g, &f.namespace),
+  fenceline lock -n --skip-ok --min-hold 1m tick -- ./tick    # the same, on nodes whose clocks differ by up to a minute
+  fenceline lock -w 30 -E 99 deploy -- ./deploy.sh
+  fenceline lock accounts/7 accounts/12 -- ./transfer`,
+		ValidArgsFunction: completeLock(g, f),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.parse(cmd.Flags(), args); err != nil {
 				return err
@@ -81,70 +99,23 @@ Exit codes:
 	}
 	flags := cmd.Flags()
 	flags.SetInterspersed(false) // the command's flags are the command's
+	flags.BoolVarP(&f.shared, "shared", "s", false, "beside others who take NAME with -s, while nobody holds it with -x")
+	flags.BoolVarP(&f.exclusive, "exclusive", "x", false, "while nobody holds NAME with -s or -x")
+	flags.BoolVar(&f.several, "several", false, "all words in front of -- are NAMEs, also those that are commands on this machine")
 	flags.BoolVarP(&f.try, "nonblock", "n", false, "do not wait if somebody holds the lock")
 	flags.VarP(&f.wait, "wait", "w", "wait this many `seconds` at most (2.5, 1m30s); the default is as long as it takes")
-	flags.Lookup("wait").DefValue = ""
+	flags.IntVar(&f.maxWaiters, "max-waiters", 0, "do not wait if this `many` are waiting already, or more")
 	flags.IntVarP(&f.conflict, "conflict-exit-code", "E", exitFailure, "exit `code` when the lock was not to be had")
 	flags.BoolVar(&f.skipOK, "skip-ok", false, "exit with 0, and say nothing, when the lock was not to be had")
+	flags.Var(&f.minHold, "min-hold", "`seconds` from its begin for which nobody else gets the lock, even if the command ends sooner; this one does not wait for that")
+	flags.Var(&f.takeover, "takeover-delay", "`seconds` to wait after a holder before this one has died rather than given the lock back")
 	flags.Var(&f.ttl, "ttl", "`seconds` for which etcd keeps the lock when it hears nothing from here")
-	flags.Var(&f.grace, "grace", "`seconds` between SIGTERM and SIGKILL; at most a third of --ttl, to which the default gives way")
+	flags.Var(&f.grace, "grace", "when the lock is lost, and for what the command leaves running: `seconds` between SIGTERM and SIGKILL; at most a third of --ttl, to which the default gives way")
 	flags.StringVar(&f.onLost, "on-lost", string(child.Kill), "what a lost lock `means` for the command: kill (SIGTERM, then SIGKILL), term (SIGTERM only), ignore")
 	flags.StringVar(&f.namespace, "namespace", defaultNamespace, "`prefix` of all keys")
 	flags.BoolVar(&f.verbose, "verbose", false, "say how long the wait was")
-	flags.BoolP("exclusive", "x", true, "no effect; accepted for compatibility with flock")
+	for _, unset := range []string{"wait", "min-hold", "takeover-delay"} {
+		flags.Lookup(unset).DefValue = ""
+	}
 	return cmd
-}
-
-// parse takes the arguments behind the first run of flags: NAME, perhaps more flags, COMMAND.
-func (f *lockFlags) parse(flags *pflag.FlagSet, args []string) error {
-	if len(args) == 0 {
-		return usageErrorf("NAME and COMMAND are missing")
-	}
-	f.name = args[0]
-	if err := flags.Parse(args[1:]); err != nil {
-		if errors.Is(err, pflag.ErrHelp) {
-			return err
-		}
-		return usageErrorf("%w", err)
-	}
-	if flags.Changed("help") {
-		return pflag.ErrHelp
-	}
-	f.command = flags.Args()
-	return f.check(flags.Changed)
-}
-
-// check names what cannot be, before anything is asked of etcd.
-func (f *lockFlags) check(given func(flag string) bool) error {
-	if err := keyspace.CheckName("lock", f.name); err != nil {
-		return usageErrorf("%w", err)
-	}
-	if len(f.command) == 0 || f.command[0] == "" {
-		return usageErrorf("COMMAND is missing: nothing to run while holding lock %q", f.name)
-	}
-	if err := keeper.CheckTTL(time.Duration(f.ttl)); err != nil {
-		return usageErrorf("--ttl: %w", err)
-	}
-	f.waitGiven = given("wait")
-	longest := f.ttl / 3
-	if !given("grace") {
-		f.grace = min(f.grace, longest)
-	}
-	switch {
-	case f.try && f.waitGiven:
-		return usageErrorf("-n and -w exclude each other: do not wait, or wait %v", f.wait)
-	case f.skipOK && given("conflict-exit-code"):
-		return usageErrorf("--skip-ok and -E exclude each other: they name different exit codes")
-	case f.conflict < 0 || f.conflict > 255:
-		return usageErrorf("-E %d: an exit code is between 0 and 255", f.conflict)
-	case f.grace > longest:
-		return usageErrorf("--grace %v: at most a third of --ttl %v is allowed, %v: a longer one would end commands whose lock is about to be renewed", f.grace, f.ttl, longest)
-	case f.namespace == "":
-		return usageErrorf("--namespace: it is empty")
-	}
-	switch child.OnLost(f.onLost) {
-	case child.Kill, child.Term, child.Ignore:
-		return nil
-	}
-	return usageErrorf("--on-lost %q: it is none of kill, term, ignore", f.onLost)
 }

@@ -201,7 +201,7 @@ func TestRevokedLeaseEndsTheCommandWith75AndAMessage(t *testing.T) {
 	}
 	w.exits(75)
 	w.until("term")
-	w.says("lost: session: lease does not exist any more")
+	w.says("lost: lease does not exist any more")
 }
 
 func TestDeletedEntryEndsTheCommandWith75(t *testing.T) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/fenceline/fenceline/internal/keyspace"
@@ -21,38 +22,51 @@ func forgetOuterHold() {
 	}
 }
 
-// environment is base with what the command is told about the lock. Looking at the token exposes the entry.
+// environment is base with what the command is told about the hold. Looking at the token exposes the entry.
 func (r *lockRun) environment(base []string) []string {
-	set := []string{
-		"FENCELINE_LOCK_NAME=" + r.name,
-		"FENCELINE_TOKEN=" + r.lock.Token().String(),
-		keyVariable + "=" + r.lock.Key(),
-		"FENCELINE_LEASE=" + keyspace.Lease(r.lock.Lease()),
-		"FENCELINE_ENDPOINTS=" + strings.Join(r.client.Endpoints(), ","),
-		entryVariable + "=" + r.lock.Key(),
-		"ETCD_LOCK_REV=" + r.lock.Token().String(),
+	var keys []string
+	for _, l := range r.locks {
+		keys = append(keys, l.Key())
 	}
-	if file := os.Getenv(keyVariable); file != "" {
-		set = append(set, "ETCDCTL_KEY="+file) // where fenceline looks next
+	first := r.locks[0] // of a set, whose entries are of one transaction, and so of one revision
+	token := first.Token().String()
+	set := []string{
+		"FENCELINE_TOKEN=" + token,
+		"FENCELINE_LEASE=" + keyspace.Lease(first.Lease()),
+		"FENCELINE_ENDPOINTS=" + strings.Join(r.client.Endpoints(), ","),
+		"FENCELINE_LOCK_NAMES=" + strings.Join(r.names, "\n"), // which hold no control characters
+		"FENCELINE_KEYS=" + strings.Join(keys, "\n"),
 	}
 	if os.Getenv("FENCELINE_DISCOVERY_SRV") != "" {
 		set = append(set, "FENCELINE_DISCOVERY_SRV=") // it would contradict its own answer
 	}
-	return override(base, set)
+	if len(r.names) > 1 { // one of several keys would guard nothing
+		return override(without(base, "FENCELINE_LOCK_NAME", entryVariable, "ETCD_LOCK_REV"), set)
+	}
+	if file := os.Getenv(keyVariable); file != "" {
+		set = append(set, "ETCDCTL_KEY="+file) // where fenceline looks next
+	}
+	return override(base, append(set,
+		"FENCELINE_LOCK_NAME="+r.names[0],
+		keyVariable+"="+first.Key(),
+		entryVariable+"="+first.Key(),
+		"ETCD_LOCK_REV="+token,
+	))
 }
 
 // override is base without the variables that set sets, and set. Of two values of one name most programs see the first.
 func override(base, set []string) []string {
-	names := map[string]bool{}
+	var names []string
 	for _, entry := range set {
 		name, _, _ := strings.Cut(entry, "=")
-		names[name] = true
+		names = append(names, name)
 	}
-	var merged []string
-	for _, entry := range base {
-		if name, _, _ := strings.Cut(entry, "="); !names[name] {
-			merged = append(merged, entry)
-		}
-	}
-	return append(merged, set...)
+	return append(without(base, names...), set...)
+}
+
+func without(base []string, names ...string) []string {
+	return slices.DeleteFunc(slices.Clone(base), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(names, name)
+	})
 }

@@ -26,7 +26,7 @@ const (
 
 var errWaited = errors.New("not free in time")
 
-// lockRun is one lock held for one command: acquire, run, give back.
+// lockRun is one hold for one command: acquire, run, give back.
 type lockRun struct {
 	*lockFlags
 	g          *globals
@@ -35,7 +35,9 @@ type lockRun struct {
 
 	client  *clientv3.Client
 	session *session.Session
-	lock    *lock.Lock
+	behind  context.Context // ends when somebody is ahead
+	hold    held
+	locks   []*lock.Lock // its parts, in the order of the names
 	result  child.Result
 }
 
@@ -44,7 +46,7 @@ func runLocked(ctx context.Context, g *globals, f *lockFlags, stderr io.Writer) 
 	if err != nil {
 		return startFailed(err)
 	}
-	r := &lockRun{lockFlags: f, g: g, say: talk(stderr, fmt.Sprintf("fenceline: lock %q: ", f.name)),
+	r := &lockRun{lockFlags: f, g: g, say: talk(stderr, fmt.Sprintf("fenceline: %s: ", f.what())),
 		interrupts: interrupts{signals: make(chan os.Signal, 16)}}
 	child.Notify(r.interrupts.signals)
 	defer signal.Stop(r.interrupts.signals)
@@ -72,18 +74,8 @@ func (r *lockRun) acquire(ctx context.Context) (err error) {
 	if err = r.open(ctx); err != nil {
 		return err
 	}
-	m, began := lock.New(r.session, r.name), time.Now()
-	switch {
-	case r.try || r.waitGiven && r.wait == 0:
-		r.lock, err = m.TryAcquire(ctx)
-	case r.waitGiven:
-		ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(r.wait), errWaited)
-		defer cancel()
-		r.lock, err = m.Acquire(ctx)
-	default:
-		r.lock, err = m.Acquire(ctx)
-	}
-	if err != nil {
+	began := time.Now()
+	if err := r.take(ctx); err != nil {
 		return r.refused(err)
 	}
 	if r.verbose {
@@ -104,11 +96,19 @@ func (r *lockRun) open(interruptible context.Context) (err error) {
 			go r.say("a renewal is overdue: %v", cause)
 		}
 	}}
-	if r.verbose {
-		trace.Queued = func(_, _ string, ahead int) {
-			if ahead > 0 {
-				go r.say("waiting, %d ahead", ahead)
-			}
+	var isBehind context.CancelFunc
+	r.behind, isBehind = context.WithCancel(context.Background())
+	trace.Queued = func(_, name string, ahead int) {
+		if ahead == 0 {
+			return
+		}
+		isBehind()
+		switch {
+		case !r.verbose:
+		case len(r.names) > 1:
+			go r.say("waiting, %d ahead for %q", ahead, name)
+		default:
+			go r.say("waiting, %d ahead", ahead)
 		}
 	}
 	r.session, err = session.Open(ctx, r.client, session.WithTTL(time.Duration(r.ttl)), session.WithNamespace(r.namespace),
@@ -124,20 +124,27 @@ func (r *lockRun) open(interruptible context.Context) (err error) {
 
 // refused is the exit that says why the lock was not to be had.
 func (r *lockRun) refused(err error) error {
-	switch trouble := r.session.Healthy(); {
+	why, trouble := "", r.session.Healthy()
+	switch {
 	case errors.Is(err, errWaited) && trouble != nil:
-		return unavailableErrorf("lock %q: %w: %w", r.name, errWaited, trouble)
-	case errors.Is(err, errWaited), errors.Is(err, lock.ErrHeld):
+		return unavailableErrorf("%s: %w: %w", r.what(), errWaited, trouble)
+	case errors.Is(err, errWaited):
+		why = fmt.Sprintf("not free within %v", r.wait)
+	case errors.Is(err, lock.ErrQueueFull):
+		why = fmt.Sprintf("too many are waiting, see --max-waiters %d", r.maxWaiters)
+	case errors.Is(err, lock.ErrHeld) && len(r.names) > 1 && trouble != nil:
+		return unavailableErrorf("%s: %w", r.what(), trouble)
+	case errors.Is(err, lock.ErrHeld) && len(r.names) > 1:
+		why = "somebody else holds one of them"
+	case errors.Is(err, lock.ErrHeld):
+		why = "somebody else holds it"
 	default:
 		return unavailableErrorf("%w", err)
 	}
 	if r.skipOK {
 		return &ExitError{Code: 0}
 	}
-	if errors.Is(err, errWaited) {
-		return &ExitError{Code: r.conflict, Err: fmt.Errorf("lock %q: not free within %v", r.name, r.wait)}
-	}
-	return &ExitError{Code: r.conflict, Err: fmt.Errorf("lock %q: somebody else holds it", r.name)}
+	return &ExitError{Code: r.conflict, Err: fmt.Errorf("%s: %s", r.what(), why)}
 }
 
 // run runs the command and answers its end as an exit.
@@ -145,7 +152,7 @@ func (r *lockRun) run(path string) (err error) {
 	command := child.Command{Path: path, Args: r.command, Env: r.environment(os.Environ()),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		OnLost: child.OnLost(r.onLost), Grace: time.Duration(r.grace), Say: r.say}
-	r.result, err = command.Run(r.lock, r.interrupts.signals)
+	r.result, err = command.Run(r.hold, r.interrupts.signals)
 	switch {
 	case err != nil:
 		return startFailed(err)
@@ -165,8 +172,8 @@ func (r *lockRun) giveBack(ctx context.Context) (lost error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	if r.lock != nil {
-		if err := r.lock.Release(ctx); errors.Is(err, session.ErrLost) && r.result.Lost == nil {
+	if r.hold != nil {
+		if err := r.hold.Release(ctx); errors.Is(err, session.ErrLost) && r.result.Lost == nil {
 			r.say("lost while the command ran: %v", errors.Unwrap(err))
 			if r.onLost != string(child.Ignore) {
 				lost = &ExitError{Code: exitLost}

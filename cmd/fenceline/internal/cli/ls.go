@@ -5,7 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -28,11 +32,13 @@ func newLsCommand(g *globals) *cobra.Command {
 		Use:                   "ls [flags] [KIND] [NAME]",
 		DisableFlagsInUseLine: true,
 		Short:                 "Show who holds and who waits",
-		Long: `Show who holds and who waits, in their order: in all lines, those of one KIND (lock, rwlock, election, semaphore), or
-that of one NAME. All is read at one revision of etcd.
+		Long: `Show who holds and who waits, in their order: in all lines, those of one KIND (lock, rwlock, election),
+or that of one NAME. All is read at one revision of etcd.
 
   POS    place in the line
-  STATE  the first holds a lock, or leads an election; other kinds have rules of their own
+  STATE  holds (leads, in an election) or waits, where an entry of several NAMEs waits as long as one of the others does; or released: given
+         back, but kept from the others for the rest of a minimum hold
+  MODE   of a rwlock (fenceline lock -s, -x): who reads holds together with the readers next to it, who writes alone
   TOKEN  fencing token: the create revision of the entry
   WHO    what the process says of itself; an entry that fenceline did not write is unknown
   SINCE  when the process's session began, not when it got in line: etcd keeps no times
@@ -73,11 +79,8 @@ func (f *lsFlags) parse(args []string) error {
 	}
 	if len(args) > 0 {
 		f.kind = args[0]
-		if f.kind == "" || strings.Contains(f.kind, "/") {
-			return usageErrorf("KIND %q: it is empty or has a slash; lock, say", f.kind)
-		}
-		if f.kind == sessionKind {
-			return usageErrorf("KIND %q: nobody stands in line for a session; they are shown with what they hold", f.kind)
+		if err := checkKind(f.kind, len(args) == 1); err != nil {
+			return err
 		}
 	}
 	if len(args) > 1 {
@@ -87,6 +90,26 @@ func (f *lsFlags) parse(args []string) error {
 		}
 	}
 	return nil
+}
+
+// checkKind refuses what is no kind, which may be the name of a lock.
+func checkKind(kind string, alone bool) error {
+	if slices.Contains(kinds, kind) {
+		return nil
+	}
+	err := fmt.Errorf("KIND %q: it is none of %s", kind, strings.Join(kinds, ", "))
+	switch {
+	case kind == sessionKind:
+		err = fmt.Errorf("KIND %q: nobody stands in line for a session; they are shown with what they hold", kind)
+	case alone && keyspace.CheckName(lockKind, kind) == nil:
+		if strings.ContainsFunc(kind, func(r rune) bool {
+			return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_./:", r)
+		}) {
+			kind = strconv.Quote(kind)
+		}
+		err = fmt.Errorf("%w; did you mean \"fenceline ls lock %s\"?", err, kind)
+	}
+	return usageErrorf("%w", err)
 }
 
 // prefixes are the ranges of keys to read: the entries, and the sessions if those are not among them.
@@ -123,10 +146,33 @@ func (f *lsFlags) read(ctx context.Context, g *globals) (*listing, error) {
 		return nil, unavailableErrorf("%w", keeper.Explain(client, err, f.prefixes()[0]))
 	}
 	first, last := resp.Responses[0], resp.Responses[len(resp.Responses)-1]
-	return &listing{
+	found := &listing{
 		Revision: resp.Header.Revision,
 		Lines:    f.lines(first.GetResponseRange().Kvs, f.sessions(last.GetResponseRange().Kvs)),
-	}, nil
+	}
+	if err := f.askElsewhere(ctx, client, found); err != nil {
+		return nil, unavailableErrorf("%w", keeper.Explain(client, err, f.prefixes()[0]))
+	}
+	found.askHowLong(ctx, client)
+	return found, nil
+}
+
+// askHowLong finds out until when what was given back is kept. etcd tells the time that a lease has left only by the
+// lease; who is gone by now has none left.
+func (found *listing) askHowLong(ctx context.Context, client *clientv3.Client) {
+	for _, l := range found.Lines {
+		for i := range l.Entries {
+			e := &l.Entries[i]
+			if e.State != stateReleased {
+				continue
+			}
+			resp, err := client.TimeToLive(ctx, e.lease)
+			if err == nil && resp.TTL >= 0 {
+				until := time.Now().Add(time.Duration(resp.TTL) * time.Second).UTC().Truncate(time.Second)
+				e.KeptUntil = &until
+			}
+		}
+	}
 }
 
 // printListing is print with everything escaped that a terminal could take for a command: names and values are other

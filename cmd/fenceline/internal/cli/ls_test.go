@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -41,8 +42,27 @@ func TestWrongLockAndLsCommandLinesAre64BeforeAnyRequest(t *testing.T) {
 		{[]string{"lock", "--ttl", "6", "--grace", "3", "a", "true"}, "--grace 3s: at most a third of --ttl 6s is allowed, 2s"},
 		{[]string{"lock", "--namespace", "", "a", "true"}, "--namespace"},
 		{[]string{"lock", "a", "--nosuch", "true"}, "--nosuch"},
+		{[]string{"lock", "--", "true"}, "NAME is missing in front of --"},
+		{[]string{"lock", "-n", "--", "a", "true"}, "NAME is missing in front of --"},
+		{[]string{"lock", "-s", "-x", "a", "true"}, "-s and -x exclude each other"},
+		{[]string{"lock", "-s", "a", "b", "--", "true"}, `-s and -x are for one NAME: locks "a", "b"`},
+		{[]string{"lock", "a", "b", "-x", "--", "true"}, "-s and -x are for one NAME"},
+		{[]string{"lock", "a", "b", "a", "--", "true"}, `NAME "a": it is given twice`},
+		{[]string{"lock", "a", "", "--", "true"}, `lock "": it is empty`},
+		{[]string{"lock", "a", "b", "--"}, `nothing to run while holding locks "a", "b"`},
+		{[]string{"lock", "a", "sh", "x", "--", "true"}, `"sh" is a command on this machine: is it the COMMAND, or a NAME? Say which: lock a -- sh ..., or lock --several a sh`},
+		{[]string{"lock", "--min-hold", "-1", "a", "true"}, `--min-hold "-1": it is negative`},
+		{[]string{"lock", "--min-hold", "long", "a", "true"}, `--min-hold "long": neither a number of seconds nor a duration such as 1m30s`},
+		{[]string{"lock", "--takeover-delay", "-2s", "a", "true"}, `--takeover-delay "-2s": it is negative`},
+		{[]string{"lock", "a", "--takeover-delay", "x", "true"}, `--takeover-delay "x": neither`},
+		{[]string{"lock", "--max-waiters", "0", "a", "true"}, "--max-waiters 0: it must be at least 1"},
+		{[]string{"lock", "--max-waiters", "-3", "a", "true"}, "--max-waiters -3: it must be at least 1"},
+		{[]string{"lock", "--max-waiters", "few", "a", "true"}, `--max-waiters "few": it is not a whole number`},
 		{[]string{"ls", ""}, `KIND ""`},
 		{[]string{"ls", "a/b"}, `KIND "a/b"`},
+		{[]string{"ls", "foo"}, `KIND "foo": it is none of lock, rwlock, election; did you mean "fenceline ls lock foo"?`},
+		{[]string{"ls", "foo bar"}, `did you mean "fenceline ls lock "foo bar""?`},
+		{[]string{"ls", "locks", "foo"}, `KIND "locks": it is none of lock, rwlock, election`},
 		{[]string{"ls", "session"}, `KIND "session"`},
 		{[]string{"ls", "lock", ""}, `lock "": it is empty`},
 		{[]string{"ls", "lock", "a", "b"}, `"b": one KIND and one NAME at most`},
@@ -116,7 +136,7 @@ func TestLsShowsWhatOthersWrote(t *testing.T) {
 		t.Fatal(err)
 	}
 	prefix := "other/" + name
-	client.Put(t.Context(), prefix+"/1234", "", clientv3.WithLease(lease.ID))
+	client.Put(t.Context(), fmt.Sprintf("%s/%x", prefix, lease.ID), "", clientv3.WithLease(lease.ID))
 	client.Put(t.Context(), prefix+"-not", "") // a neighbour
 	_, stdout, _ := fenceline("ls", "--prefix", prefix, "--endpoints", m.Endpoint())
 	if lines := strings.Count(stdout, "\n"); lines != 2 || !strings.Contains(stdout, "unknown, lease") {

@@ -40,6 +40,17 @@ type table struct {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
+// addColumn adds a column, with a cell for every row that there is to be.
+func (t *table) addColumn(name string, cells []string) {
+	t.header = append(t.header, name)
+	if t.rows == nil {
+		t.rows = make([][]string, len(cells))
+	}
+	for i, cell := range cells {
+		t.rows[i] = append(t.rows[i], cell)
+	}
+}
+
 // write draws the table, its header in bold where that can be seen.
 func (t *table) write(w io.Writer) error {
 	var drawn bytes.Buffer

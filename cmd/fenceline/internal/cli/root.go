@@ -50,7 +50,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		}
 	}
 	if exit.Err != nil {
-		fmt.Fprintf(stderr, "fenceline: %v\n", exit.Err)
+		fmt.Fprintf(stderr, "fenceline: %s\n", plain(exit.Err.Error()))
 		if exit.Code == exitUsage {
 			fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
 		}
@@ -72,6 +72,7 @@ else ETCDCTL_ENDPOINTS, and so on; a flag beats both.`,
 		SilenceUsage:  true,
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	g.connection.addFlags(root.PersistentFlags())
 	root.PersistentFlags().VarP(&g.output, "output", "o", "`format` of what is printed: table or json")
 	for _, command := range subcommands {

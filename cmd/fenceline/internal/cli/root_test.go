@@ -26,6 +26,13 @@ func TestWrongCommandLineIs64AndNamesWhatIsWrong(t *testing.T) {
 		{"dev --ephemeral --data-dir d", "--ephemeral and --data-dir exclude each other"},
 		{"dev --cert-file c", "--cert-file and --key-file need each other"},
 		{"dev --stdin-eof -- true", "--stdin-eof"},
+		{"dev --endpoints a:1", "--endpoints: dev connects to nothing"},
+		{"--user bob dev", "--user: dev connects to nothing"},
+		{"dev -o json", "--output: dev prints one line"},
+		{"bench --contenders a", `--contenders "a": it is not a list of whole numbers, such as 1,8`},
+		{"bench --hold 1,x", `--hold "1,x": it is not a list of durations, such as 0,10ms`},
+		{"bench --rounds some", `--rounds "some": it is not a whole number`},
+		{"bench --fenced=perhaps", `--fenced "perhaps": it is neither true nor false`},
 	}
 	for _, test := range tests {
 		code, stdout, stderr := fenceline(strings.Fields(test.args)...)
@@ -49,5 +56,25 @@ func TestHelpOfDevLeavesConnectionFlagsOut(t *testing.T) {
 	_, stdout, _ := fenceline("dev", "--help")
 	if !strings.Contains(stdout, "--data-dir") || strings.Contains(stdout, "--endpoints") || strings.Contains(stdout, "--initial-cluster") {
 		t.Error(stdout)
+	}
+}
+
+func TestMessagesNameNoPackages(t *testing.T) {
+	for said, want := range map[string]string{
+		`lock: acquire "x": session: closed`:                  `acquire "x": closed`,
+		`lock: session: not held`:                             `not held`,
+		`lock "a": lost: session: hold lost: sending SIGTERM`: `lock "a": lost: hold lost: sending SIGTERM`,
+		`NAME "a: lock: b\"session: c" (session: closed)`:     `NAME "a: lock: b\"session: c" (closed)`,
+		`bench: Etcd has no endpoints`:                        `Etcd has no endpoints`,
+		`the lock: it is`:                                     `the lock: it is`,
+	} {
+		if got := plain(said); got != want {
+			t.Errorf("%s: %s, want %s", said, got, want)
+		}
+	}
+	for _, args := range [][]string{{"lock", "", "true"}, {"lock", "--ttl", "1", "a", "true"}, {"ls", "lock", ""}} {
+		if _, _, stderr := fenceline(args...); !strings.Contains(stderr, "fenceline: ") || strings.Contains(stderr, "session: ") {
+			t.Errorf("%q: %s", args, stderr)
+		}
 	}
 }

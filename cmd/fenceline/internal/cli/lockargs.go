@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
+	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/keyspace"
+)
+
+// parse takes the arguments behind the first run of flags: NAME, perhaps more flags, COMMAND; or NAMEs and flags, --,
+// COMMAND.
+func (f *lockFlags) parse(flags *pflag.FlagSet, args []string) error {
+	switch {
+	case flags.ArgsLenAtDash() == 0:
+		return usageErrorf("NAME is missing in front of --")
+	case len(args) == 0:
+		return usageErrorf("NAME and COMMAND are missing")
+	}
+	f.names = args[:1:1]
+	for rest := args[1:]; ; {
+		if err := flags.Parse(rest); err != nil {
+			if errors.Is(err, pflag.ErrHelp) {
+				return err
+			}
+			return usageErrorf("%w", flagError(err))
+		}
+		if flags.Changed("help") {
+			return pflag.ErrHelp
+		}
+		rest = flags.Args()
+		if flags.ArgsLenAtDash() == 0 || !slices.Contains(rest, "--") {
+			f.command = rest
+			break
+		}
+		if err := f.ambiguous(args[0], rest); err != nil {
+			return err
+		}
+		f.names, rest = append(f.names, rest[0]), rest[1:]
+	}
+	return f.check(flags.Changed)
+}
+
+// ambiguous refuses NAME COMMAND ARG -- ARG, which reads like several NAMEs: to lock "kubectl" and "exec" and run here
+// what was meant for elsewhere is the worse of two mistakes.
+func (f *lockFlags) ambiguous(name string, rest []string) error {
+	if f.several || len(f.names) > 1 {
+		return nil
+	}
+	if _, err := child.Find(rest[0]); err != nil {
+		return nil
+	}
+	return usageErrorf("%q is a command on this machine: is it the COMMAND, or a NAME? Say which: lock %s -- %s ..., or lock --several %s %s ... -- COMMAND",
+		rest[0], name, rest[0], name, rest[0])
+}
+
+// check names what cannot be, before anything is asked of etcd.
+func (f *lockFlags) check(given func(flag string) bool) error {
+	for i, name := range f.names {
+		if err := keyspace.CheckName("lock", name); err != nil {
+			return usageErrorf("%w", err)
+		}
+		if slices.Contains(f.names[:i], name) {
+			return usageErrorf("NAME %q: it is given twice", name)
+		}
+	}
+	if len(f.command) == 0 || f.command[0] == "" {
+		return usageErrorf("COMMAND is missing: nothing to run while holding %s", f.what())
+	}
+	if err := keeper.CheckTTL(time.Duration(f.ttl)); err != nil {
+		return usageErrorf("--ttl: %w", err)
+	}
+	f.waitGiven = given("wait")
+	longest := f.ttl / 3
+	if !given("grace") {
+		f.grace = min(f.grace, longest)
+	}
+	switch {
+	case f.shared && f.exclusive:
+		return usageErrorf("-s and -x exclude each other: read beside others, or be alone")
+	case (f.shared || f.exclusive) && len(f.names) > 1:
+		return usageErrorf("-s and -x are for one NAME: %s cannot be taken at once with them", f.what())
+	case f.try && f.waitGiven:
+		return usageErrorf("-n and -w exclude each other: do not wait, or wait %v", f.wait)
+	case given("max-waiters") && f.maxWaiters < 1:
+		return usageErrorf("--max-waiters %d: it must be at least 1; -n is for not waiting at all", f.maxWaiters)
+	case f.skipOK && given("conflict-exit-code"):
+		return usageErrorf("--skip-ok and -E exclude each other: they name different exit codes")
+	case f.conflict < 0 || f.conflict > 255:
+		return usageErrorf("-E %d: an exit code is between 0 and 255", f.conflict)
+	case f.grace > longest:
+		return usageErrorf("--grace %v: at most a third of --ttl %v is allowed, %v: a longer one would end commands whose lock is about to be renewed", f.grace, f.ttl, longest)
+	case f.namespace == "":
+		return usageErrorf("--namespace: it is empty")
+	}
+	switch child.OnLost(f.onLost) {
+	case child.Kill, child.Term, child.Ignore:
+		return nil
+	}
+	return usageErrorf("--on-lost %q: it is none of kill, term, ignore", f.onLost)
+}
+
+// what is locked, in words.
+func (f *lockFlags) what() string {
+	const most = 5
+	if len(f.names) == 1 {
+		return fmt.Sprintf("lock %q", f.names[0])
+	}
+	var quoted []string
+	for _, name := range f.names[:min(most, len(f.names))] {
+		quoted = append(quoted, fmt.Sprintf("%q", name))
+	}
+	text := "locks " + strings.Join(quoted, ", ")
+	if more := len(f.names) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// kind is that of the entries in etcd.
+func (f *lockFlags) kind() string {
+	if f.shared || f.exclusive {
+		return rwlockKind
+	}
+	return lockKind
+}
+
+// willNotWait says that it is now or never.
+func (f *lockFlags) willNotWait() bool { return f.try || f.waitGiven && f.wait == 0 }

@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
+	"github.com/fenceline/fenceline/lock"
+)
+
+// held is what the command runs under: a *lock.Lock, or a set of them.
+type held interface {
+	child.Hold
+	Release(ctx context.Context) error
+}
+
+// setHold is a Set, which hangs on one lease and so has one deadline.
+type setHold struct {
+	*lock.Set
+	first *lock.Lock
+}
+
+func (h setHold) Deadline() time.Time { return h.first.Deadline() }
+
+// take takes what is asked for, as long as it may wait.
+func (r *lockRun) take(ctx context.Context) (err error) {
+	if r.waitGiven && r.wait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(r.wait), errWaited)
+		defer cancel()
+	}
+	if len(r.names) > 1 {
+		return r.takeAll(ctx)
+	}
+	l, err := r.takeOne()(ctx)
+	if err != nil {
+		return err
+	}
+	r.hold, r.locks = l, []*lock.Lock{l}
+	return nil
+}
+
+func (r *lockRun) takeOne() func(context.Context) (*lock.Lock, error) {
+	type takes = func(context.Context) (*lock.Lock, error)
+	var wait, try takes
+	if name, opts := r.names[0], r.options(); r.kind() == rwlockKind {
+		m := lock.NewRW(r.session, name, opts...)
+		wait, try = m.AcquireWrite, m.TryAcquireWrite
+		if r.shared {
+			wait, try = m.AcquireRead, m.TryAcquireRead
+		}
+	} else {
+		m := lock.New(r.session, name, opts...)
+		wait, try = m.Acquire, m.TryAcquire
+	}
+	if r.willNotWait() {
+		return try
+	}
+	return wait
+}
+
+// takeAll takes a set. The library has no set that does not wait: behind somebody, this one leaves again.
+func (r *lockRun) takeAll(ctx context.Context) error {
+	if r.willNotWait() {
+		var cancel context.CancelFunc
+		// etcd does not tell of those ahead where the set is about as large as its transactions may be.
+		ctx, cancel = context.WithTimeoutCause(ctx, r.g.connection.commandTimeout, lock.ErrHeld)
+		defer cancel()
+		var behind context.CancelCauseFunc
+		ctx, behind = context.WithCancelCause(ctx)
+		defer behind(nil)
+		defer context.AfterFunc(r.behind, func() { behind(lock.ErrHeld) })()
+	}
+	var ms []*lock.Mutex
+	for _, name := range r.names {
+		ms = append(ms, lock.New(r.session, name, r.options()...))
+	}
+	set, err := lock.AcquireAll(ctx, ms...)
+	if err != nil {
+		return err
+	}
+	for _, m := range ms {
+		r.locks = append(r.locks, set.Lock(m))
+	}
+	r.hold = setHold{set, r.locks[0]}
+	return nil
+}
+
+func (r *lockRun) options() []lock.Option {
+	opts := []lock.Option{lock.WithMinHold(time.Duration(r.minHold)), lock.WithTakeoverDelay(time.Duration(r.takeover))}
+	if r.maxWaiters > 0 {
+		opts = append(opts, lock.WithMaxWaiters(r.maxWaiters))
+	}
+	return opts
+}
