@@ -26,6 +26,17 @@ func (o observed) pulling() <-chan election.Leader {
 	return got
 }
 
+// write puts an entry, as often as it takes.
+func write(t testing.TB, client *clientv3.Client, key, value string) {
+	t.Helper()
+	etcdtest.Eventually(t, 20*time.Second, "a write", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		_, err := client.Put(ctx, key, value)
+		return err == nil
+	})
+}
+
 // until waits for a value, over those before it.
 func (o observed) until(value string) election.Leader {
 	o.t.Helper()
@@ -63,19 +74,13 @@ func TestObserverSurvivesARestartOfItsMember(t *testing.T) {
 	t.Parallel()
 	m, prefix := etcdtest.Start(t), etcdtest.Name(t)
 	client := m.Client(t)
-	write := func(value string) {
-		t.Helper()
-		if _, err := client.Put(t.Context(), prefix+"/a", value); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("before")
+	write(t, client, prefix+"/a", "before")
 	o := observe(t, client, prefix)
 	first := o.want("before")
 	got := o.pulling()
 	m.Kill()
 	m.Restart(t)
-	write("after")
+	write(t, client, prefix+"/a", "after")
 	if l := <-got; l.Value != "after" || l.Token != first.Token {
 		t.Errorf("%+v after the restart, %+v before", l, first)
 	}
@@ -88,9 +93,7 @@ func TestObserverBeginsAgainWithARestoredCluster(t *testing.T) {
 	m := etcdtest.Start(t, etcdtest.WithArgs("--data-dir", data))
 	client := m.Client(t)
 	for range 50 {
-		if _, err := client.Put(t.Context(), prefix+"/a", "before"); err != nil {
-			t.Fatal(err)
-		}
+		write(t, client, prefix+"/a", "before")
 	}
 	o := observe(t, client, prefix)
 	o.want("before")
@@ -99,9 +102,7 @@ func TestObserverBeginsAgainWithARestoredCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Restart(t)
-	if _, err := client.Put(t.Context(), prefix+"/b", "after"); err != nil {
-		t.Fatal(err)
-	}
+	write(t, client, prefix+"/b", "after")
 	o.until("after")
 }
 
@@ -109,63 +110,40 @@ func TestObserversSurviveTheEndOfEtcdsLeader(t *testing.T) {
 	t.Parallel()
 	c, prefix := etcdtest.StartCluster(t, 3), etcdtest.Name(t)
 	client := c.Client(t)
-	write := func(value string) {
-		t.Helper()
-		etcdtest.Eventually(t, 20*time.Second, "a write", func() bool {
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-			defer cancel()
-			_, err := client.Put(ctx, prefix+"/a", value)
-			return err == nil
-		})
+	write(t, client, prefix+"/a", "before")
+	var observers []observed
+	for _, m := range c.Members {
+		observers = append(observers, beginAt(t, m, c, prefix, "before"))
 	}
-	write("before")
-	observers := onEach(t, c, prefix, "before")
 	c.Leader(t).Kill()
-	write("after")
+	write(t, client, prefix+"/a", "after")
 	for _, o := range observers {
 		o.want("after")
 	}
 }
 
-// onEach is observers that know all members; each begins at another one.
-func onEach(t *testing.T, c *etcdtest.Cluster, prefix, value string) []observed {
+// beginAt is an observer with its watch at m, who then hears of the other members.
+func beginAt(t *testing.T, m *etcdtest.Member, c *etcdtest.Cluster, prefix, value string) observed {
 	t.Helper()
-	var observers []observed
-	for range c.Members {
-		client := c.Client(t)
-		for range len(observers) { // gRPC takes the members in turn
-			client.Get(t.Context(), "any")
-		}
-		o := observe(t, client, prefix)
-		o.want(value)
-		observers = append(observers, o)
-	}
-	return observers
+	client := m.Client(t)
+	o := observe(t, client, prefix)
+	o.want(value)
+	client.SetEndpoints(c.Endpoints()...)
+	return o
 }
 
 // A member that hangs keeps its connections, and says nothing on them.
 func TestObserverOfAMemberThatHangsHearsFromAnother(t *testing.T) {
 	t.Parallel()
 	c, prefix := etcdtest.StartCluster(t, 3), etcdtest.Name(t)
-	leader := c.Leader(t)
-	client := leader.Client(t)
-	if _, err := client.Put(t.Context(), prefix+"/a", "before"); err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range c.Members {
-		if m != leader {
-			observers := onEach(t, c, prefix, "before")
-			m.Stop(t)
-			if _, err := client.Put(t.Context(), prefix+"/a", "after"); err != nil {
-				t.Fatal(err)
-			}
-			for _, o := range observers {
-				o.want("after")
-			}
-			m.Continue(t)
-			return
-		}
-	}
+	hung, other := c.Members[0], c.Members[1]
+	client := other.Client(t)
+	write(t, client, prefix+"/a", "before")
+	o := beginAt(t, hung, c, prefix, "before")
+	hung.Stop(t)
+	write(t, client, prefix+"/a", "after")
+	o.want("after")
+	hung.Continue(t)
 }
 
 func TestObserverOfACutOffMemberDoesNotGoBack(t *testing.T) {
@@ -179,16 +157,12 @@ func TestObserverOfACutOffMemberDoesNotGoBack(t *testing.T) {
 		}
 	}
 	client := leader.Client(t)
-	if _, err := client.Put(t.Context(), prefix+"/a", "before"); err != nil {
-		t.Fatal(err)
-	}
+	write(t, client, prefix+"/a", "before")
 	// One member hangs while the others go on, and is behind when it wakes up, alone.
 	o := observe(t, c.Client(t, func(cfg *clientv3.Config) { cfg.Endpoints = []string{leader.Endpoint(), others[0].Endpoint()} }), prefix)
 	o.want("before")
 	others[0].Stop(t)
-	if _, err := client.Put(t.Context(), prefix+"/a", "after"); err != nil {
-		t.Fatal(err)
-	}
+	write(t, client, prefix+"/a", "after")
 	o.want("after")
 	got := o.pulling()
 	leader.Kill()
@@ -210,12 +184,7 @@ func TestObserverOfACutOffMemberDoesNotGoBack(t *testing.T) {
 	}
 	others[1].Restart(t)
 	client = others[1].Client(t)
-	etcdtest.Eventually(t, 20*time.Second, "a write", func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		defer cancel()
-		_, err := client.Put(ctx, prefix+"/a", "at last")
-		return err == nil
-	})
+	write(t, client, prefix+"/a", "at last")
 	if l := <-got; l.Value != "at last" {
 		t.Errorf("%+v", l)
 	}

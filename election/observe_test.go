@@ -26,7 +26,7 @@ type observed struct {
 }
 
 func observe(t testing.TB, client *clientv3.Client, prefix string) observed {
-	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	pull, stop := iter.Pull2(election.Observe(ctx, client, "shown", election.AtPrefix(prefix)))
 	t.Cleanup(func() { stop(); cancel() })
 	return observed{t, pull, stop}
