@@ -134,6 +134,9 @@ func (c *connection) members() ([]string, error) {
 	if err != nil {
 		return nil, unavailableErrorf("--discovery-srv %s: %w", c.discoverySRV, err)
 	}
+	for i, endpoint := range found.Endpoints { // the root of all domains is in no certificate and in no hosts file
+		found.Endpoints[i] = strings.Replace(endpoint, ".:", ":", 1)
+	}
 	return preferSecure(found.Endpoints), nil
 }
 
