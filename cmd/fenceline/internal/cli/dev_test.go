@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -146,6 +147,47 @@ func TestDevPrintsOnlyItsEndpointAndStopsWithoutATrace(t *testing.T) {
 		if talk := d.stderr.String(); !strings.Contains(talk, "NOT for production") || strings.Count(talk, "\n") != 2 {
 			t.Errorf("%v: said %q", sig, talk)
 		}
+	}
+}
+
+func TestDevRemovesWhatAKilledOneHasLeftAndNothingElse(t *testing.T) {
+	etcdtest.Command(t)
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	dirs := func() []string {
+		found, _ := filepath.Glob(filepath.Join(tmp, "fenceline-dev-*"))
+		return found
+	}
+	lives := startDev(t)
+	lives.line(t)
+	kept := dirs()
+	about := filepath.Join(tmp, "fenceline-dev-about-to-start")
+	if err := os.Mkdir(about, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(tmp, "fenceline-data", "member", "snap")
+	if err := os.MkdirAll(other, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(other, "db"), "")
+	kept = append(kept, about)
+	killed := startDev(t)
+	killed.line(t)
+	killed.signal(t, syscall.SIGKILL)
+	killed.end(t)
+	if len(dirs()) != len(kept)+1 {
+		t.Fatalf("%q", dirs())
+	}
+	next := startDev(t)
+	next.line(t)
+	next.signal(t, syscall.SIGTERM)
+	next.end(t)
+	slices.Sort(kept)
+	if !slices.Equal(dirs(), kept) {
+		t.Errorf("there are %q, want %q", dirs(), kept)
+	}
+	if _, err := os.Stat(filepath.Join(other, "db")); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -21,7 +21,7 @@ func checkDataDir(dir string) error {
 	probe.Close()
 	os.Remove(probe.Name())
 
-	db, err := os.OpenFile(filepath.Join(dir, "member", "snap", "db"), os.O_RDWR, 0)
+	db, err := os.OpenFile(database(dir), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -34,6 +34,9 @@ func checkDataDir(dir string) error {
 	}
 	return nil
 }
+
+// database is the file that a server has locked while it runs.
+func database(dir string) string { return filepath.Join(dir, "member", "snap", "db") }
 
 // reason is the error without the path, which the caller names.
 func reason(err error) error {

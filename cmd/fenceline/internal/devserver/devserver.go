@@ -44,6 +44,7 @@ type Server struct {
 	etcd     *embed.Etcd
 	endpoint string
 	tempDir  string
+	tempLock *os.File // says that tempDir is in use
 }
 
 // Start returns when the member serves clients, or says why it does not. When it fails, or ctx ends first,
@@ -51,11 +52,11 @@ type Server struct {
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{}
 	if cfg.DataDir == "" {
-		dir, err := os.MkdirTemp("", "fenceline-dev-")
+		dir, lock, err := newTempDir()
 		if err != nil {
 			return nil, fmt.Errorf("data directory: %w", err)
 		}
-		s.tempDir, cfg.DataDir = dir, dir
+		s.tempDir, s.tempLock, cfg.DataDir = dir, lock, dir
 	} else if err := checkDataDir(cfg.DataDir); err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", cfg.DataDir, err)
 	}
@@ -123,6 +124,7 @@ func (s *Server) Close() error {
 		}
 	}
 	if s.tempDir != "" {
+		defer s.tempLock.Close()
 		return os.RemoveAll(s.tempDir)
 	}
 	return nil
