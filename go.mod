@@ -3,6 +3,7 @@ module github.com/fenceline/fenceline
 go 1.26.0
 
 require (
+	github.com/robfig/cron/v3 v3.0.1
 	go.etcd.io/etcd/api/v3 v3.7.3
 	go.etcd.io/etcd/client/v3 v3.7.3
 	go.uber.org/goleak v1.3.0

@@ -1,0 +1,75 @@
+package cron
+
+import (
+	"fmt"
+	"time"
+)
+
+// Missed says what becomes of ticks that nobody ran in time: no Scheduler with the job was there, or none reached
+// etcd, or an earlier run was not done.
+type Missed int
+
+const (
+	Skip    Missed = iota // they are not run
+	RunOnce               // the newest of them is run, once there is somebody to run it
+	RunAll                // each is run, the oldest first, one after the other
+)
+
+// String is the constant's name.
+func (m Missed) String() string {
+	switch m {
+	case Skip:
+		return "Skip"
+	case RunOnce:
+		return "RunOnce"
+	case RunAll:
+		return "RunAll"
+	}
+	return fmt.Sprintf("Missed(%d)", int(m))
+}
+
+type options struct {
+	missed  Missed
+	late    time.Duration
+	loc     *time.Location
+	retries int
+	overlap bool
+}
+
+// Option changes a job from its defaults. Give a job the same options in all processes: whoever claims a tick goes by
+// its own.
+type Option func(*options)
+
+// OnMissed sets what becomes of missed ticks. Default Skip. atMostLate is the longest time after its own that a missed
+// tick may start; later ones are passed over. It must be positive, except that Skip does not use it. A tick that is in
+// time counts as the run for those missed before it under RunOnce, and comes after them under RunAll.
+func OnMissed(m Missed, atMostLate time.Duration) Option {
+	return func(o *options) { o.missed, o.late = m, atMostLate }
+}
+
+// In sets the time zone of the schedule. Default UTC. See the package's comment for the days when clocks are changed.
+func In(loc *time.Location) Option { return func(o *options) { o.loc = loc } }
+
+// Retry has a tick run again, up to n times, when its runner returned an error, panicked, or lost its claim, for
+// instance because it died. Default 0. A failed attempt is repeated after half a second, and after twice as long each
+// time, up to a minute; one whose runner is gone, at once. The others are asked first. A retry is not a missed
+// tick: it is made however late. Each attempt has a larger Token than the one before, and its own entry in History.
+func Retry(n int) Option { return func(o *options) { o.retries = n } }
+
+// Overlap has a tick started while an earlier one is still running, up to 64 of them, here or elsewhere. Default: it
+// is not started, and is a missed one.
+func Overlap() Option { return func(o *options) { o.overlap = true } }
+
+func (o *options) check() error {
+	switch {
+	case o.missed != Skip && o.missed != RunOnce && o.missed != RunAll:
+		return fmt.Errorf("OnMissed(%v): want Skip, RunOnce or RunAll", o.missed)
+	case o.late < 0:
+		return fmt.Errorf("OnMissed(%v, %v): how late must not be negative", o.missed, o.late)
+	case o.late == 0 && o.missed != Skip:
+		return fmt.Errorf("OnMissed(%v, 0): say how late a tick may start", o.missed)
+	case o.retries < 0:
+		return fmt.Errorf("Retry(%d): it must not be negative", o.retries)
+	}
+	return nil
+}
