@@ -269,6 +269,8 @@ func TestClosedClientEndsObserve(t *testing.T) {
 	}
 	says(t, last(t, closing), "shown", "was closed")
 	says(t, last(t, seq), "was closed") // closed from the start
+	_, err := election.Current(ctx, client, "shown")
+	says(t, err, "was closed")
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		t.Error("it took until the end of ctx")
 	}
