@@ -199,7 +199,7 @@ func TestSeveralNamesOfWhichOneIsHeldAreTheConflictCode(t *testing.T) {
 	m, name := etcdtest.Shared(t), etcdtest.Name(t)
 	a, b := name+"a", name+"b"
 	release := hold(t, m, b)
-	for _, flags := range [][]string{{"-n", "-E", "9"}, {"-w", "0", "-E", "9"}, {"-w", "0.3", "-E", "9"}} {
+	for _, flags := range [][]string{{"-n", "-E", "9", "--command-timeout", "1m"}, {"-w", "0", "-E", "9"}, {"-w", "0.3", "-E", "9"}} {
 		w := started(t, m.Endpoint(), append(append([]string{"lock"}, flags...), a, b, "--", "true")...)
 		w.exits(9)
 		w.says(fmt.Sprintf("locks %q, %q: ", a, b))
@@ -238,6 +238,7 @@ func TestCommandOfSeveralNamesIsDeadBeforeTheLeaseEndsWhenEtcdStops(t *testing.T
 		t.Errorf("the command lived for %v after etcd stopped; the TTL is %v", alive, ttl)
 	}
 	w.commandIsDead()
+	w.says("lost: no renewal has been acknowledged") // SIGTERM went out before the lease was over
 }
 
 func TestInterruptedWaitForSeveralLeavesNothingBehind(t *testing.T) {
