@@ -22,6 +22,7 @@ type lockFlags struct {
 	namespace         string
 	shared, exclusive bool // the modes of a rwlock; neither: a mutex
 	several           bool // see parse
+	dashes            bool // stand in front of the command
 	try               bool
 	wait              seconds
 	waitGiven         bool // 0 is a time as well
@@ -42,8 +43,8 @@ are passed on to it. The lock is given back when the command has ended, and what
 Several NAMEs, with -- behind the last, are locked all at once: it waits until all of them are free, in whatever order
 they are given, and no two such commands can wait for each other.
 
-With -s the command is a reader, and runs beside other readers; -x is the writer who excludes them, while the NAME of
-a lock without -s or -x is another lock:
+With -s or -x the lock is a read-write lock, another one than that of the same NAME without them: commands with -s share
+it, one with -x has it alone.
 
   fenceline lock -s catalogue -- ./search
   fenceline lock -x catalogue -- ./rebuild
@@ -99,8 +100,8 @@ func newLockCommand(g *globals) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.SetInterspersed(false) // the command's flags are the command's
-	flags.BoolVarP(&f.shared, "shared", "s", false, "beside others who take NAME with -s, while nobody holds it with -x")
-	flags.BoolVarP(&f.exclusive, "exclusive", "x", false, "while nobody holds NAME with -s or -x")
+	flags.BoolVarP(&f.shared, "shared", "s", false, "share NAME with others who take it with -s, while nobody holds it with -x")
+	flags.BoolVarP(&f.exclusive, "exclusive", "x", false, "take NAME while nobody holds it with -s or -x")
 	flags.BoolVar(&f.several, "several", false, "all words in front of -- are NAMEs, also those that are commands on this machine")
 	flags.BoolVarP(&f.try, "nonblock", "n", false, "do not wait if somebody holds the lock")
 	flags.VarP(&f.wait, "wait", "w", "wait this many `seconds` at most (2.5, 1m30s); the default is as long as it takes")

@@ -34,8 +34,8 @@ func (f *lockFlags) parse(flags *pflag.FlagSet, args []string) error {
 		if flags.Changed("help") {
 			return pflag.ErrHelp
 		}
-		rest = flags.Args()
-		if flags.ArgsLenAtDash() == 0 || !slices.Contains(rest, "--") {
+		rest, f.dashes = flags.Args(), flags.ArgsLenAtDash() == 0
+		if f.dashes || !slices.Contains(rest, "--") {
 			f.command = rest
 			break
 		}

@@ -368,3 +368,25 @@ func TestAmbiguousCommandLineRunsNothing(t *testing.T) {
 		t.Errorf("code %d, stat %v: %s", code, err, stderr)
 	}
 }
+
+func TestForgottenDashesAreHintedAt(t *testing.T) {
+	code, _, stderr := fenceline("lock", "a", "no-such-name-anywhere", "true")
+	if code != 127 || !strings.Contains(stderr, "behind several NAMEs there must be --") {
+		t.Errorf("code %d: %s", code, stderr)
+	}
+	for _, args := range [][]string{{"lock", "a", "no-such-command-anywhere"}, {"lock", "a", "--", "no-such-command-anywhere", "x"}} {
+		if code, _, stderr := fenceline(args...); code != 127 || strings.Contains(stderr, "several") {
+			t.Errorf("%q: code %d: %s", args, code, stderr)
+		}
+	}
+}
+
+func TestHelpOfLockTellsReadersFromLocksAndWhatGraceIsFor(t *testing.T) {
+	_, stdout, _ := fenceline("lock", "--help")
+	for _, want := range []string{"another one than that of the same NAME without them", "fenceline lock -s catalogue", "fenceline lock -x catalogue",
+		"about loss only", "FENCELINE_LOCK_NAMES", "FENCELINE_KEYS"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("no %q in it", want)
+		}
+	}
+}

@@ -43,6 +43,9 @@ type lockRun struct {
 
 func runLocked(ctx context.Context, g *globals, f *lockFlags, stderr io.Writer) error {
 	path, err := child.Find(f.command[0]) // before anybody waits for it
+	if err != nil && !f.dashes && len(f.command) > 1 {
+		err = fmt.Errorf("%w; if it is a NAME: behind several NAMEs there must be --", err)
+	}
 	if err != nil {
 		return startFailed(err)
 	}

@@ -32,12 +32,12 @@ func newLsCommand(g *globals) *cobra.Command {
 		Use:                   "ls [flags] [KIND] [NAME]",
 		DisableFlagsInUseLine: true,
 		Short:                 "Show who holds and who waits",
-		Long: `Show who holds and who waits, in their order: in all lines, those of one KIND (lock, rwlock, election),
-or that of one NAME. All is read at one revision of etcd.
+		Long: `Show who holds and who waits, in their order: in all lines, those of one KIND (lock, rwlock, election), or
+that of one NAME. All is read at one revision of etcd.
 
   POS    place in the line
-  STATE  holds (leads, in an election) or waits, where an entry of several NAMEs waits as long as one of the others does; or released: given
-         back, but kept from the others for the rest of a minimum hold
+  STATE  holds (in an election: leads) or waits; who wants several locks at once waits until all of them are free.
+         Or released: given back, but kept from the others for the rest of a minimum hold
   MODE   of a rwlock (fenceline lock -s, -x): who reads holds together with the readers next to it, who writes alone
   TOKEN  fencing token: the create revision of the entry
   WHO    what the process says of itself; an entry that fenceline did not write is unknown
