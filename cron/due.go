@@ -9,6 +9,8 @@ const patience = 5 * time.Second
 // rules are what decides which ticks of a job are run.
 type rules struct {
 	schedule schedule
+	text     string // of the schedule
+	zone     string
 	missed   Missed
 	late     time.Duration // for missed ticks: how late they may start
 	overlap  bool

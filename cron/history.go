@@ -1,0 +1,153 @@
+package cron
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/keyspace"
+)
+
+// Run is one attempt at one tick that has ended.
+type Run struct {
+	Job       string    `json:"job"`
+	Scheduled time.Time `json:"scheduled"`
+	Started   time.Time `json:"started"`           // by the clock of its runner
+	Finished  time.Time `json:"finished,omitzero"` // the same; zero if the runner lost its claim
+	By        string    `json:"by"`                // name, host and process ID
+	Err       string    `json:"err,omitempty"`     // empty: it succeeded
+	Attempt   int       `json:"attempt"`
+}
+
+// History is the last 20 runs of a job that have ended, the oldest first. The job need not have been added here, and
+// Run need not run. A job that has never run, here or elsewhere, has none; that is no error. ctx bounds the read; without a
+// deadline it is bounded by five seconds.
+func (c *Scheduler) History(ctx context.Context, job string) ([]Run, error) {
+	if err := keyspace.CheckName("job", job); err != nil {
+		return nil, fmt.Errorf("cron: history: %w", err)
+	}
+	prefix := keyspace.Line(c.keeper.Namespace, "cron", job) + runs
+	kvs, err := read(ctx, c.keeper.Client, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("cron: history of %q: %w", job, err)
+	}
+	// Keys are used again and again, so their revisions tell the order.
+	slices.SortFunc(kvs, func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.ModRevision, b.ModRevision) })
+	history := make([]Run, len(kvs))
+	for i, kv := range kvs {
+		if err := json.Unmarshal(kv.Value, &history[i]); err != nil {
+			return nil, fmt.Errorf("cron: history of %q: %q: %w", job, kv.Key, err)
+		}
+	}
+	return history, nil
+}
+
+// Job is what etcd knows of a job that has run.
+type Job struct {
+	Name     string
+	Schedule string // as whoever wrote last has it
+	Zone     string
+	Last     time.Time // the latest tick that was started
+	By       string    // who has started it
+	Next     time.Time // zero if the schedule or the zone is unknown here
+	Running  int       // ticks that run now
+	Waiting  int       // ticks that wait for another attempt
+	Latest   *Run      // the latest run that has ended; nil if none has
+}
+
+type listOptions struct{ namespace string }
+
+// ListOption changes what List reads.
+type ListOption func(*listOptions)
+
+// InNamespace reads the jobs of Sessions with this namespace. Default "fenceline/".
+func InNamespace(prefix string) ListOption { return func(o *listOptions) { o.namespace = prefix } }
+
+// List reads all jobs that have ever run, by name, with one request. It needs no Session. ctx bounds the read; without
+// a deadline it is bounded by five seconds. A job stays until somebody deletes its keys.
+func List(ctx context.Context, client *clientv3.Client, opts ...ListOption) ([]Job, error) {
+	o := listOptions{namespace: "fenceline/"}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if client == nil {
+		return nil, errors.New("cron: list: the client is nil")
+	}
+	if o.namespace == "" || len(o.namespace) > keyspace.MaxName || !utf8.ValidString(o.namespace) {
+		return nil, fmt.Errorf("cron: list: namespace %q: want 1 to %d bytes of UTF-8", o.namespace, keyspace.MaxName)
+	}
+	prefix := o.namespace + "cron/"
+	kvs, err := read(ctx, client, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("cron: list: %w", err)
+	}
+	jobs, err := jobsIn(prefix, kvs, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("cron: list: %w", err)
+	}
+	return jobs, nil
+}
+
+// jobsIn is the jobs whose keys kvs are.
+func jobsIn(prefix string, kvs []*mvccpb.KeyValue, now time.Time) ([]Job, error) {
+	of := map[string][]*mvccpb.KeyValue{}
+	for _, kv := range kvs {
+		name, _, ok := strings.Cut(strings.TrimPrefix(string(kv.Key), prefix), "/")
+		if ok {
+			of[name] = append(of[name], kv)
+		}
+	}
+	var jobs []Job
+	for name, kvs := range of {
+		s := listed(prefix+name+"/", 0, kvs)
+		if s.broken != nil {
+			return nil, s.broken
+		}
+		if s.modified > 0 {
+			jobs = append(jobs, s.describe(keyspace.Unescape(name), now))
+		}
+	}
+	slices.SortFunc(jobs, func(a, b Job) int { return cmp.Compare(a.Name, b.Name) })
+	return jobs, nil
+}
+
+func (s *state) describe(name string, now time.Time) Job {
+	j := Job{Name: name, Schedule: s.record.Schedule, Zone: s.record.Zone, Last: s.record.Last, By: s.record.By, Latest: s.record.Latest}
+	for _, o := range s.record.Open {
+		if s.stands(o) {
+			j.Running++
+		} else {
+			j.Waiting++
+		}
+	}
+	if loc, err := time.LoadLocation(j.Zone); err == nil {
+		if next, err := parse(j.Schedule, loc); err == nil {
+			j.Next = next.Next(latest(now, j.Last))
+		}
+	}
+	return j
+}
+
+// read is one read of all keys under prefix.
+func read(ctx context.Context, client *clientv3.Client, prefix string) ([]*mvccpb.KeyValue, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+	}
+	resp, err := client.Get(ctx, prefix, clientv3.WithPrefix())
+	if err != nil {
+		return nil, keeper.Explain(client, err, prefix)
+	}
+	return resp.Kvs, nil
+}

@@ -1,0 +1,210 @@
+package cron
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+const (
+	// nap is the longest sleep: timers stand still while the machine sleeps, and wall clocks are put forward and back.
+	nap = time.Second
+
+	firstWait, maxWait = 20 * time.Millisecond, 2 * time.Second
+)
+
+// job is one job in one Scheduler. Its loop follows etcd, does what rules.next says, and knows no rule.
+type job struct {
+	sched  *Scheduler
+	keeper *keeper.Keeper
+	name   string
+	prefix string
+	loc    *time.Location
+	fn     func(context.Context, Tick) error
+	rules  rules
+
+	wake chan struct{} // something below has changed
+
+	mu      sync.Mutex
+	state   state
+	running map[string]*running // here, by claim
+	spent   map[string]bool     // claims that have been run and may stand for a while yet
+
+	// The following are the loop's.
+	since time.Time
+	busy  bool // as of the last look
+	after map[attempt]time.Time
+	turn  turn
+	share float64 // of the last claims, those of this Scheduler
+	seen  string  // the last claim that share counts
+}
+
+// run is the loop. It ends with ctx, once nothing runs here any more, or with an error that will not pass.
+func (j *job) run(ctx context.Context) error {
+	j.since, j.busy = j.sched.now(), false
+	known := false
+	for wait := firstWait; ; wait = min(2*wait, maxWait) {
+		listed, err := j.follow(ctx)
+		if j.over(ctx) {
+			return nil
+		}
+		if refused(err, known || listed) && ctx.Err() == nil {
+			return keeper.Explain(j.keeper.Client, err, j.prefix)
+		}
+		if listed {
+			known, wait = true, firstWait
+		}
+		j.keeper.Log.Debug("cron job follows etcd again", "job", j.name, "error", err)
+		if !j.pause(ctx, wait/2+rand.N(wait)) {
+			return nil
+		}
+	}
+}
+
+// refused says that it is no use going on: somebody has to grant a permission first. Once the job was followed, that
+// may be a mistake that somebody corrects; only a closed client is not.
+func refused(err error, known bool) bool {
+	return err != nil && keeper.Final(err) && (!known || errors.Is(err, grpc.ErrClientConnClosing))
+}
+
+// over says that ctx has ended and nothing runs here.
+func (j *job) over(ctx context.Context) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return ctx.Err() != nil && len(j.running) == 0
+}
+
+// pause answers false when the job is over.
+func (j *job) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for !j.over(ctx) {
+		select {
+		case <-t.C:
+			return true
+		case <-j.wake:
+		case <-ending(ctx):
+		}
+	}
+	return false
+}
+
+// ending is ctx.Done, but for one that has ended: it is known then.
+func ending(ctx context.Context) <-chan struct{} {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return ctx.Done()
+}
+
+// step does what there is to do, and says for how long nothing will be, if etcd tells nothing new.
+func (j *job) step(ctx context.Context) time.Duration {
+	j.mu.Lock()
+	s := j.state
+	h := here{now: j.sched.now(), mine: j.sched.mine, running: map[string]bool{}, spent: map[string]bool{}, last: ctx.Err() != nil}
+	for id := range j.running {
+		h.running[id] = true
+	}
+	maps.DeleteFunc(j.spent, func(id string, _ bool) bool { return s.revision > 0 && !s.isOpen(id) })
+	maps.Copy(h.spent, j.spent)
+	j.mu.Unlock()
+
+	j.look(&s, h)
+	h.since, h.after = j.since, j.after
+	next := j.rules.next(&s, h)
+	if next.do == wait {
+		j.turn = turn{}
+		if next.at.IsZero() {
+			return nap
+		}
+		return min(nap, max(0, next.at.Sub(h.now)))
+	}
+	if !j.turn.is(next) {
+		j.turn = turn{next, h.now.Add(j.courtesy(next))}
+	}
+	if d := j.turn.at.Sub(h.now); d > 0 {
+		return min(nap, d)
+	}
+	j.turn = turn{}
+	j.do(ctx, &s, next)
+	return 0
+}
+
+// look keeps since, after and share up. A job that was busy could not be started: ticks of that time are missed.
+func (j *job) look(s *state, h here) {
+	busy := !j.rules.mayStart(s, h)
+	if busy || j.busy {
+		j.since = h.now
+	}
+	j.busy = busy
+	if id := s.record.Claim; id != j.seen {
+		j.seen = id
+		j.share *= 0.8
+		if strings.HasPrefix(id, h.mine) {
+			j.share += 0.2
+		}
+	}
+	known := j.after
+	j.after = map[attempt]time.Time{}
+	for _, o := range s.record.Open {
+		if o.Claim != "" {
+			continue
+		}
+		at, ok := known[attemptOf(o)]
+		if !ok {
+			at = h.now.Add(backoff(o))
+		}
+		j.after[attemptOf(o)] = at
+	}
+}
+
+// turn is what is to be done next, and when.
+type turn struct {
+	step
+	at time.Time
+}
+
+func (t turn) is(next step) bool {
+	return t.do == next.do && t.tick.Claim == next.tick.Claim && attemptOf(t.tick) == attemptOf(next.tick)
+}
+
+// courtesy is for how long others go first: longer, the more of the last ticks were ours, so that a fleet whose clocks
+// agree to some milliseconds shares them. Whoever has failed waits longer still.
+func (j *job) courtesy(next step) time.Duration {
+	if next.do == adopt {
+		return 0
+	}
+	d := time.Duration(j.share*float64(25*time.Millisecond)) + rand.N(3*time.Millisecond)
+	if next.tick.Failed && next.tick.By == j.sched.by {
+		d += 100 * time.Millisecond
+	}
+	return d
+}
+
+// backoff is the wait before another attempt. Everybody counts it from when he learnt of the failure, so that no two
+// clocks are compared.
+func backoff(o open) time.Duration {
+	if !o.Failed {
+		return 0
+	}
+	return min(time.Minute, 500*time.Millisecond<<min(o.Attempt-2, 10))
+}
+
+func (j *job) do(ctx context.Context, s *state, next step) {
+	switch next.do {
+	case start:
+		j.claim(ctx, s, next.tick)
+	case adopt:
+		j.adopt(ctx, s, next.tick)
+	case bury:
+		j.bury(ctx, s, next.tick)
+	}
+}

@@ -1,0 +1,190 @@
+package cron
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fenceline/fenceline/fence"
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// running is a tick that runs here.
+type running struct {
+	job    *job
+	epoch  *keeper.Epoch
+	tick   open
+	token  int64
+	began  time.Time
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	mu   sync.Mutex
+	over bool  // fn has returned
+	lost error // before that
+}
+
+// begin starts fn under a claim.
+func (j *job) begin(ctx context.Context, e *keeper.Epoch, tick open, token int64) {
+	r := &running{job: j, epoch: e, tick: tick, token: token, began: j.sched.now()}
+	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	r.ctx, r.cancel = runContext{inner, r}, cancel
+	j.mu.Lock()
+	j.running[tick.Claim] = r
+	j.mu.Unlock()
+	e.OnLoss(r, r.lose)
+	if f := j.keeper.Hooks.Granted; f != nil {
+		f("cron", j.name, r.began.Sub(tick.Scheduled))
+	}
+	go func() {
+		defer j.ended(r)
+		err := r.call()
+		if r.finish() {
+			j.complete(ctx, r, err)
+		} else {
+			j.spend(tick.Claim)
+		}
+	}()
+}
+
+// ended is the last that is heard of a run here.
+func (j *job) ended(r *running) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.running, r.tick.Claim)
+	j.nudge()
+}
+
+// spend notes that a claim, should it still stand, is not to be adopted: it has been run.
+func (j *job) spend(id string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.spent[id] = true
+}
+
+// runContext looks at the clock when it is asked for its error: in a process that was stopped, that question can come
+// before the timer that ends the context.
+type runContext struct {
+	context.Context
+	run *running
+}
+
+func (c runContext) Err() error {
+	if c.Context.Err() == nil {
+		if err := c.run.epoch.Err(); err != nil {
+			c.run.lose(err)
+		}
+	}
+	return c.Context.Err()
+}
+
+// lose ends the ctx of a run whose claim is lost.
+func (r *running) lose(cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.over && r.lost == nil {
+		r.lost = cause
+		r.cancel(cause)
+	}
+}
+
+// call runs fn. A fn that ends its goroutine has failed too.
+func (r *running) call() (err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = errors.New("fn ended its goroutine")
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v", p)
+				r.job.keeper.Log.Error("cron job panicked", "job", r.job.name, "panic", p, "stack", string(debug.Stack()))
+			}
+		}()
+		err = r.job.fn(r.ctx, Tick{Job: r.job.name, Scheduled: r.tick.Scheduled.In(r.job.loc), Attempt: r.tick.Attempt,
+			Token: fence.Token(r.token)})
+	}()
+	<-done
+	return err
+}
+
+// finish ends the run's ctx. It answers false if the claim was lost before.
+func (r *running) finish() bool {
+	_ = r.ctx.Err() // looks at the clock
+	r.epoch.Forget(r)
+	r.mu.Lock()
+	r.over = true
+	lost := r.lost
+	r.mu.Unlock()
+	r.cancel(keeper.ErrNotHeld)
+	hooks := r.job.keeper.Hooks
+	if lost == nil {
+		if f := hooks.Released; f != nil {
+			f("cron", r.job.name, r.job.sched.now().Sub(r.began))
+		}
+		return true
+	}
+	r.job.keeper.Log.Warn("cron run lost its claim", "job", r.job.name, "tick", r.tick.Scheduled, "cause", lost)
+	if f := hooks.Lost; f != nil && !errors.Is(lost, keeper.ErrClosed) {
+		f("cron", r.job.name, lost)
+	}
+	return false
+}
+
+// complete records how a run ended and gives its claim back, in one transaction that needs the claim. It tries for as
+// long as the claim may stand.
+func (j *job) complete(ctx context.Context, r *running, failed error) {
+	now := j.sched.now().UTC().Truncate(time.Millisecond)
+	run := Run{Job: j.name, Scheduled: r.tick.Scheduled, Started: r.tick.Started, Finished: now, By: r.tick.By, Attempt: r.tick.Attempt}
+	if failed != nil {
+		run.Err = shorten(failed)
+	}
+	j.mu.Lock()
+	s := j.state
+	j.mu.Unlock()
+	for wait := firstWait; ; {
+		if s.revision >= r.token && s.claims[r.tick.Slot].modify != r.token {
+			return // lost, or an earlier request has got through
+		}
+		done, after, err := j.completeOnce(&s, r, run)
+		if err == nil {
+			j.learn(after)
+			if done {
+				return
+			}
+			s = after
+			continue
+		}
+		j.keeper.Log.Warn("end of a cron run not recorded yet", "job", j.name, "tick", run.Scheduled, "error", err)
+		if !j.again(r.epoch, wait) || ctx.Err() != nil && keeper.Final(err) {
+			j.spend(r.tick.Claim)
+			return
+		}
+		wait = min(2*wait, maxWait)
+	}
+}
+
+func (j *job) completeOnce(s *state, r *running, run Run) (bool, state, error) {
+	c := change{slot: r.tick.Slot, claim: r.token}
+	more, err := j.ending(s, c, run)
+	if err != nil {
+		return false, state{}, err
+	}
+	c.more = more
+	return j.commit(s, s.record.ended(r.tick, run, false), c)
+}
+
+// shorten bounds the text of an error, which stands in etcd. It always says something.
+func shorten(err error) string {
+	text := err.Error()
+	if text == "" {
+		return "an error without a text"
+	}
+	if len(text) > maxErr {
+		text = strings.ToValidUTF8(text[:maxErr], "") + "…"
+	}
+	return text
+}
