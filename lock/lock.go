@@ -27,7 +27,8 @@ func (l *Lock) Context() context.Context { return l.hold.Context() }
 // the entry (see the package's comment): the next goroutine here then needs a proposal to etcd where it needed none. After a release, a handle that was never asked answers 0.
 func (l *Lock) Token() fence.Token { return fence.Token(l.hold.Token()) }
 
-// Guard is "this very hold still stands", for the If of an etcd transaction. It exposes the entry. A transaction whose
+// Guard is "this very hold still stands", for the If of an etcd transaction. It exposes the entry. Of a read hold it
+// stands until the last of those who share its entry is out: until then, no writer is in. A transaction whose
 // guard fails has written nothing.
 func (l *Lock) Guard() []clientv3.Cmp { return l.hold.Guard() }
 

@@ -25,7 +25,7 @@ func New(s *session.Session, name string, opts ...Option) *Mutex {
 	m := &Mutex{name: name, opts: defaults(opts)}
 	k := s.Keeper()
 	prefix, err := m.opts.resolve(k.Namespace, "lock", name)
-	m.err, m.id = err, lineID{s, prefix}
+	m.err, m.id = err, lineID{s, "lock", prefix}
 	m.ref = line.Ref{Keeper: k, Kind: "lock", Name: name, Prefix: prefix, Rule: line.Nobody}
 	return m
 }

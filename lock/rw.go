@@ -30,16 +30,18 @@ type RWMutex struct {
 // lineID tells whether two locks are the same one.
 type lineID struct {
 	session *session.Session
+	kind    string
 	prefix  string
 }
 
 // NewRW does no I/O, as New. The readers of one Session share an entry in etcd while they overlap and no writer waits
-// behind it. Of the options, WithHandoffs and WithLinger are for writers.
+// behind it. Of the options, WithHandoffs is for writers, and WithLinger has no effect.
 func NewRW(s *session.Session, name string, opts ...Option) *RWMutex {
 	m := &RWMutex{name: name, opts: defaults(opts)}
+	m.opts.Linger = 0 // the entry of one lane would be in the way of the other
 	k := s.Keeper()
 	prefix, err := m.opts.resolve(k.Namespace, "rwlock", name)
-	m.err, m.id = err, lineID{s, prefix}
+	m.err, m.id = err, lineID{s, "rwlock", prefix}
 	m.rw = line.NewRW(k, "rwlock", name, prefix)
 	return m
 }

@@ -222,7 +222,12 @@ func TestDowngradeLetsReadersInAndNobodyInBetween(t *testing.T) {
 	if err := m[0].Downgrade(t.Context(), w); err != nil {
 		t.Fatal(err)
 	}
-	r := <-reader
+	var r *lock.Lock
+	select {
+	case r = <-reader:
+	case <-time.After(time.Second):
+		t.Fatal("the downgrade has woken nobody")
+	}
 	still(t, writer, "the writer")
 	if err := context.Cause(w.Context()); err != nil || w.Token() != token {
 		t.Errorf("after the downgrade: %v, token %d, before it was %d", err, w.Token(), token)

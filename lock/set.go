@@ -98,7 +98,7 @@ func (s *Set) Lock(m *Mutex) *Lock {
 	return nil
 }
 
-// Guard is "this very set still stands", one comparison for each entry and one for each lease, for the If of an etcd transaction.
+// Guard is "this very set still stands", one comparison for each lock, for the If of an etcd transaction.
 func (s *Set) Guard() []clientv3.Cmp { return s.all.Guard() }
 
 // Release gives all locks back, in one transaction. Its errors and its ctx are as those of Lock.Release.

@@ -76,9 +76,11 @@ func Entry(prefix string, lease clientv3.LeaseID, slot int) string {
 	return key
 }
 
-// ParseEntry reads the rest of an entry's key after its line's prefix. ok is false for a key of foreign shape, which
+// ParseEntry reads the rest of an entry's key after its line's prefix, but for what a primitive adds after "~" (see
+// Priority). ok is false for a key of foreign shape, which
 // stands in the line all the same.
 func ParseEntry(rest string) (lease clientv3.LeaseID, slot int, ok bool) {
+	rest, _, _ = strings.Cut(rest, "~")
 	id, tail, slotted := strings.Cut(rest, "-")
 	n, err := strconv.ParseInt(id, 16, 64)
 	if err != nil || n <= 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -19,6 +20,17 @@ type departure struct {
 	entry       Entry
 	stood, gone int64 // revisions: it was deleted after the one, and no later than the other
 	seen        time.Time
+}
+
+// beCareful is told of each caller's options. From the first take-over delay on, account is kept of who is before us.
+func (l *Line) beCareful(opts *Options) {
+	if l.careful || opts.TakeoverDelay == 0 {
+		return
+	}
+	l.careful = true
+	if p, v := l.place, l.view; p != nil && p.state == queued && v != nil && v.end != "" && v.ready && v.rev >= p.entry.Create {
+		l.note(v.entries, v.rev)
+	}
 }
 
 // note keeps up who is before us, from a list of all that are, as of revision, and who has gone since the last one.
@@ -80,9 +92,10 @@ func (l *Line) inquire(ctx context.Context) error {
 		if l.place != p {
 			return nil
 		}
-		if err != nil {
+		if err != nil && !keeper.Final(err) {
 			return err
 		}
+		died = died || err != nil
 		if died && d.seen.After(p.diedAt) {
 			p.diedAt = d.seen
 		}
@@ -95,6 +108,10 @@ func (l *Line) inquire(ctx context.Context) error {
 // revision, the session's record among them; a session that is closed says so in its record first. Of a stranger, who
 // has no record, we know only whether his lease is still there. What cannot be found out counts as a death.
 func (l *Line) died(ctx context.Context, d departure) (bool, error) {
+	lease, _, ours := keyspace.ParseEntry(strings.TrimPrefix(d.entry.Key, l.prefix))
+	if ours && lease != d.entry.Lease {
+		return false, nil // parked: released, but too soon
+	}
 	kv := l.keeper.Client
 	for d.gone > d.stood+1 { // at which revision was it deleted?
 		at := d.stood + (d.gone-d.stood)/2

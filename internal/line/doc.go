@@ -23,14 +23,16 @@
 //   - next.go: what to do next, as a function of the state (pure)
 //   - drive.go: the goroutine that does it, one per line, only while there is something to do; join.go: of that, how
 //     an entry comes to stand in the line
-//   - remote.go: the transactions; demote.go: a writer's entry becomes a reader's; park.go: an entry outlasts its
+//   - remote.go: the transactions; rewrite.go: its value is changed; park.go: an entry outlasts its
 //     release; died.go: how did those end who held before us?
 //   - view.go: what we know of a range of keys, a list and then events; watching.go: which range that is, and what
 //     follows from a change
 //   - judge.go: who is ahead, may I enter (pure)
 //   - hold.go: a grant, and its end
 //   - table.go: the lines of a Session
-//   - lanes.go: two lines of one name, for readers and for writers; all.go: entries in several lines, by one transaction
+//   - lanes.go: two lines of one name, for readers and for writers
+//   - all.go: a hold with entries of its own in several lines; enter.go and leave.go: by one transaction each
+//   - slots.go: the names of entries
 //
 // # Unknown outcomes
 //

@@ -39,8 +39,8 @@ func (l *Line) drive(ctx context.Context) {
 			err = l.inquire(ctx)
 		case swap:
 			err = l.swap(ctx)
-		case demote:
-			err = l.demote(ctx)
+		case change:
+			err = l.rewrite(ctx)
 		case park:
 			err = l.park(ctx)
 		case drop:
@@ -79,7 +79,7 @@ func (l *Line) failed(ctx context.Context, err error, tries int) {
 		if p := l.place; p != nil {
 			p.settle(explained)
 			if p.state == asked && !p.unsure {
-				l.forget(p)
+				l.vacate(p)
 				return
 			}
 		}
@@ -90,7 +90,13 @@ func (l *Line) failed(ctx context.Context, err error, tries int) {
 	l.sleep(ctx, pause*time.Duration(75+rand.IntN(50))/100, l.place)
 }
 
-// forget drops a place that etcd is known not to have.
+// vacate drops a place that etcd is known not to have, nor to get.
+func (l *Line) vacate(p *place) {
+	l.forget(p)
+	p.free()
+}
+
+// forget drops a place.
 func (l *Line) forget(p *place) {
 	p.epoch.Forget(p)
 	if p.dog != nil {
@@ -104,6 +110,7 @@ func (l *Line) forget(p *place) {
 	}
 	if l.lent {
 		l.refuse(errBroken)
+		l.broken()
 	}
 }
 
@@ -151,14 +158,49 @@ func (l *Line) drop(ctx context.Context) error {
 		return err
 	}
 	p.settle(err)
-	l.forget(p)
+	l.vacate(p)
 	return nil
+}
+
+// forsake leaves the line with a place that it does not know any more, of which an enqueue may be on its way.
+func (l *Line) forsake(p *place) {
+	if !p.unsure {
+		p.free()
+		return
+	}
+	l.keeper.Go(func(ctx context.Context) {
+		for tries := 1; ctx.Err() == nil; tries++ {
+			bounded, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
+			err := l.leave(bounded, p)
+			cancel()
+			if err == nil || errors.Is(err, keeper.ErrLost) || leaseGone(err) {
+				p.free()
+				return
+			}
+			if !pause(ctx, p.epoch, tries) {
+				return
+			}
+		}
+	})
+}
+
+// pause waits before the next attempt. It answers false when ctx or the lease has ended.
+func pause(ctx context.Context, e *keeper.Epoch, tries int) bool {
+	t := time.NewTimer(min(10*time.Millisecond<<min(tries, 7), time.Second) * time.Duration(75+rand.IntN(50)) / 100)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-e.Done():
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // watchdog asks etcd about p after a while, if the view has not told anything until then: a connection that has died
 // in silence tells nothing.
 func (l *Line) watchdog(p *place) {
-	every := max(l.keeper.TTL/2, 5*time.Second) * time.Duration(80+rand.IntN(40)) / 100
+	every := l.patience() * time.Duration(80+rand.IntN(40)) / 100
 	p.dog = time.AfterFunc(every, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()

@@ -14,13 +14,14 @@ import (
 
 // Hold is one grant. It ends once: by Release, or by loss. The line's mutex guards it.
 type Hold struct {
-	line    *Line
-	place   *place
-	opts    *Options
-	caller  context.Context
-	since   time.Time // zero without a trace
-	out     func()    // called at its end, and
-	demoted func()    // called when it has become a reader's; with the line's mutex held. They may be nil
+	line        *Line
+	place       *place
+	opts        *Options
+	caller      context.Context
+	since       time.Time // zero without a trace
+	restedUntil time.Time // the place's restUntil before this grant
+	out         func()    // called at its end, and
+	demoted     func()    // called when it has become a reader's; with the line's mutex held. They may be nil
 
 	ended    error // why; nil while it is held
 	lost     error // why, if it was not released
@@ -114,7 +115,8 @@ func (h *Hold) Key() string {
 // Lease is the lease that the hold hangs on.
 func (h *Hold) Lease() clientv3.LeaseID { return h.place.epoch.ID() }
 
-// Guard exposes the entry and answers the comparisons that hold while it stands. After a release without anyone
+// Guard exposes the entry and answers the comparisons that hold while it stands, which is longer than the hold if it
+// is shared. After a release without anyone
 // having looked they never hold.
 func (h *Hold) Guard() []clientv3.Cmp {
 	h.line.mu.Lock()
@@ -122,7 +124,7 @@ func (h *Hold) Guard() []clientv3.Cmp {
 	if h.expose() == 0 {
 		return []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(h.place.key), "=", -1)}
 	}
-	return h.place.guard()
+	return h.place.guard(h.line.rule.Values)
 }
 
 // Deadline is until when the hold is trusted unless its lease is renewed; the zero time once it has ended.
@@ -161,10 +163,10 @@ func (h *Hold) Release(ctx context.Context) error {
 	h.end(keeper.ErrNotHeld)
 	p := h.place
 	l.lingerFor(h.opts.Linger)
-	var fate chan error
-	if s := next(l.situation()); s == drop || s == swap || s == park || s == demote || p.gone {
+	var fate chan error // nil: nothing to wait for
+	if s := next(l.situation()); s == drop || s == swap || s == park || s == change || p.gone {
 		fate = make(chan error, 1)
-		p.fate = fate
+		p.fates = append(p.fates, fate)
 	}
 	l.proceed()
 	l.mu.Unlock()
@@ -174,6 +176,8 @@ func (h *Hold) Release(ctx context.Context) error {
 	}
 	return awaitFate(ctx, fate)
 }
+
+var errUnconfirmed = errors.New("release not confirmed, it goes on in the background")
 
 func awaitFate(ctx context.Context, fate <-chan error) error {
 	var err error
@@ -185,7 +189,7 @@ func awaitFate(ctx context.Context, fate <-chan error) error {
 		select {
 		case err = <-fate:
 		case <-t.C:
-			return fmt.Errorf("release not confirmed, it goes on in the background: %w", context.Cause(ctx))
+			return fmt.Errorf("%w: %w", errUnconfirmed, context.Cause(ctx))
 		}
 	}
 	if errors.Is(err, keeper.ErrExpired) || errors.Is(err, keeper.ErrClosed) {
@@ -196,10 +200,10 @@ func awaitFate(ctx context.Context, fate <-chan error) error {
 
 // settle tells a Release how its entry ended.
 func (p *place) settle(err error) {
-	if p.fate != nil {
-		p.fate <- err
-		p.fate = nil
+	for _, fate := range p.fates {
+		fate <- err
 	}
+	p.fates = nil
 }
 
 func (l *Line) released(h *Hold) {

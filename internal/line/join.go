@@ -17,8 +17,7 @@ func (l *Line) enqueue(ctx context.Context, try bool) error {
 		if epoch == nil {
 			return err
 		}
-		p = newPlace(l, epoch, l.freeSlot(epoch, -1))
-		p.state = asked
+		p = l.newPlace(epoch)
 		l.occupy(p)
 	}
 	isFirst, err := l.join(ctx, p, nil, try)
@@ -26,12 +25,15 @@ func (l *Line) enqueue(ctx context.Context, try bool) error {
 	case l.place != p: // lost meanwhile, and the entry with it
 		return nil
 	case errors.Is(err, errSlot):
-		l.slot = p.slot + 1
-		l.forget(p)
+		if p.unsure { // an earlier attempt may be on its way: the next step is to leave
+			p.leaving = true
+			return nil
+		}
+		l.forget(p) // and its slot is never ours
 		return nil
 	case errors.Is(err, errOthers):
-		if !p.unsure { // else an earlier attempt may be on its way: the next step is to leave
-			l.forget(p)
+		if !p.unsure { // as above
+			l.vacate(p)
 		}
 		l.refuseTries()
 		return nil
@@ -58,17 +60,6 @@ func (l *Line) join(ctx context.Context, p, old *place, try bool) (isFirst bool,
 		p.unsure = true
 	}
 	return isFirst, err
-}
-
-// freeSlot is the lowest slot that is free under e, but for the one in use.
-func (l *Line) freeSlot(e *keeper.Epoch, used int) int {
-	if l.slotOf != e.ID() {
-		l.slot, l.slotOf = l.lane, e.ID()
-	}
-	if l.slot == used {
-		return used + 1
-	}
-	return l.slot
 }
 
 // epoch waits for a lease as long as somebody here wants one.
@@ -122,6 +113,9 @@ func (l *Line) joined(p *place, isFirst bool) {
 		}
 	}
 	p.state = queued
+	if v := l.view; v != nil && v.end != "" && v.ready && v.rev >= p.entry.Create {
+		l.note(v.entries, v.rev) // it has heard more than the enqueue's answer tells
+	}
 	if isFirst {
 		l.enter(p)
 	} else {
@@ -158,27 +152,30 @@ func (l *Line) enter(p *place) {
 func (l *Line) swap(ctx context.Context) error {
 	old := l.place
 	old.leaving = true
-	p := newPlace(l, old.epoch, l.freeSlot(old.epoch, old.slot))
-	p.state = asked
+	p := l.newPlace(old.epoch)
 	for tries := 1; ; tries++ {
 		isFirst, err := l.join(ctx, p, old, false)
 		switch {
 		case l.place != old: // lost meanwhile, and the new entry with it
 			return nil
 		case errors.Is(err, keeper.ErrEntryGone):
+			l.forsake(p)
 			l.lose(old, err)
 			return nil
 		case errors.Is(err, errSlot):
-			l.slot = p.slot + 1
-			p = newPlace(l, old.epoch, l.freeSlot(old.epoch, old.slot))
-			p.state = asked
+			if p.unsure {
+				l.forsake(p)
+			}
+			p = l.newPlace(old.epoch)
 		case err != nil && p.unsure && ctx.Err() == nil:
 			l.failed(ctx, err, tries) // which of the two entries stands, only the same request can tell
 		case err != nil:
+			p.free()
 			old.leaving = false
 			return err
 		default:
 			old.epoch.Forget(old)
+			old.free()
 			old.settle(nil)
 			l.occupy(p)
 			l.joined(p, isFirst)

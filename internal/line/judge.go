@@ -18,7 +18,8 @@ type Entry struct {
 
 // Rule is what a primitive makes of a line. Both functions read entries in order, first come first.
 type Rule struct {
-	Value string // of our entries
+	Value  string // of our entries
+	Suffix string // of their keys
 
 	// Blocker says who of those ahead has to leave before one may enter: the nearest. −1: one may enter. It must be
 	// monotone: what it allows it also allows with fewer ahead.
@@ -31,6 +32,9 @@ type Rule struct {
 	Values bool
 	// Joins says whether one who holds here may be joined by another, on the same entry, with e behind it. nil: never.
 	Joins func(e Entry) bool
+	// Yields says whether mine, which has not entered, should go to the back of the line. nil: never. It needs the whole
+	// line to be watched.
+	Yields func(line []Entry, mine Entry) bool
 }
 
 // Nobody is the rule of a mutex and of an election.
@@ -78,7 +82,7 @@ func readersIn(line []Entry) int {
 type verdict int
 
 const (
-	undecided verdict = iota // the list is older than the entry, or than our last change of it
+	undecided verdict = iota // the list is older than the entry
 	blocked                  // somebody is before it, who has to leave first
 	granted                  // it may enter, for ever
 	gone                     // it does not stand in the line
@@ -86,7 +90,7 @@ const (
 
 // judge reads the entries of a line as of revision, in any order. With blocked it also answers by whom.
 func (r *Rule) judge(revision int64, entries []Entry, mine Entry) (verdict, Entry) {
-	if revision < mine.Mod {
+	if revision < mine.Create {
 		return undecided, Entry{}
 	}
 	if !slices.ContainsFunc(entries, func(e Entry) bool { return e.Key == mine.Key && same(e, mine) }) {
@@ -121,9 +125,11 @@ func (r *Rule) waiting(entries []Entry, mine Entry) int {
 	return len(before) - r.In(before)
 }
 
-// same says whether e is the very entry mine, untouched: deleting and creating it again changes the one revision,
-// overwriting it the other.
-func same(e, mine Entry) bool { return e.Create == mine.Create && e.Mod == mine.Mod }
+// same says whether e is the very entry mine: deleting it and creating it again changes the one, overwriting it the
+// other, or its lease if it is not we who did. A read of keys only does not tell the lease, since etcd 3.7.
+func same(e, mine Entry) bool {
+	return e.Create == mine.Create && (e.Mod == mine.Mod || e.Lease == mine.Lease)
+}
 
 // alone says whether no other entry than mine stands in the line.
 func alone(entries []Entry, mine Entry) bool {

@@ -39,7 +39,7 @@ type arrival struct {
 // enter waits until lane may be entered.
 func (l *lanes) enter(ctx context.Context, lane Lane, opts *Options, try bool) error {
 	l.mu.Lock()
-	if n := opts.MaxWaiters; n > 0 {
+	if n := opts.MaxWaiters; n > 0 && !try && (l.queue.Len() > 0 || !l.open(lane)) {
 		if before := l.queue.Len() + l.in[Read] - l.held[Read] + l.in[Write] - l.held[Write]; before >= n {
 			l.mu.Unlock()
 			return fullError(before, n)
@@ -77,11 +77,16 @@ func (l *lanes) enter(ctx context.Context, lane Lane, opts *Options, try bool) e
 	return context.Cause(ctx)
 }
 
+// open says whether nobody stands in lane who came before the last one of the other.
+func (l *lanes) open(lane Lane) bool {
+	return l.last == lane || l.in[l.last] == 0 || l.in[lane] == 0
+}
+
 // dispatch lets those enter whose lane is theirs, in order.
 func (l *lanes) dispatch() {
 	for l.queue.Len() > 0 {
 		a := l.queue.Front().Value.(*arrival)
-		if l.last != a.lane && l.in[l.last] > 0 && l.in[a.lane] > 0 {
+		if !l.open(a.lane) {
 			return
 		}
 		l.last = a.lane
@@ -127,12 +132,12 @@ type RW struct {
 	lanes [2]Ref
 }
 
-// NewRW names a read-write lock. The slots of the two lines are apart.
+// NewRW names a read-write lock.
 func NewRW(k *keeper.Keeper, kind, name, prefix string) *RW {
 	rw := &RW{}
 	for lane, rule := range []Rule{Reader, Writer} {
 		r := &rw.lanes[lane]
-		r.Keeper, r.Kind, r.Name, r.Prefix, r.Rule, r.Lane = k, kind, name, prefix, rule, 1+2*lane
+		r.Keeper, r.Kind, r.Name, r.Prefix, r.Rule, r.Lane = k, kind, name, prefix, rule, lane
 	}
 	return rw
 }

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -38,7 +36,8 @@ type Line struct {
 	prefix string
 	end    string // of the range of all entries
 	lane   int
-	lent   bool // see situation
+	lent   bool   // see situation
+	broken func() // called when an entry that is lent has gone
 
 	mu      sync.Mutex
 	rule    Rule
@@ -49,10 +48,8 @@ type Line struct {
 	wake    chan struct{} // for a driver that waits for a lease: somebody has left
 	trouble error         // what etcd had against us last
 	length  int64         // of etcd's line when we joined last
-	slot    int           // lowest slot that is not taken by somebody else, under the lease slotOf
-	slotOf  clientv3.LeaseID
-	careful bool // a caller has asked for a TakeoverDelay
-	retired bool // taken out of the table
+	careful bool          // a caller has asked for a TakeoverDelay
+	retired bool          // taken out of the table
 
 	view      *view
 	viewTries int       // failed in a row
@@ -101,11 +98,12 @@ func (l *Line) stand(w *waiter) bool {
 	if l.retired {
 		return false
 	}
+	l.beCareful(w.opts)
+	l.doubt()
 	if err := l.admit(w); err != nil {
 		w.answer(nil, err)
 		return true
 	}
-	l.careful = l.careful || w.opts.TakeoverDelay > 0
 	w.at = l.queue.PushBack(w)
 	l.proceed()
 	if !w.done { // else the entry was here, and free
@@ -133,6 +131,7 @@ func (l *Line) await(w *waiter) (h *Hold, again bool, err error) {
 	switch {
 	case w.done && w.hold != nil: // granted at the same moment: the end of ctx wins, and the next one gets it
 		w.hold.end(keeper.ErrNotHeld)
+		w.hold.place.restUntil = w.hold.restedUntil
 		l.proceed()
 	case w.done:
 	default:
@@ -154,7 +153,7 @@ func (l *Line) admit(w *waiter) error {
 	if w.try && l.closed() {
 		return ErrHeld
 	}
-	if n := w.opts.MaxWaiters; n > 0 && !l.joinable() {
+	if n := w.opts.MaxWaiters; n > 0 && (l.rule.Joins == nil || l.closed()) {
 		if before := l.waitingAhead() + l.queue.Len(); before >= n {
 			return fullError(before, n)
 		}
@@ -172,6 +171,18 @@ func (l *Line) closed() bool {
 	}
 	return len(l.holds) > 0 || l.queue.Len() > 0
 }
+
+// doubt drops a view that nothing has confirmed for a while, before anyone joins another on its word: a connection that
+// has died in silence tells of no writer.
+func (l *Line) doubt() {
+	v := l.view
+	if l.rule.Joins != nil && len(l.holds) > 0 && v != nil && v.end != "" && v.ready && time.Since(v.loaded) > l.patience() {
+		l.closeView()
+	}
+}
+
+// patience is how long we go without asking etcd, when a watch should have told.
+func (l *Line) patience() time.Duration { return max(l.keeper.TTL/2, 5*time.Second) }
 
 // joinable says whether those who hold may be joined by another here.
 func (l *Line) joinable() bool {
@@ -220,14 +231,14 @@ func (l *Line) situation() situation {
 	if p == nil {
 		return s
 	}
-	s.place, s.gone, s.leaving, s.demote = p.state, p.gone, p.leaving, p.demote != nil
+	s.place, s.gone, s.leaving, s.rewrite = p.state, p.gone, p.leaving, p.rewrite != nil
 	switch {
 	case p.state != first:
 	case s.held:
 		s.joins = opts != nil && l.joinable()
 	default:
 		s.used, s.exposed = p.uses > 0, p.exposed
-		s.resting = p.parking != 0 || !p.restUntil.IsZero() && time.Now().Before(p.restUntil)
+		s.resting = !l.lent && (p.parking != 0 || !p.restUntil.IsZero() && time.Now().Before(p.restUntil))
 		if opts == nil {
 			s.linger = !l.retired && l.othersWait() != yes && time.Now().Before(l.lingerUntil)
 			break
@@ -311,12 +322,13 @@ func (l *Line) grant() bool {
 	}
 	p.uses++
 	p.settle(nil) // a release that was about to delete the entry has given it away instead
+	rested := p.restUntil
 	if d := w.opts.MinHold; d > 0 {
 		if until := time.Now().Add(d); until.After(p.restUntil) {
 			p.restUntil = until
 		}
 	}
-	h := &Hold{line: l, place: p, opts: w.opts, caller: w.ctx}
+	h := &Hold{line: l, place: p, opts: w.opts, caller: w.ctx, restedUntil: rested}
 	l.holds = append(l.holds, h)
 	w.answer(h, nil)
 	return true
@@ -327,7 +339,12 @@ func (l *Line) lose(p *place, cause error) {
 	if l.place != p {
 		return
 	}
-	l.forget(p)
+	if p.unsure && errors.Is(cause, keeper.ErrEntryGone) { // an enqueue that is still on its way must not bring it back
+		l.forget(p)
+		l.forsake(p)
+	} else {
+		l.vacate(p)
+	}
 	for len(l.holds) > 0 {
 		h := l.holds[len(l.holds)-1]
 		h.end(cause)
@@ -336,9 +353,9 @@ func (l *Line) lose(p *place, cause error) {
 			l.keeper.Go(func(context.Context) { f(l.kind, l.name, cause) })
 		}
 	}
-	if p.demote != nil {
-		p.demote <- cause
-		p.demote = nil
+	if p.rewrite != nil {
+		p.rewrite.done <- cause
+		p.rewrite = nil
 	}
 	p.settle(cause)
 }
@@ -352,6 +369,7 @@ func (l *Line) alarm(p *place) {
 	if left <= 0 {
 		return
 	}
+	l.refuseTries()
 	if p.timer != nil {
 		p.timer.Reset(left)
 		return

@@ -6,7 +6,7 @@ type situation struct {
 	gone    bool // the entry has vanished; why is being asked
 	leaving bool // its end has been asked for, and cannot be taken back
 	lent    bool // the entry is a Set's: whether it comes and goes is decided there
-	demote  bool // the entry is to become a reader's
+	rewrite bool // the value of the entry is to be changed
 	held    bool // somebody here holds
 	waiting int  // how many wait here
 	try     bool // the first of them will not wait
@@ -42,12 +42,12 @@ const (
 	wait                // until the rule is satisfied
 	inquire             // how did those end who held before us?
 	swap                // go to the back of the line, with a new entry
-	demote              // make the entry a reader's
+	change              // the value of the entry
 	park                // leave the entry to itself, for the rest of its minimum
 	drop                // leave the line
 )
 
-var stepNames = [...]string{"rest", "grant", "enqueue", "try", "wait", "inquire", "swap", "demote", "park", "drop"}
+var stepNames = [...]string{"rest", "grant", "enqueue", "try", "wait", "inquire", "swap", "change", "park", "drop"}
 
 func (s step) String() string { return stepNames[s] }
 
@@ -57,8 +57,8 @@ func next(s situation) step {
 	switch {
 	case s.gone:
 		return rest
-	case s.demote:
-		return demote
+	case s.rewrite:
+		return change
 	case s.resting:
 		return park
 	case s.leaving:

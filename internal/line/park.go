@@ -41,7 +41,6 @@ func (l *Line) park(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	l.slot = max(l.slot, p.slot+1)
 	p.settle(nil)
 	l.forget(p)
 	l.keeper.Go(func(ctx context.Context) { l.unpark(ctx, p) })
@@ -66,7 +65,7 @@ func (l *Line) grantOnce(ctx context.Context, id clientv3.LeaseID, d time.Durati
 // overwrite changes value and lease of p's entry, if it still stands, and answers its new mod revision. It may be sent
 // again when its outcome is unknown.
 func (l *Line) overwrite(ctx context.Context, p *place, value string, lease clientv3.LeaseID) (int64, error) {
-	resp, err := l.keeper.Client.Txn(ctx).If(p.untouched()).
+	resp, err := l.keeper.Client.Txn(ctx).If(p.stands()...).
 		Then(clientv3.OpPut(p.key, value, clientv3.WithLease(lease))).
 		Else(clientv3.OpGet(p.key)).Commit()
 	if err != nil {
@@ -99,9 +98,5 @@ func (l *Line) unpark(ctx context.Context, p *place) {
 		return
 	}
 	_, _ = l.keeper.Client.Revoke(ctx, p.parking) // it would end by itself
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.slotOf == p.epoch.ID() {
-		l.slot = min(l.slot, p.slot)
-	}
+	p.free()
 }

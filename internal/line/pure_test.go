@@ -33,7 +33,7 @@ func TestNextStep(t *testing.T) {
 		"on the way out, wanted again":        {situation{place: first, leaving: true, waiting: 1, used: true}, drop},
 		"on the way out of the line, wanted":  {situation{place: queued, leaving: true, waiting: 1}, drop},
 		"held, and may be joined":             {situation{place: first, held: true, waiting: 1, used: true, joins: true}, grant},
-		"held, to become a reader's":          {situation{place: first, held: true, demote: true, waiting: 1}, demote},
+		"held, with another value":            {situation{place: first, held: true, rewrite: true, waiting: 1}, change},
 		"released too soon":                   {situation{place: first, resting: true, waiting: 1, used: true}, park},
 		"released too soon, on the way out":   {situation{place: first, resting: true, leaving: true}, park},
 		"first, after somebody who went":      {situation{place: first, waiting: 1, suspect: true}, inquire},
@@ -53,7 +53,9 @@ func TestNextStep(t *testing.T) {
 	}
 }
 
-func at(key string, create int64) Entry { return Entry{Key: key, Create: create, Mod: create} }
+func at(key string, create int64) Entry {
+	return Entry{Key: key, Create: create, Mod: create, Lease: 7}
+}
 
 func TestJudge(t *testing.T) {
 	mine := at("m", 10)
@@ -70,7 +72,7 @@ func TestJudge(t *testing.T) {
 		"own entry missing":                  {12, nil, gone},
 		"own entry missing, others ahead":    {12, []Entry{at("b", 9)}, gone},
 		"own entry created again":            {15, []Entry{at("m", 14)}, gone},
-		"own entry overwritten":              {15, []Entry{{Key: "m", Create: 10, Mod: 14}}, gone},
+		"own entry overwritten":              {15, []Entry{{Key: "m", Create: 10, Mod: 14, Lease: 5}}, gone},
 		"nobody ahead at the very revision":  {10, []Entry{mine}, granted},
 		"created in the same transaction":    {10, []Entry{mine, at("n", 10)}, granted},
 		"older than the entry, looking free": {8, []Entry{}, undecided},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
 	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
 // stall keeps the driver from its next step until resume: a goroutine that is scheduled late.
@@ -99,7 +100,7 @@ func TestEntryThatIsNotOursIsNotAdopted(t *testing.T) {
 	m := etcdtest.Shared(t)
 	r := ref(t, m, etcdtest.Name(t))
 	client := m.Client(t)
-	key := newPlace(&Line{prefix: r.Prefix}, r.Keeper.Current(), 0).key
+	key := keyspace.Entry(r.Prefix, r.Keeper.Current().ID(), 0)
 	if _, err := client.Put(t.Context(), key, "", clientv3.WithLease(r.Keeper.Current().ID())); err != nil {
 		t.Fatal(err) // as etcd's own Mutex does on this lease
 	}

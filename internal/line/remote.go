@@ -14,11 +14,13 @@ import (
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
-// place is an entry of ours in etcd, or the wish for one. The line's mutex guards it; epoch, slot and key never change.
+// place is an entry of ours in etcd, or the wish for one. The line's mutex guards it; the first four never change.
 type place struct {
 	epoch *keeper.Epoch
-	slot  int
+	table *Table
+	slot  slotKey
 	key   string
+	taken bool // a stranger has an entry there
 
 	state   placeState
 	entry   Entry       // valid from state queued on
@@ -47,9 +49,10 @@ type place struct {
 
 	restUntil time.Time        // nobody else may have it before; zero: see WithMinHold
 	parking   clientv3.LeaseID // the lease to which the entry is being moved; see park
-	demote    chan error       // where the downgrade that is under way reads
+	rewrite   *rewrite         // of the value, under way
+	rewritten bool             // once at least
 
-	fate chan error // where the release that waits for the entry's end reads
+	fates []chan error // where releases read that wait for the entry's end
 }
 
 // longLine is the length from which an enqueue only counts the line, and the predecessor is looked up outside. Finding
@@ -58,13 +61,13 @@ type place struct {
 const longLine = 512
 
 // guard is "this very entry still stands": deleting and creating it again changes the one, overwriting the other.
-// A reader's guard says so, and a writer's: a downgrade ends the one.
-func (p *place) guard() []clientv3.Cmp {
+// With mode it holds only for a reader, or only for a writer: a downgrade ends the one.
+func (p *place) guard(mode bool) []clientv3.Cmp {
 	cmps := []clientv3.Cmp{
 		clientv3.Compare(clientv3.CreateRevision(p.key), "=", p.entry.Create),
 		clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.epoch.ID()),
 	}
-	if len(p.entry.Value) > 0 {
+	if mode {
 		cmps = append(cmps, clientv3.Compare(clientv3.Value(p.key), "=", string(p.entry.Value)))
 	}
 	return cmps
@@ -73,6 +76,14 @@ func (p *place) guard() []clientv3.Cmp {
 // untouched says the same in one comparison, of an entry that we know to the last change: each costs etcd some 10 µs.
 func (p *place) untouched() clientv3.Cmp {
 	return clientv3.Compare(clientv3.ModRevision(p.key), "=", p.entry.Mod)
+}
+
+// stands says the same of any entry.
+func (p *place) stands() []clientv3.Cmp {
+	if p.rewritten { // which of its values it has, we may not know
+		return p.guard(false)
+	}
+	return []clientv3.Cmp{p.untouched()}
 }
 
 // errSlot: the slot's key is taken by an entry that is not ours.
@@ -96,7 +107,7 @@ func (l *Line) sendJoin(ctx context.Context, p, old *place, try bool, look clien
 		then = []clientv3.Op{l.ifFirst(put)}
 	}
 	if old != nil {
-		cmps = append(cmps, old.untouched())
+		cmps = append(cmps, old.stands()...)
 		then = append([]clientv3.Op{clientv3.OpDelete(old.key)}, then...)
 		if old.unsure {
 			then = append([]clientv3.Op{l.writeRecord(p.epoch)}, then...)
@@ -181,7 +192,7 @@ var errAgain = errors.New("line: again")
 // joinRefused finds out why. The answer shows p's key and the session's record.
 func (l *Line) joinRefused(ctx context.Context, p, old *place, record int64, resp *clientv3.TxnResponse) (bool, error) {
 	kvs := resp.Responses[0].GetResponseRange().Kvs
-	if len(kvs) == 1 && p.unsure && clientv3.LeaseID(kvs[0].Lease) == p.epoch.ID() && kvs[0].CreateRevision == kvs[0].ModRevision {
+	if len(kvs) == 1 && p.unsure && clientv3.LeaseID(kvs[0].Lease) == p.epoch.ID() && kvs[0].CreateRevision == kvs[0].ModRevision && string(kvs[0].Value) == l.rule.Value {
 		// An earlier attempt got through without its answer: ours to adopt. Who is ahead we do not know.
 		p.entry, p.count, p.waiting = entryOf(kvs[0]), 0, 0
 		return false, nil
@@ -222,7 +233,7 @@ func (l *Line) leave(ctx context.Context, p *place) error {
 	if p.unsure {
 		return l.leaveUnsure(ctx, p)
 	}
-	resp, err := l.keeper.Client.Txn(ctx).If(p.untouched()).Then(clientv3.OpDelete(p.key)).
+	resp, err := l.keeper.Client.Txn(ctx).If(p.stands()...).Then(clientv3.OpDelete(p.key)).
 		Else(clientv3.OpGet(p.key, clientv3.WithKeysOnly())).Commit()
 	switch {
 	case err != nil:
@@ -309,6 +320,15 @@ func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum boo
 // leaseGone says whether etcd refused a request because the lease does not exist.
 func leaseGone(err error) bool { return errors.Is(err, rpctypes.ErrLeaseNotFound) }
 
-func newPlace(l *Line, e *keeper.Epoch, slot int) *place {
-	return &place{epoch: e, slot: slot, key: keyspace.Entry(l.prefix, e.ID(), slot)}
+// newPlace takes a slot.
+func (l *Line) newPlace(e *keeper.Epoch) *place {
+	least := 0
+	if l.rule.Values {
+		least = 1 // so that all keys have one shape, which no mutex writes
+	}
+	slot := l.table.takeSlot(l.prefix, e.ID(), least)
+	return &place{epoch: e, table: l.table, slot: slot, key: keyspace.Entry(l.prefix, e.ID(), slot.slot) + l.rule.Suffix, state: asked}
 }
+
+// free gives back the slot. The entry is known to be gone, and nothing on its way can bring it back.
+func (p *place) free() { p.table.freeSlot(p.slot) }

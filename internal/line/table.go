@@ -17,7 +17,7 @@ type Table struct {
 	mu     sync.Mutex
 	lines  map[tableKey]*Line
 	lanes  map[tableKey]*lanes
-	slots  map[slotKey]bool // in use by Sets
+	slots  map[slotKey]bool // in use
 }
 
 type tableKey struct {
@@ -41,7 +41,7 @@ type Ref struct {
 	Name   string // as the user knows it
 	Prefix string // of the entries in etcd, with the final slash
 	Rule   Rule
-	Lane   int // lowest slot of the entries: a Session may have several lines of one name, with different rules
+	Lane   int // a Session may have several lines of one name, with different rules
 
 	line atomic.Pointer[Line] // the one used last
 }

@@ -16,6 +16,7 @@ type view struct {
 	cancel func()
 
 	ready   bool
+	loaded  time.Time
 	rev     int64 // every change up to here is in entries
 	entries []Entry
 	backlog []*mvccpb.Event // arrived before the list
@@ -121,7 +122,7 @@ func (v *view) load(ctx context.Context, revision int64) {
 		return
 	}
 	v.entries = entriesOf(resp.Kvs)
-	v.rev, v.ready = resp.Header.Revision, true
+	v.rev, v.ready, v.loaded = resp.Header.Revision, true, time.Now()
 	v.apply(v.backlog)
 	v.backlog = nil
 	if p := l.place; p != nil && p.state == queued && v.end != "" && v.rev >= p.entry.Create {

@@ -35,7 +35,7 @@ func (l *Line) wanted() target {
 	case p.state == queued && l.short(p):
 		return whole
 	case p.state == queued:
-		return target{key: p.pred.Key, deletes: true}
+		return target{key: p.pred.Key, deletes: l.rule.Joins == nil} // a reader also waits for a writer to become a reader
 	case len(l.holds) == 0 && l.queue.Len() == 0: // lingering: does anybody else want it?
 		return whole
 	case l.queue.Len() > 0 && (l.short(p) || l.rule.Joins != nil): // may it be handed on here, or shared?
@@ -48,7 +48,7 @@ func (l *Line) wanted() target {
 
 // short says whether the line is watched as a whole, with some reluctance to change.
 func (l *Line) short(p *place) bool {
-	if l.careful { // it has to see how those before it end
+	if l.careful || l.rule.Yields != nil { // it has to see how those before it end, or who is behind
 		return true
 	}
 	if l.rule.Values { // it was told whom to wait for when it joined
@@ -113,8 +113,9 @@ func (l *Line) changed() {
 	if p == nil || v == nil || !v.ready || p.state == asked || p.gone || p.leaving {
 		return
 	}
-	p.adopt(v)
 	switch {
+	case v.end != "" && l.yields(p):
+		l.broken()
 	case v.end != "":
 		switch verdict, _ := l.rule.judge(v.rev, v.entries, p.entry); verdict {
 		case gone:
@@ -127,24 +128,33 @@ func (l *Line) changed() {
 			p.check = p.check || p.pred.Key == "" && !l.short(p) // whom to watch from here on?
 		}
 		p.long = len(v.entries) > 2*shortLine
-	case v.key == p.key && !v.deletes && v.rev >= p.entry.Mod:
+	case v.key == p.key && !v.deletes && v.rev >= p.entry.Create:
 		if e, ok := v.find(p.key); !ok || !same(e, p.entry) {
 			l.vanished(p)
 		}
 	case v.key == p.pred.Key && p.state == queued && v.rev >= p.entry.Create:
-		if e, ok := v.find(v.key); !ok || e.Create != p.pred.Create {
+		if e, ok := v.find(v.key); !ok || e.Create != p.pred.Create || l.rule.Blocker([]Entry{e}) < 0 {
 			p.check = true
 		}
 	}
 	l.proceed()
 }
 
+// yields says whether p should go to the back of the line. If it does, that is for the one who lent it to do.
+func (l *Line) yields(p *place) bool {
+	return l.rule.Yields != nil && p.uses == 0 && l.view.rev >= p.entry.Create && l.rule.Yields(l.view.entries, p.entry)
+}
+
 // vanished is called when p's entry does not stand in etcd any more. A waiter has only lost its place. For a holder
 // the cause matters: was the entry deleted, or its lease revoked? A renewal tells; it gets little time, since the
 // name may be somebody else's already.
 func (l *Line) vanished(p *place) {
+	if p.state != first && p.unsure { // an enqueue that is still on its way must not bring it back
+		p.leaving = true
+		return
+	}
 	if p.state != first {
-		l.forget(p)
+		l.vacate(p)
 		return
 	}
 	p.gone = true

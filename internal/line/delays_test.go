@@ -1,0 +1,155 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fenceline/fenceline/internal/etcdtest"
+	"github.com/fenceline/fenceline/session"
+)
+
+func TestEnqueueOnItsWayIsNotForgottenForAnotherSlot(t *testing.T) {
+	r, kv, client := late(t, etcdtest.Name(t))
+	opts := &Options{MinHold: time.Second}
+	mustRelease(t, mustAcquire(t, r, opts))
+	r.idle(t)
+	kv.next(1, false)
+	h := mustAcquire(t, r, &Options{})
+	mustRelease(t, h)
+	kv.arrive(t, 1)
+	empty(t, client, r.Prefix)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if h, err := r.Acquire(ctx, &Options{}, false); err != nil {
+		t.Errorf("the next Acquire here: %v", err)
+	} else {
+		mustRelease(t, h)
+	}
+}
+
+func TestTakeoverDelayOfALaterCallerCounts(t *testing.T) {
+	name := etcdtest.Name(t)
+	holder, hs := opened(t, name)
+	mustAcquire(t, holder, &Options{})
+	r := ref(t, etcdtest.Shared(t), name)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { _, _ = r.Acquire(ctx, &Options{}, false) }()
+	r2 := r
+	etcdtest.Eventually(t, 5*time.Second, "view", func() bool {
+		return r2.look(func(l *Line) bool { return l.view != nil && l.view.ready && l.place != nil && l.place.state == queued })
+	})
+	const delay = 2 * time.Second
+	got := make(chan time.Time, 1)
+	go func() {
+		h, err := r.Acquire(t.Context(), &Options{TakeoverDelay: delay}, false)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- time.Now()
+		_ = h.Release(context.Background())
+	}()
+	r.waits(t, 2)
+	cancel()
+	r.waits(t, 1)
+	began := time.Now()
+	if _, err := r.Keeper.Client.Revoke(t.Context(), hs.Lease()); err != nil {
+		t.Fatal(err)
+	}
+	if after := (<-got).Sub(began); after < delay {
+		t.Errorf("granted after %v", after)
+	}
+}
+
+func TestDeathHeardOfBeforeTheEnqueueIsAnsweredCounts(t *testing.T) {
+	name := etcdtest.Name(t)
+	client := etcdtest.Shared(t).Client(t)
+	holder, hs := opened(t, name)
+	var arm atomic.Bool
+	trace := &session.Trace{Queued: func(string, string, int) {
+		if arm.Swap(false) {
+			_, _ = client.Revoke(context.Background(), hs.Lease())
+			time.Sleep(200 * time.Millisecond)
+		}
+	}}
+	r, _ := opened(t, name, session.WithTrace(trace))
+	const delay = 2 * time.Second
+	opts := &Options{TakeoverDelay: delay}
+	h := mustAcquire(t, holder, &Options{})
+	holds := r.start(t, 1, opts)
+	r.sees(t, yes)
+	mustRelease(t, h)
+	mustRelease(t, <-holds) // the view stays warm
+	mustAcquire(t, holder, &Options{})
+	arm.Store(true)
+	began := time.Now()
+	mustRelease(t, mustAcquire(t, r, opts))
+	if after := time.Since(began); after < delay {
+		t.Errorf("granted after %v", after)
+	}
+}
+
+func TestEndOfAMinimumHoldIsNoDeath(t *testing.T) {
+	name := etcdtest.Name(t)
+	holder := ref(t, etcdtest.Shared(t), name)
+	r := ref(t, etcdtest.Shared(t), name)
+	mustRelease(t, mustAcquire(t, holder, &Options{MinHold: 2 * time.Second}))
+	began := time.Now()
+	mustRelease(t, mustAcquire(t, r, &Options{TakeoverDelay: 5 * time.Second}))
+	if after := time.Since(began); after > 4*time.Second {
+		t.Errorf("granted after %v", after)
+	}
+}
+
+func TestCancelAtTheGrantBeginsNoMinimumHold(t *testing.T) {
+	name := etcdtest.Name(t)
+	r, _ := opened(t, name)
+	client := r.Keeper.Client
+	for i := range 20 {
+		l := (&Ref{Keeper: r.Keeper, Kind: "test", Name: name, Prefix: fmt.Sprintf("%s-%d/", name, i), Rule: Nobody})
+		ctx, cancel := context.WithCancel(t.Context())
+		line := l.find()
+		w := &waiter{opts: &Options{MinHold: 30 * time.Second}, ctx: ctx}
+		line.stand(w)
+		etcdtest.Eventually(t, 5*time.Second, "grant", func() bool { return l.look(func(*Line) bool { return w.done }) })
+		cancel()
+		if _, _, err := line.await(w); err == nil {
+			continue
+		}
+		time.Sleep(500 * time.Millisecond)
+		if keys := etcdtest.Keys(t, client, l.Prefix); len(keys) != 0 {
+			t.Errorf("Acquire failed, and for 30 s stays: %q", keys)
+		}
+		return
+	}
+}
+
+func TestTryDoesNotWaitOutATakeoverDelay(t *testing.T) {
+	name := etcdtest.Name(t)
+	holder, hs := opened(t, name)
+	if _, err := rwOf(holder).Acquire(t.Context(), Write, &Options{}, false); err != nil {
+		t.Fatal(err)
+	}
+	r, _ := opened(t, name)
+	rw := rwOf(r)
+	opts := &Options{TakeoverDelay: time.Hour}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { _, _ = rw.Acquire(ctx, Read, opts, false) }()
+	etcdtest.Eventually(t, 5*time.Second, "queued", func() bool { return len(etcdtest.Keys(t, r.Keeper.Client, r.Prefix)) == 2 })
+	time.Sleep(100 * time.Millisecond)
+	if _, err := r.Keeper.Client.Revoke(t.Context(), hs.Lease()); err != nil {
+		t.Fatal(err)
+	}
+	etcdtest.Eventually(t, 5*time.Second, "first", func() bool { return len(etcdtest.Keys(t, r.Keeper.Client, r.Prefix)) == 1 })
+	time.Sleep(300 * time.Millisecond)
+	tctx, tcancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer tcancel()
+	began := time.Now()
+	if _, err := rw.Acquire(tctx, Read, opts, true); !errors.Is(err, ErrHeld) {
+		t.Errorf("after %v: %v", time.Since(began), err)
+	}
+}
