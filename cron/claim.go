@@ -52,7 +52,7 @@ func (j *job) claim(ctx context.Context, s *state, tick open) {
 	if e == nil {
 		return
 	}
-	tick.Claim, tick.Slot, tick.By, tick.Failed = j.sched.claimID(), s.freeSlot(), j.sched.by, false
+	tick.Claim, tick.Slot, tick.By, tick.Failed = j.sched.claimID(), s.freeSlot(), j.sched.by, ""
 	tick.Started = j.sched.now().UTC().Truncate(time.Millisecond)
 	put := clientv3.OpPut(j.prefix+claimKey(tick.Slot), tick.Claim, clientv3.WithLease(e.ID()))
 	r := s.record.started(tick)

@@ -183,7 +183,7 @@ func (j *job) courtesy(next step) time.Duration {
 		return 0
 	}
 	d := time.Duration(j.share*float64(25*time.Millisecond)) + rand.N(3*time.Millisecond)
-	if next.tick.Failed && next.tick.By == j.sched.by {
+	if strings.HasPrefix(next.tick.Failed, j.sched.mine) {
 		d += 100 * time.Millisecond
 	}
 	return d
@@ -192,7 +192,7 @@ func (j *job) courtesy(next step) time.Duration {
 // backoff is the wait before another attempt. Everybody counts it from when he learnt of the failure, so that no two
 // clocks are compared.
 func backoff(o open) time.Duration {
-	if !o.Failed {
+	if o.Failed == "" {
 		return 0
 	}
 	return min(time.Minute, 500*time.Millisecond<<min(o.Attempt-2, 10))

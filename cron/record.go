@@ -50,7 +50,7 @@ type open struct {
 	Slot      int       `json:"slot,omitempty"`
 	By        string    `json:"by,omitempty"`
 	Started   time.Time `json:"started,omitzero"`
-	Failed    bool      `json:"failed,omitempty"` // it waits because the last attempt failed, not because its runner went
+	Failed    string    `json:"failed,omitempty"` // it waits because the attempt with this claim failed; empty: its runner went
 }
 
 // claim is a claim's key as it stands in etcd.
@@ -170,7 +170,11 @@ func (r record) started(o open) record {
 func (r record) ended(o open, run Run, gone bool) record {
 	r.Open = slices.DeleteFunc(slices.Clone(r.Open), func(other open) bool { return other.Claim == o.Claim })
 	if run.Err != "" && o.Attempt <= o.Retries {
-		r.Open = append(r.Open, open{Scheduled: o.Scheduled, Attempt: o.Attempt + 1, Retries: o.Retries, By: o.By, Failed: !gone})
+		again := open{Scheduled: o.Scheduled, Attempt: o.Attempt + 1, Retries: o.Retries}
+		if !gone {
+			again.Failed = o.Claim
+		}
+		r.Open = append(r.Open, again)
 	}
 	r.Last = latest(r.Last, o.Scheduled) // somebody may have deleted the record meanwhile
 	r.Runs++

@@ -145,7 +145,7 @@ func TestSuccessIsNotRetried(t *testing.T) {
 
 func TestWaitsBetweenAttemptsDoubleUpToAMinute(t *testing.T) {
 	for number, want := range map[int]time.Duration{2: 500 * time.Millisecond, 3: time.Second, 8: 32 * time.Second, 9: time.Minute, 1000: time.Minute} {
-		if got := backoff(open{Attempt: number, Failed: true}); got != want {
+		if got := backoff(open{Attempt: number, Failed: "x"}); got != want {
 			t.Errorf("before attempt %d: %v", number, got)
 		}
 	}
