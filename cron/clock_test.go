@@ -61,6 +61,23 @@ func (c *clock) until(t testing.TB, what string, holds func() bool) {
 	})
 }
 
+// idle waits until all know that nothing runs: a tick that comes before is missed.
+func idle(t testing.TB, job string, all ...*Scheduler) {
+	t.Helper()
+	eventually(t, "the end of all runs", func() bool {
+		for _, s := range all {
+			j := s.jobs[job]
+			j.mu.Lock()
+			busy := j.busy
+			j.mu.Unlock()
+			if busy {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // following waits until the loops of s follow etcd, so that what comes is no longer missed.
 func following(t testing.TB, s *Scheduler) {
 	t.Helper()

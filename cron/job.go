@@ -37,10 +37,10 @@ type job struct {
 	state   state
 	running map[string]*running // here, by claim
 	spent   map[string]bool     // claims that have been run and may stand for a while yet
+	since   time.Time           // see rules.due
+	busy    bool                // no tick may be started, as far as is known
 
 	// The following are the loop's.
-	since time.Time
-	busy  bool // as of the last look
 	after map[attempt]time.Time
 	turn  turn
 	share float64 // of the last claims, those of this Scheduler
@@ -49,7 +49,9 @@ type job struct {
 
 // run is the loop. It ends with ctx, once nothing runs here any more, or with an error that will not pass.
 func (j *job) run(ctx context.Context) error {
-	j.since, j.busy = j.sched.now(), false
+	j.mu.Lock()
+	j.since = j.sched.now()
+	j.mu.Unlock()
 	known := false
 	for wait := firstWait; ; wait = min(2*wait, maxWait) {
 		listed, err := j.follow(ctx)
@@ -109,7 +111,8 @@ func ending(ctx context.Context) <-chan struct{} {
 func (j *job) step(ctx context.Context) time.Duration {
 	j.mu.Lock()
 	s := j.state
-	h := here{now: j.sched.now(), mine: j.sched.mine, running: map[string]bool{}, spent: map[string]bool{}, last: ctx.Err() != nil}
+	h := here{now: j.sched.now(), mine: j.sched.mine, running: map[string]bool{}, spent: map[string]bool{}, last: ctx.Err() != nil,
+		since: j.since}
 	for id := range j.running {
 		h.running[id] = true
 	}
@@ -118,7 +121,7 @@ func (j *job) step(ctx context.Context) time.Duration {
 	j.mu.Unlock()
 
 	j.look(&s, h)
-	h.since, h.after = j.since, j.after
+	h.after = j.after
 	next := j.rules.next(&s, h)
 	if next.do == wait {
 		j.turn = turn{}
@@ -138,13 +141,8 @@ func (j *job) step(ctx context.Context) time.Duration {
 	return 0
 }
 
-// look keeps since, after and share up. A job that was busy could not be started: ticks of that time are missed.
+// look keeps after and share up.
 func (j *job) look(s *state, h here) {
-	busy := !j.rules.mayStart(s, h)
-	if busy || j.busy {
-		j.since = h.now
-	}
-	j.busy = busy
 	if id := s.record.Claim; id != j.seen {
 		j.seen = id
 		j.share *= 0.8

@@ -35,6 +35,7 @@ func (j *job) begin(ctx context.Context, e *keeper.Epoch, tick open, token int64
 	r.ctx, r.cancel = runContext{inner, r}, cancel
 	j.mu.Lock()
 	j.running[tick.Claim] = r
+	j.changed()
 	j.mu.Unlock()
 	e.OnLoss(r, r.lose)
 	if f := j.keeper.Hooks.Granted; f != nil {
@@ -56,7 +57,7 @@ func (j *job) ended(r *running) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	delete(j.running, r.tick.Claim)
-	j.nudge()
+	j.changed()
 }
 
 // spend notes that a claim, should it still stand, is not to be adopted: it has been run.

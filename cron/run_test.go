@@ -216,6 +216,7 @@ func TestLastTwentyRunsAreKeptInAsManyKeys(t *testing.T) {
 			h := history(t, s, name)
 			return len(h) > 0 && h[len(h)-1].Scheduled.Minute() == n+1
 		})
+		idle(t, name, s)
 	}
 	h := history(t, s, name)
 	if len(h) != 20 || h[0].Scheduled.Minute() != 4 || h[19].Scheduled.Minute() != 23 {
@@ -262,7 +263,7 @@ func TestListTellsJobsWithoutASession(t *testing.T) {
 func TestTicksSpreadOverProcesses(t *testing.T) {
 	t.Parallel()
 	name, b := etcdtest.Name(t), &book{}
-	c := newClock("2026-01-01T12:00:00.5Z")
+	c := newClock("2026-01-01T12:00:00Z")
 	var all []*Scheduler
 	for i := range 3 {
 		s := c.process(t, etcdtest.Shared(t).Client(t))
@@ -272,12 +273,13 @@ func TestTicksSpreadOverProcesses(t *testing.T) {
 		all = append(all, s)
 	}
 	for n := range 30 {
-		c.forward(59*time.Second + 500*time.Millisecond)
+		c.forward(time.Minute)
 		eventually(t, "a run", func() bool {
 			c.forward(time.Millisecond)
 			h := history(t, all[0], name)
 			return len(h) > 0 && b.len() == n+1 && h[len(h)-1].Scheduled.Equal(b.all()[n].Scheduled)
 		})
+		idle(t, name, all...)
 	}
 	share := map[int]int{}
 	for _, by := range b.by {

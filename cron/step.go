@@ -55,10 +55,10 @@ func (r *rules) next(s *state, h here) step {
 		}
 	}
 	tick, at := waiting(s, h)
-	if tick != nil && !r.busy(s, h) {
+	if tick != nil && !r.busy(s, len(h.running)) {
 		return step{do: start, tick: *tick}
 	}
-	if !r.mayStart(s, h) {
+	if !r.mayStart(s, len(h.running)) {
 		return step{at: at}
 	}
 	anew := s.modified == 0 || s.record.Schedule != r.text || s.record.Zone != r.zone
@@ -91,19 +91,19 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// busy says whether no attempt may be started because one runs. One of ours whose claim is lost counts: it is the
-// others who may start then.
-func (r *rules) busy(s *state, h here) bool {
+// busy says whether no attempt may be started because one runs. One that runs here and has lost its claim counts: it
+// is the others who may start then.
+func (r *rules) busy(s *state, running int) bool {
 	if r.overlap {
 		return len(s.claims) >= maxOpen
 	}
-	return len(s.claims) > 0 || len(h.running) > 0
+	return len(s.claims) > 0 || running > 0
 }
 
 // mayStart says whether a new tick may be started: without overlap, not before those that are open are done.
-func (r *rules) mayStart(s *state, h here) bool {
+func (r *rules) mayStart(s *state, running int) bool {
 	if r.overlap {
 		return len(s.claims) < maxOpen && len(s.record.Open) < maxOpen
 	}
-	return !r.busy(s, h) && len(s.record.Open) == 0
+	return !r.busy(s, running) && len(s.record.Open) == 0
 }

@@ -172,6 +172,16 @@ func (j *job) become(s state) {
 			r.lose(keeper.ErrEntryGone)
 		}
 	}
+	j.changed()
+}
+
+// changed is called with the mutex held. A tick that came while the job was busy could not be started: it is missed.
+func (j *job) changed() {
+	busy := !j.rules.mayStart(&j.state, len(j.running))
+	if busy || j.busy {
+		j.since = j.sched.now()
+	}
+	j.busy = busy
 	j.nudge()
 }
 
