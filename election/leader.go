@@ -47,7 +47,9 @@ func Candidates(ctx context.Context, client *clientv3.Client, name string, opts 
 	}
 	var candidates []Leader
 	for _, kv := range inOrder(resp.Kvs) {
-		candidates = append(candidates, leaderOf(kv))
+		if !isTransfer(kv.Key) {
+			candidates = append(candidates, leaderOf(kv))
+		}
 	}
 	return candidates, nil
 }

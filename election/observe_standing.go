@@ -3,8 +3,11 @@ package election
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
 // standing is who stands in an election as of a revision: a list, kept up by a watch that was there before the list
@@ -22,7 +25,9 @@ type standing struct {
 func (s *standing) list(rev int64, kvs []*mvccpb.KeyValue) {
 	s.rev, s.kvs = rev, make(map[string]*mvccpb.KeyValue, len(kvs))
 	for _, kv := range kvs {
-		s.kvs[string(kv.Key)] = kv
+		if !isTransfer(kv.Key) {
+			s.kvs[string(kv.Key)] = kv
+		}
 	}
 	early := s.early
 	s.early = nil
@@ -42,6 +47,9 @@ func (s *standing) apply(events []*mvccpb.Event) {
 			continue
 		}
 		s.rev = max(s.rev, ev.Kv.ModRevision)
+		if isTransfer(ev.Kv.Key) {
+			continue
+		}
 		if ev.Type == mvccpb.Event_DELETE {
 			delete(s.kvs, string(ev.Kv.Key))
 		} else {
@@ -75,6 +83,13 @@ func (s *standing) missed(rev int64, head []*mvccpb.KeyValue) bool {
 		read = leaderOf(head[0])
 	}
 	return read != known
+}
+
+// isTransfer says whether a key names the next leader, rather than being a candidate's.
+func isTransfer(key []byte) bool {
+	k := string(key)
+	_, ok := keyspace.Transferred(k[:strings.LastIndexByte(k, '/')+1], k)
+	return ok
 }
 
 func inOrder(kvs []*mvccpb.KeyValue) []*mvccpb.KeyValue {

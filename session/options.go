@@ -45,7 +45,7 @@ func WithLogger(l *slog.Logger) Option { return func(o *options) { o.log = l } }
 func WithTrace(t *Trace) Option { return func(o *options) { o.trace = t } }
 
 // Trace is a set of hooks, in the manner of net/http/httptrace; any may be nil. They are called without locks held
-// and must not block. kind is "lock" for a Mutex.
+// and must not block. kind is "lock" for a Mutex, "rwlock", "election".
 type Trace struct {
 	// StateChanged: cause says why when it got worse, and is nil when it got better.
 	StateChanged func(from, to State, cause error)
@@ -57,13 +57,16 @@ type Trace struct {
 	Released func(kind, name string, held time.Duration)
 	// Lost: a hold ended otherwise. The hold's Context has ended before.
 	Lost func(kind, name string, cause error)
+	// Overrun: what runs under a hold still runs, so long after others may hold. Lead calls it for a leader that ignores
+	// its ctx.
+	Overrun func(kind, name string, by time.Duration)
 }
 
 func (t *Trace) hooks() keeper.Hooks {
 	if t == nil {
 		return keeper.Hooks{}
 	}
-	h := keeper.Hooks{Queued: t.Queued, Granted: t.Granted, Released: t.Released, Lost: t.Lost}
+	h := keeper.Hooks{Queued: t.Queued, Granted: t.Granted, Released: t.Released, Lost: t.Lost, Overrun: t.Overrun}
 	if t.StateChanged != nil {
 		h.State = func(from, to keeper.State, cause error) { t.StateChanged(State(from), State(to), cause) }
 	}

@@ -39,6 +39,7 @@ type Hooks struct {
 	Granted  func(kind, name string, waited time.Duration)
 	Released func(kind, name string, held time.Duration)
 	Lost     func(kind, name string, cause error)
+	Overrun  func(kind, name string, by time.Duration)
 }
 
 // Config is what a Keeper is made of.

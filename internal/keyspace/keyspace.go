@@ -76,9 +76,8 @@ func Entry(prefix string, lease clientv3.LeaseID, slot int) string {
 	return key
 }
 
-// ParseEntry reads the rest of an entry's key after its line's prefix, but for what a primitive adds after "~" (see
-// Priority). ok is false for a key of foreign shape, which
-// stands in the line all the same.
+// ParseEntry reads the rest of an entry's key after its line's prefix, but for its priority. ok is false for a key of
+// foreign shape, which stands in the line all the same.
 func ParseEntry(rest string) (lease clientv3.LeaseID, slot int, ok bool) {
 	rest, _, _ = strings.Cut(rest, "~")
 	id, tail, slotted := strings.Cut(rest, "-")
@@ -94,4 +93,36 @@ func ParseEntry(rest string) (lease clientv3.LeaseID, slot int, ok bool) {
 	}
 	lease = clientv3.LeaseID(n)
 	return lease, slot, Entry("", lease, slot) == rest // and not the same number written otherwise
+}
+
+// PrioritySuffix is what the key of a candidate with a priority ends with; zero has none.
+func PrioritySuffix(priority int) string {
+	if priority == 0 {
+		return ""
+	}
+	return "~" + strconv.Itoa(priority)
+}
+
+// Priority reads it. A stranger's key has none.
+func Priority(key string) int {
+	i := strings.LastIndexByte(key, '~')
+	if i < 0 {
+		return 0
+	}
+	n, _ := strconv.Atoi(key[i+1:])
+	return n
+}
+
+// transfer marks the key by which a leader names the candidate that is to lead next. It is no candidate.
+const transfer = "next~"
+
+// Transfer is that key, for the candidate whose key is to.
+func Transfer(prefix, to string) string {
+	return prefix + transfer + strings.TrimPrefix(to, prefix)
+}
+
+// Transferred reads whom a key names, if it is such a key.
+func Transferred(prefix, key string) (to string, ok bool) {
+	rest, ok := strings.CutPrefix(key, prefix+transfer)
+	return prefix + rest, ok
 }

@@ -39,7 +39,7 @@ func (l *Line) drive(ctx context.Context) {
 			err = l.inquire(ctx)
 		case swap:
 			err = l.swap(ctx)
-		case change:
+		case rewriting:
 			err = l.rewrite(ctx)
 		case park:
 			err = l.park(ctx)

@@ -31,6 +31,7 @@ func (a *All) leave(cause error) {
 				h.lost = cause
 			}
 		}
+		q.place.finish(cause)
 		q.place.leaving = true
 		q.line.forget(q.place)
 		q.line.closeView()
@@ -116,6 +117,7 @@ func (a *All) sendLeave(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		then = append(then, a.also...)
 		var cmps []clientv3.Cmp
 		if a.unsure { // an enqueue that is still on its way must fail from here on
 			cmps = []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(a.epoch.Record()), "=", a.epoch.RecordRevision())}

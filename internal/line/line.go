@@ -353,10 +353,7 @@ func (l *Line) lose(p *place, cause error) {
 			l.keeper.Go(func(context.Context) { f(l.kind, l.name, cause) })
 		}
 	}
-	if p.rewrite != nil {
-		p.rewrite.done <- cause
-		p.rewrite = nil
-	}
+	p.finish(cause)
 	p.settle(cause)
 }
 

@@ -35,19 +35,19 @@ const (
 type step int
 
 const (
-	rest    step = iota // nothing, until something happens
-	grant               // give the entry to the first local waiter
-	enqueue             // get an entry
-	try                 // get an entry if it would be first
-	wait                // until the rule is satisfied
-	inquire             // how did those end who held before us?
-	swap                // go to the back of the line, with a new entry
-	change              // the value of the entry
-	park                // leave the entry to itself, for the rest of its minimum
-	drop                // leave the line
+	rest      step = iota // nothing, until something happens
+	grant                 // give the entry to the first local waiter
+	enqueue               // get an entry
+	try                   // get an entry if it would be first
+	wait                  // until the rule is satisfied
+	inquire               // how did those end who held before us?
+	swap                  // go to the back of the line, with a new entry
+	rewriting             // change the value of the entry
+	park                  // leave the entry to itself, for the rest of its minimum
+	drop                  // leave the line
 )
 
-var stepNames = [...]string{"rest", "grant", "enqueue", "try", "wait", "inquire", "swap", "change", "park", "drop"}
+var stepNames = [...]string{"rest", "grant", "enqueue", "try", "wait", "inquire", "swap", "rewrite", "park", "drop"}
 
 func (s step) String() string { return stepNames[s] }
 
@@ -58,7 +58,7 @@ func next(s situation) step {
 	case s.gone:
 		return rest
 	case s.rewrite:
-		return change
+		return rewriting
 	case s.resting:
 		return park
 	case s.leaving:

@@ -33,7 +33,7 @@ func TestNextStep(t *testing.T) {
 		"on the way out, wanted again":        {situation{place: first, leaving: true, waiting: 1, used: true}, drop},
 		"on the way out of the line, wanted":  {situation{place: queued, leaving: true, waiting: 1}, drop},
 		"held, and may be joined":             {situation{place: first, held: true, waiting: 1, used: true, joins: true}, grant},
-		"held, with another value":            {situation{place: first, held: true, rewrite: true, waiting: 1}, change},
+		"held, with another value":            {situation{place: first, held: true, rewrite: true, waiting: 1}, rewriting},
 		"released too soon":                   {situation{place: first, resting: true, waiting: 1, used: true}, park},
 		"released too soon, on the way out":   {situation{place: first, resting: true, leaving: true}, park},
 		"first, after somebody who went":      {situation{place: first, waiting: 1, suspect: true}, inquire},

@@ -11,57 +11,77 @@ import (
 // ErrDemoted says that a hold is a reader's already.
 var ErrDemoted = errors.New("it is a read hold")
 
-// ErrRewriting says that the value of the entry is being changed by another call.
-var ErrRewriting = errors.New("another change of its value is under way")
-
 // rewrite is a change of an entry's value, while it is held.
 type rewrite struct {
 	value  string
 	done   chan error
-	then   func(*Line) // what follows from it
-	unsure bool        // an attempt went unanswered
+	over   chan struct{} // closed when it is no longer under way
+	then   func(*Line)   // what follows from it
+	unsure bool          // an attempt went unanswered
 }
 
 // Rewrite changes the value of the entry, which keeps its place, and with it its token. When ctx ends first, the
 // request goes on.
 func (h *Hold) Rewrite(ctx context.Context, value string) error { return h.rewrite(ctx, value, nil) }
 
+// change is what a Hold waits for, of its own, or of another call that comes first.
+type change struct {
+	*rewrite
+	own bool
+}
+
 // Demote makes a writer's hold a reader's. When ctx ends first, the request goes on, and the hold has to count as a
 // reader's from then on.
 func (h *Hold) Demote(ctx context.Context) error { return h.rewrite(ctx, ReadValue, (*Line).demoted) }
 
 func (h *Hold) rewrite(ctx context.Context, value string, then func(*Line)) error {
-	done, err := h.startRewrite(value, then)
-	if err != nil {
-		return err
-	}
-	select {
-	case err = <-done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("not confirmed, it goes on in the background: %w", context.Cause(ctx))
+	for {
+		r, err := h.startRewrite(value, then)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-r.over:
+			if r.own {
+				return <-r.done
+			}
+		case <-ctx.Done():
+			if r.own {
+				return fmt.Errorf("not confirmed, it goes on in the background: %w", context.Cause(ctx))
+			}
+			return context.Cause(ctx)
+		}
 	}
 }
 
-func (h *Hold) startRewrite(value string, then func(*Line)) (<-chan error, error) {
+func (h *Hold) startRewrite(value string, then func(*Line)) (r change, err error) {
 	l, p := h.line, h.place
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h.check()
 	switch {
 	case h.ended != nil && h.ended != keeper.ErrNotHeld && !h.released:
-		return nil, h.ended
+		return r, h.ended
 	case h.ended != nil:
-		return nil, keeper.ErrNotHeld
+		return r, keeper.ErrNotHeld
 	case then != nil && (l.rule.Joins != nil || p.rewrite != nil):
-		return nil, ErrDemoted
+		return r, ErrDemoted
 	case p.rewrite != nil:
-		return nil, ErrRewriting
+		return change{p.rewrite, false}, nil
 	}
-	p.rewrite = &rewrite{value: value, done: make(chan error, 1), then: then}
-	p.rewritten = true
+	r = change{&rewrite{value: value, done: make(chan error, 1), over: make(chan struct{}), then: then}, true}
+	p.rewrite, p.rewritten = r.rewrite, true
 	l.proceed()
-	return p.rewrite.done, nil
+	return r, nil
+}
+
+// finish tells who waits how it ended.
+func (p *place) finish(err error) {
+	if r := p.rewrite; r != nil {
+		r.done <- err
+		close(r.over)
+		p.rewrite = nil
+	}
 }
 
 // rewrite overwrites the entry.
@@ -82,20 +102,18 @@ func (l *Line) rewrite(ctx context.Context) error {
 		r.unsure = true
 		return err
 	case err != nil:
-		p.rewrite = nil
 		err = keeper.Explain(l.keeper.Client, err, l.prefix)
 		if r.unsure {
 			err = fmt.Errorf("an earlier attempt may have got through: %w", err)
 		}
-		r.done <- err
+		p.finish(err)
 		return nil
 	}
-	p.rewrite = nil
 	p.entry.Mod, p.entry.Value = mod, []byte(r.value)
 	if r.then != nil {
 		r.then(l)
 	}
-	r.done <- nil
+	p.finish(nil)
 	return nil
 }
 
