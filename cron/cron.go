@@ -94,7 +94,7 @@ func newJob(c *Scheduler, name, text string, fn func(context.Context, Tick) erro
 	for _, opt := range opts {
 		opt(&o)
 	}
-	text = strings.TrimSpace(text)
+	text = strings.Join(strings.Fields(text), " ") // the same in all processes that mean the same
 	parsed, err := parse(text, o.loc)
 	if err == nil {
 		err = o.check()

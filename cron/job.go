@@ -37,7 +37,7 @@ type job struct {
 	state   state
 	running map[string]*running // here, by claim
 	spent   map[string]bool     // claims that have been run and may stand for a while yet
-	since   time.Time           // see rules.due
+	since   time.Time           // by the wall clock; see rules.due
 	busy    bool                // no tick may be started, as far as is known
 
 	// The following are the loop's.
@@ -50,7 +50,7 @@ type job struct {
 // run is the loop. It ends with ctx, once nothing runs here any more, or with an error that will not pass.
 func (j *job) run(ctx context.Context) error {
 	j.mu.Lock()
-	j.since = j.sched.now()
+	j.since = j.sched.now().Round(0)
 	j.mu.Unlock()
 	known := false
 	for wait := firstWait; ; wait = min(2*wait, maxWait) {
@@ -64,7 +64,7 @@ func (j *job) run(ctx context.Context) error {
 		if listed {
 			known, wait = true, firstWait
 		}
-		j.keeper.Log.Debug("cron job follows etcd again", "job", j.name, "error", err)
+		j.keeper.Log.Warn("cron job follows etcd again", "job", j.name, "error", err)
 		if !j.pause(ctx, wait/2+rand.N(wait)) {
 			return nil
 		}
@@ -110,8 +110,11 @@ func ending(ctx context.Context) <-chan struct{} {
 // step does what there is to do, and says for how long nothing will be, if etcd tells nothing new.
 func (j *job) step(ctx context.Context) time.Duration {
 	j.mu.Lock()
-	s := j.state
-	h := here{now: j.sched.now(), mine: j.sched.mine, running: map[string]bool{}, spent: map[string]bool{}, last: ctx.Err() != nil,
+	s, now := j.state, j.sched.now()
+	if wall := now.Round(0); wall.Before(j.since) { // it was put back
+		j.since = wall
+	}
+	h := here{now: now, mine: j.sched.mine, running: map[string]bool{}, spent: map[string]bool{}, last: ctx.Err() != nil,
 		since: j.since}
 	for id := range j.running {
 		h.running[id] = true

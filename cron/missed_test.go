@@ -170,3 +170,18 @@ func TestJobWhoseScheduleChangedHasMissedNothing(t *testing.T) {
 	}
 	mustBe(t, minutes(b), 0, 31)
 }
+
+func TestClockThatIsPutBackLeavesNoGapBeyondWhatItHasRun(t *testing.T) {
+	t.Parallel()
+	client, name := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
+	c, b := newClock("2026-01-01T15:00:30Z"), &book{}
+	s := c.process(t, client)
+	add(t, s, name, "@every 1m", b.job(0, nil))
+	run(t, s)
+	following(t, s)
+	c.forward(-3 * time.Hour)
+	time.Sleep(20 * time.Millisecond)
+	c.forward(30 * time.Second)
+	c.until(t, "a tick", func() bool { return b.len() == 1 })
+	mustBe(t, minutes(b), 1)
+}

@@ -47,7 +47,8 @@ func OnMissed(m Missed, atMostLate time.Duration) Option {
 	return func(o *options) { o.missed, o.late = m, atMostLate }
 }
 
-// In sets the time zone of the schedule. Default UTC. See the package's comment for the days when clocks are changed.
+// In sets the time zone of the schedule. Default UTC. time.Local may be another zone in each process: name it. See the
+// package's comment for the days when clocks are changed.
 func In(loc *time.Location) Option { return func(o *options) { o.loc = loc } }
 
 // Retry has a tick run again, up to n times, when its runner returned an error, panicked, or lost its claim, for

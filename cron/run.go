@@ -35,6 +35,7 @@ func (j *job) begin(ctx context.Context, e *keeper.Epoch, tick open, token int64
 	r.ctx, r.cancel = runContext{inner, r}, cancel
 	j.mu.Lock()
 	j.running[tick.Claim] = r
+	j.holds(r) // the watch may have been faster than the answer to the claim
 	j.changed()
 	j.mu.Unlock()
 	e.OnLoss(r, r.lose)

@@ -168,18 +168,23 @@ func (j *job) learn(s state) {
 func (j *job) become(s state) {
 	j.state = s
 	for _, r := range j.running {
-		if s.revision >= r.token && s.claims[r.tick.Slot].modify != r.token {
-			r.lose(keeper.ErrEntryGone)
-		}
+		j.holds(r)
 	}
 	j.changed()
+}
+
+// holds ends a run whose claim does not stand any more. It is called with the mutex held.
+func (j *job) holds(r *running) {
+	if j.state.revision >= r.token && j.state.claims[r.tick.Slot].modify != r.token {
+		r.lose(keeper.ErrEntryGone)
+	}
 }
 
 // changed is called with the mutex held. A tick that came while the job was busy could not be started: it is missed.
 func (j *job) changed() {
 	busy := !j.rules.mayStart(&j.state, len(j.running))
 	if busy || j.busy {
-		j.since = j.sched.now()
+		j.since = j.sched.now().Round(0)
 	}
 	j.busy = busy
 	j.nudge()
