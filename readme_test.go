@@ -39,7 +39,7 @@ func TestProgramInTheReadmeIsTheExampleAndRuns(t *testing.T) {
 
 // A user of the library links the etcd client, and neither a server nor a command line nor a test.
 func TestLibraryPullsInNoServerCommandOrTestModule(t *testing.T) {
-	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./session", "./fence", "./lock")
+	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./session", "./fence", "./lock/...", "./election", "./cron")
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	out, err := cmd.Output()
 	if err != nil {
@@ -53,7 +53,7 @@ func TestLibraryPullsInNoServerCommandOrTestModule(t *testing.T) {
 		t.Fatalf("this test looks at the wrong thing: %v", modules)
 	}
 	for path := range modules {
-		if regexp.MustCompile(`etcd/server|etcd/tests|cobra|hdrhistogram|goleak|testify|go-cmp`).MatchString(path) {
+		if regexp.MustCompile(`etcd/server|etcd/tests|cobra|hdrhistogram|goleak|testify|go-cmp|gocron|certmagic|goose`).MatchString(path) {
 			t.Errorf("the library links %s", path)
 		}
 	}
