@@ -33,6 +33,7 @@ func (j *job) commit(s *state, r record, c change) (done bool, after state, err 
 	ops := append([]clientv3.Op{clientv3.OpPut(j.prefix+main, string(text))}, c.more...)
 	ctx, cancel := j.request()
 	defer cancel()
+	known := j.revision()
 	resp, err := j.keeper.Client.Txn(ctx).
 		If(clientv3.Compare(clientv3.ModRevision(j.prefix+main), "=", s.modified),
 			clientv3.Compare(clientv3.ModRevision(j.prefix+claimKey(c.slot)), "=", c.claim)).
@@ -42,6 +43,7 @@ func (j *job) commit(s *state, r record, c change) (done bool, after state, err 
 	if err != nil {
 		return false, state{}, err
 	}
+	j.rewound(known, resp.Header.Revision)
 	kvs := resp.Responses[len(resp.Responses)-1].GetResponseRange().Kvs
 	return resp.Succeeded, listed(j.prefix, resp.Header.Revision, kvs), nil
 }
@@ -72,7 +74,11 @@ func (j *job) claim(ctx context.Context, s *state, tick open) {
 		}
 		j.keeper.Log.Warn("cron tick not claimed yet", "job", j.name, "tick", tick.Scheduled, "error", err)
 		// The end of ctx does not end this: the claim may stand, and somebody has to run it.
-		if !j.again(e, wait) || keeper.Final(err) { // a claim that stands all the same is adopted
+		if !j.again(e, wait) {
+			return
+		}
+		if keeper.Final(err) { // a claim that stands all the same is adopted
+			j.pause(ctx, nap)
 			return
 		}
 	}
@@ -128,7 +134,7 @@ const errGone = "the runner lost its claim: it died, or was cut off from etcd"
 func (j *job) bury(ctx context.Context, s *state, tick open) {
 	run := Run{Job: j.name, Scheduled: tick.Scheduled, Started: tick.Started, By: tick.By, Err: errGone, Attempt: tick.Attempt}
 	c := change{slot: tick.Slot, claim: s.claims[tick.Slot].modify}
-	more, err := j.ending(s, c, run)
+	more, err := j.note(s, c, run)
 	if err != nil {
 		return
 	}
@@ -142,8 +148,8 @@ func (j *job) bury(ctx context.Context, s *state, tick open) {
 	j.learn(after)
 }
 
-// ending puts a run among the last ones and deletes its claim.
-func (j *job) ending(s *state, c change, run Run) ([]clientv3.Op, error) {
+// note puts a run among the last ones and deletes its claim.
+func (j *job) note(s *state, c change, run Run) ([]clientv3.Op, error) {
 	text, err := json.Marshal(run)
 	if err != nil {
 		return nil, err

@@ -110,3 +110,25 @@ func TestWhoHasRunTheLastTicksLetsOthersGoFirst(t *testing.T) {
 		t.Errorf("before adopting: %v", d)
 	}
 }
+
+// Its revisions begin again at an earlier one.
+func TestClusterRestoredFromABackupIsBelieved(t *testing.T) {
+	for what, ask := range map[string]func(*job, *state) (state, error){
+		"list": func(j *job, _ *state) (state, error) { return j.list() },
+		"commit": func(j *job, s *state) (state, error) {
+			_, after, err := j.commit(&state{}, record{}, change{})
+			return after, err
+		},
+	} {
+		j, _, s := claimed(t)
+		j.learn(state{revision: 1 << 40, claims: map[int]claim{}})
+		after, err := ask(j, &s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.learn(after)
+		if j.revision() >= 1<<40 || len(j.state.claims) != 1 {
+			t.Errorf("%s: %+v", what, j.state)
+		}
+	}
+}

@@ -18,7 +18,8 @@
 //
 // That two attempts at one tick never act at the same time: a runner that lost its claim may not look at its ctx. A
 // resource that must not see that needs the Token and package fence. Nor that a tick is run at least once: Skip, an
-// atMostLate that has passed, and used-up retries are ends too, each by choice.
+// atMostLate that has passed, and used-up retries are ends too, each by choice. A process that dies between its claim
+// and the first line of its function leaves a run that was lost, as History tells, and that only Retry makes good.
 //
 // # Clocks
 //

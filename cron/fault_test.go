@@ -135,12 +135,6 @@ func TestDeathIsNoticedAtOnceAlsoAfterTheWatchWasBroken(t *testing.T) {
 	}
 }
 
-func (j *job) revision() int64 {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.state.revision
-}
-
 func TestRecordThatCannotBeReadIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	client, name, b := etcdtest.Shared(t).Client(t), etcdtest.Name(t), &book{}

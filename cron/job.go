@@ -63,8 +63,8 @@ func (j *job) run(ctx context.Context) error {
 		}
 		if listed {
 			known, wait = true, firstWait
+			j.keeper.Log.Warn("cron job has lost sight of etcd", "job", j.name, "error", err)
 		}
-		j.keeper.Log.Warn("cron job follows etcd again", "job", j.name, "error", err)
 		if !j.pause(ctx, wait/2+rand.N(wait)) {
 			return nil
 		}

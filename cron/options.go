@@ -58,7 +58,7 @@ func In(loc *time.Location) Option { return func(o *options) { o.loc = loc } }
 func Retry(n int) Option { return func(o *options) { o.retries = n } }
 
 // Overlap has a tick started while an earlier one is still running, up to 64 of them, here or elsewhere. Default: it
-// is not started, and is a missed one.
+// is not started, and is a missed one. With RunAll, missed ticks then start side by side.
 func Overlap() Option { return func(o *options) { o.overlap = true } }
 
 func (o *options) check() error {

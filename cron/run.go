@@ -171,7 +171,7 @@ func (j *job) complete(ctx context.Context, r *running, failed error) {
 
 func (j *job) completeOnce(s *state, r *running, run Run) (bool, state, error) {
 	c := change{slot: r.tick.Slot, claim: r.token}
-	more, err := j.ending(s, c, run)
+	more, err := j.note(s, c, run)
 	if err != nil {
 		return false, state{}, err
 	}

@@ -124,15 +124,33 @@ func (f *feed) open(ctx context.Context) error {
 func (j *job) list() (state, error) {
 	ctx, cancel := j.request()
 	defer cancel()
+	known := j.revision()
 	resp, err := j.keeper.Client.Get(ctx, j.prefix+claims, clientv3.WithRange(j.prefix+runs))
 	if err != nil {
 		return state{}, err
 	}
+	j.rewound(known, resp.Header.Revision)
 	s := listed(j.prefix, resp.Header.Revision, resp.Kvs)
 	if s.broken != nil {
 		j.keeper.Log.Error("cron job cannot be run", "job", j.name, "error", s.broken)
 	}
 	return s, nil
+}
+
+func (j *job) revision() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.state.revision
+}
+
+// rewound compares the revision of a linearizable answer with what was known before the request. If it is lower, the
+// cluster was restored from a backup: what was known is not true any more.
+func (j *job) rewound(known, revision int64) {
+	if revision < known {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.state.revision = 0
+	}
 }
 
 // request is a context for one request. It does not end with Run's: what has begun is brought to its end.
