@@ -24,6 +24,8 @@
 //	bench/subject    sessions to build subjects on, and the mutexes
 //	bench/workload   the list, and a folder for each workload: its Load, and the subjects it is for
 //	bench/report     tables and files
+//	bench/idle       not turns, but what locks cost while nothing happens to them
+//	bench/elect      not turns, but for how long nobody leads an election
 //
 // A workload is a Load, whose [Referee] says what the next turn is and sees who is inside, and subjects whose [Locker]
 // takes what a [Turn] says. The loop in between knows neither. [Mutex] is the smallest one, workload/all a whole one.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/fenceline/fenceline/bench"
+	"github.com/fenceline/fenceline/bench/elect"
 	"github.com/fenceline/fenceline/bench/idle"
 	"github.com/fenceline/fenceline/bench/workload"
 	"github.com/fenceline/fenceline/internal/etcdtest"
@@ -151,30 +152,40 @@ func TestInterruptedBenchReportsAndCleansUp(t *testing.T) {
 
 func TestBenchRefusesBadSettingsBeforeItStartsAnything(t *testing.T) {
 	for args, want := range map[string]string{
-		"--contenders 0":     "contenders is 0",
-		"--contenders 2,-1":  "contenders is -1",
-		"--goroutines 0":     "goroutines is 0",
-		"--hold -1s":         "hold is -1s",
-		"--duration 0":       "duration is 0s",
-		"--rounds 0":         "rounds is 0",
-		"--ttl 1s":           "ttl is 1s",
-		"--subjects zk":      `subject is "zk"`,
-		"--subjects ,":       `subject is ""`,
-		"--bench -o json":    "--bench and -o json",
-		"10":                 `"10"`,
-		"rw --readers 101":   "readers is 101, want a percentage from 0 to 100",
-		"rw --readers 50,-1": "readers is -1, want a percentage from 0 to 100",
-		"rw --readers half":  `"half"`,
-		"rw --contenders 0":  "contenders is 0",
-		"rw --subjects zk":   `subject is "zk"`,
-		"rw --fenced":        "--fenced",
-		"all --names 0":      "names is 0, want 1 to 1000",
-		"all --take 7":       "take is 7, want 1 to 6, the number of names",
-		"all --take 0":       "take is 0, want 1 to 6, the number of names",
-		"all 4":              `"4"`,
-		"idle --locks 0":     "locks is 0",
-		"idle --ttl 5s,2.5s": "ttl is 2.5s",
-		"idle --windows 0":   "windows is 0",
+		"--contenders 0":              "contenders is 0",
+		"--contenders 2,-1":           "contenders is -1",
+		"--goroutines 0":              "goroutines is 0",
+		"--hold -1s":                  "hold is -1s",
+		"--duration 0":                "duration is 0s",
+		"--rounds 0":                  "rounds is 0",
+		"--ttl 1s":                    "ttl is 1s",
+		"--subjects zk":               `subject is "zk"`,
+		"--subjects ,":                `subject is ""`,
+		"--bench -o json":             "--bench and -o json",
+		"10":                          `"10"`,
+		"rw --readers 101":            "readers is 101, want a percentage from 0 to 100",
+		"rw --readers 50,-1":          "readers is -1, want a percentage from 0 to 100",
+		"rw --readers half":           `"half"`,
+		"rw --contenders 0":           "contenders is 0",
+		"rw --subjects zk":            `subject is "zk"`,
+		"rw --fenced":                 "--fenced",
+		"all --names 0":               "names is 0, want 1 to 1000",
+		"all --take 7":                "take is 7, want 1 to 6, the number of names",
+		"all --take 0":                "take is 0, want 1 to 6, the number of names",
+		"all 4":                       `"4"`,
+		"idle --locks 0":              "locks is 0",
+		"idle --ttl 5s,2.5s":          "ttl is 2.5s",
+		"idle --windows 0":            "windows is 0",
+		"elect --candidates 1":        "candidates is 1, want at least 2",
+		"elect --resigns -1":          "resigns is -1",
+		"elect --kills -1":            "kills is -1",
+		"elect --etcd-kills -1":       "etcd-kills is -1",
+		"elect --resigns 0 --kills 0": "nothing to measure",
+		"elect --ttl 2s,1s":           "ttl is 1s",
+		"elect --subjects zk":         `subject is "zk"`,
+		"elect --subjects etcd,etcd":  `"etcd" is there twice`,
+		"elect 3":                     `"3"`,
+		"elect --etcd-kills 1 --endpoints 127.0.0.1:1": "not with --endpoints",
 	} {
 		var stdout, stderr bytes.Buffer
 		code := Main(append([]string{"bench"}, strings.Fields(args)...), strings.NewReader(""), &stdout, &stderr)
@@ -276,5 +287,56 @@ func TestBenchIdleCountsRenewals(t *testing.T) {
 	client := server.Client(t)
 	if keys, leases := etcdtest.Keys(t, client, ""), etcdtest.Leases(t, client); len(keys)+len(leases) > 0 {
 		t.Errorf("stay in etcd: %q, leases %v", keys, leases)
+	}
+}
+
+func TestBenchElectStartsCandidatesOfItsOwnExecutable(t *testing.T) {
+	tmp := withoutEndpoints(t)
+	t.Setenv("FENCELINE_CACERT", "/nonexistent") // is for clusters that are named
+	b := startBench(t, "elect", "--resigns=2", "--kills=0", "-o=json")
+	etcd := b.ownEtcd(t)
+	if code := b.end(); code != 0 {
+		t.Errorf("code %d", code)
+	}
+	var r elect.Result
+	if err := json.Unmarshal(b.stdout.Bytes(), &r); err != nil {
+		t.Fatalf("%v in %q", err, b.stdout.String())
+	}
+	if r.Schema != elect.Schema || len(r.Rows) != 2 || len(r.Rows[1].All) != 2 || r.Put == nil || len(r.Put.All) != 4 {
+		t.Errorf("got %+v", r)
+	}
+	if !refuses(etcd)() {
+		t.Error("its etcd goes on")
+	}
+	if left, _ := os.ReadDir(tmp); len(left) > 0 {
+		t.Errorf("files stay: %v", left)
+	}
+}
+
+func TestBenchElectReachesItsClusterWithTLS(t *testing.T) {
+	server := etcdtest.Start(t, etcdtest.WithTLS())
+	b := startBench(t, "elect", "--endpoints="+server.Endpoint(), "--cacert="+server.CACert(), "--resigns=1", "--kills=0")
+	if code := b.end(); code != 0 {
+		t.Errorf("code %d", code)
+	}
+	for _, want := range []string{"END OF TERM", "resign", "fenceline", "etcd", "(a plain put)"} {
+		if !strings.Contains(b.stdout.String(), want) {
+			t.Errorf("%q is not in\n%s", want, b.stdout.String())
+		}
+	}
+}
+
+func TestBenchElectKillsTheLeaderOfAClusterOfItsOwn(t *testing.T) {
+	tmp := withoutEndpoints(t)
+	b := startBench(t, "elect", "--subjects=fenceline", "--resigns=0", "--kills=0", "--etcd-kills=1", "--ttl=4s", "-o=json")
+	if code := b.end(); code != 0 {
+		t.Errorf("code %d", code)
+	}
+	var r elect.Result
+	if err := json.Unmarshal(b.stdout.Bytes(), &r); err != nil || len(r.Rows) != 1 || r.Rows[0].End != elect.KillAndEtcd || *r.Rows[0].Reset != 1 {
+		t.Errorf("%v: %s", err, b.stdout.String())
+	}
+	if left, _ := os.ReadDir(tmp); len(left) > 0 {
+		t.Errorf("files stay: %v", left)
 	}
 }
