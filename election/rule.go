@@ -8,7 +8,7 @@ import (
 // rule is a mutex's, but for those who step aside while they wait.
 func (e *Election) rule(value string) line.Rule {
 	r := line.Nobody
-	r.Value, r.Suffix = value, keyspace.PrioritySuffix(e.opts.priority)
+	r.Value, r.Suffix, r.Whole = value, keyspace.PrioritySuffix(e.opts.priority), true
 	named := false // once the leader has named us, we do not step aside any more
 	r.Yields = func(entries []line.Entry, mine line.Entry) bool {
 		if to, ok := transfer(e.prefix, entries); ok {

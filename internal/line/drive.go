@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -215,15 +217,14 @@ func (l *Line) watchdog(p *place) {
 func (l *Line) ask(ctx context.Context) error {
 	p := l.place
 	quorum := p.quorum
-	var v verdict
-	var by Entry
-	var rev, at int64
+	var resp *clientv3.GetResponse
+	var rev int64
 	if l.view != nil {
 		rev = l.view.rev
 	}
 	p.check, p.quorum = false, false
 	err := l.request(ctx, func(ctx context.Context) (err error) {
-		v, by, at, err = l.confirm(ctx, p, rev, quorum)
+		resp, err = l.confirm(ctx, p, rev, quorum)
 		return err
 	})
 	if l.place != p || p.state != queued {
@@ -236,6 +237,8 @@ func (l *Line) ask(ctx context.Context) error {
 	if quorum {
 		l.watchdog(p)
 	}
+	at := resp.Header.Revision
+	v, by := l.rule.judge(at, entriesOf(resp.Kvs), p.entry)
 	switch v {
 	case granted:
 		if quorum { // the watch should have told
@@ -247,6 +250,7 @@ func (l *Line) ask(ctx context.Context) error {
 		l.vanished(p)
 	case blocked:
 		l.refuseTries()
+		l.refuseHopeless()
 		if quorum && p.pred.Key != "" && by.Key != p.pred.Key && l.view != nil && l.view.key == p.pred.Key {
 			l.keeper.Watch().Restart()
 		}

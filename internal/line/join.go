@@ -21,6 +21,7 @@ func (l *Line) enqueue(ctx context.Context, try bool) error {
 		l.occupy(p)
 	}
 	isFirst, err := l.join(ctx, p, nil, try)
+	var refused refusal
 	switch {
 	case l.place != p: // lost meanwhile, and the entry with it
 		return nil
@@ -30,6 +31,14 @@ func (l *Line) enqueue(ctx context.Context, try bool) error {
 			return nil
 		}
 		l.forget(p) // and its slot is never ours
+		return nil
+	case errors.As(err, &refused):
+		if p.unsure {
+			p.leaving = true
+		} else {
+			l.vacate(p)
+		}
+		l.refuse(refused.error)
 		return nil
 	case errors.Is(err, errOthers):
 		if !p.unsure { // as above
@@ -55,7 +64,7 @@ func (l *Line) join(ctx context.Context, p, old *place, try bool) (isFirst bool,
 		return err
 	})
 	switch {
-	case err == nil, errors.Is(err, errSlot), errors.Is(err, errOthers), errors.Is(err, keeper.ErrEntryGone), leaseGone(err):
+	case err == nil, errors.Is(err, errSlot), errors.Is(err, errOthers), errors.Is(err, keeper.ErrEntryGone), errors.As(err, new(refusal)), leaseGone(err):
 	case keeper.Unknown(err):
 		p.unsure = true
 	}
@@ -122,6 +131,7 @@ func (l *Line) joined(p *place, isFirst bool) {
 		l.watchdog(p)
 		if p.count > 0 {
 			l.refuseTries()
+			l.refuseHopeless()
 		}
 		p.check = l.situation().try || !l.short(p) && p.pred.Key == "" // nobody will tell when it is our turn
 	}
@@ -155,8 +165,14 @@ func (l *Line) swap(ctx context.Context) error {
 	p := l.newPlace(old.epoch)
 	for tries := 1; ; tries++ {
 		isFirst, err := l.join(ctx, p, old, false)
+		var refused refusal
 		switch {
 		case l.place != old: // lost meanwhile, and the new entry with it
+			return nil
+		case errors.As(err, &refused) && !p.unsure: // the next step is to leave with the old one
+			p.free()
+			old.leaving = false
+			l.refuse(refused.error)
 			return nil
 		case errors.Is(err, keeper.ErrEntryGone):
 			l.forsake(p)

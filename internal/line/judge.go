@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -20,12 +21,22 @@ type Entry struct {
 type Rule struct {
 	Value  string // of our entries
 	Suffix string // of their keys
+	Dir    string // where they stand below the prefix; ends with a slash, or is empty
 
 	// Blocker says who of those ahead has to leave before one may enter: the nearest. −1: one may enter. It must be
 	// monotone: what it allows it also allows with fewer ahead.
 	Blocker func(ahead []Entry) int
 	// In is how many of a line, from the front, have entered.
 	In func(line []Entry) int
+
+	// Learn is shown all entries of the line, in any order, before either is asked; nil: it has nothing to learn.
+	Learn func(line []Entry)
+	// Whole says that those who wait have to see every change in the line.
+	Whole bool
+	// Refuse says why one who has to wait would wait for ever; nil: nobody ever would.
+	Refuse func() error
+	// Terms are what an enqueue asks for besides; nil: nothing.
+	Terms func() Terms
 
 	// Values says that both need to know all entries with their values. Else they are content with the nearest, and
 	// with a number.
@@ -36,6 +47,19 @@ type Rule struct {
 	// line to be watched.
 	Yields func(line []Entry, mine Entry) bool
 }
+
+// Terms are conditions of an enqueue, what it writes if they hold, and what it asks for if not. Refused is told the
+// answers: an error says that they cannot hold, again that an enqueue may be sent on other terms, neither that they do.
+type Terms struct {
+	If         []clientv3.Cmp
+	Then, Else []clientv3.Op
+	Refused    func([]*pb.ResponseOp) (again bool, err error)
+}
+
+// refusal is the reason of terms that do not hold. It is the end for all who wait.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
 
 // Nobody is the rule of a mutex and of an election.
 var Nobody = Rule{Blocker: nearest, In: oneIn}
@@ -92,6 +116,9 @@ const (
 func (r *Rule) judge(revision int64, entries []Entry, mine Entry) (verdict, Entry) {
 	if revision < mine.Create {
 		return undecided, Entry{}
+	}
+	if r.Learn != nil {
+		r.Learn(entries)
 	}
 	if !slices.ContainsFunc(entries, func(e Entry) bool { return e.Key == mine.Key && same(e, mine) }) {
 		return gone, Entry{}

@@ -397,6 +397,16 @@ func (l *Line) refuseTries() {
 	}
 }
 
+// refuseHopeless answers those who would wait for ever.
+func (l *Line) refuseHopeless() {
+	if l.rule.Refuse == nil {
+		return
+	}
+	if err := l.rule.Refuse(); err != nil {
+		l.refuse(err)
+	}
+}
+
 // refuseFull answers those for whom the line turned out to be too long.
 func (l *Line) refuseFull() {
 	before := l.waitingAhead()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -102,7 +103,12 @@ func (l *Line) sendJoin(ctx context.Context, p, old *place, try bool, look clien
 		clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0),
 		clientv3.Compare(clientv3.ModRevision(p.epoch.Record()), "=", record),
 	}
-	then := []clientv3.Op{put, look}
+	var terms Terms
+	if l.rule.Terms != nil {
+		terms = l.rule.Terms()
+	}
+	cmps = append(cmps, terms.If...)
+	then := append(slices.Clone(terms.Then), put, look)
 	if try {
 		then = []clientv3.Op{l.ifFirst(put)}
 	}
@@ -114,12 +120,12 @@ func (l *Line) sendJoin(ctx context.Context, p, old *place, try bool, look clien
 		}
 	}
 	resp, err := l.keeper.Client.Txn(ctx).If(cmps...).Then(then...).
-		Else(clientv3.OpGet(p.key), clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly())).Commit()
+		Else(append(terms.Else, clientv3.OpGet(p.key), clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly()))...).Commit()
 	if err != nil {
 		return false, err
 	}
 	if !resp.Succeeded {
-		return l.joinRefused(ctx, p, old, record, resp)
+		return l.joinRefused(ctx, p, old, record, terms, resp.Responses)
 	}
 	if old != nil && old.unsure {
 		p.epoch.RecordWritten(resp.Header.Revision)
@@ -190,8 +196,9 @@ func wrote(resp *pb.TxnResponse) bool {
 var errAgain = errors.New("line: again")
 
 // joinRefused finds out why. The answer shows p's key and the session's record.
-func (l *Line) joinRefused(ctx context.Context, p, old *place, record int64, resp *clientv3.TxnResponse) (bool, error) {
-	kvs := resp.Responses[0].GetResponseRange().Kvs
+func (l *Line) joinRefused(ctx context.Context, p, old *place, record int64, terms Terms, ops []*pb.ResponseOp) (bool, error) {
+	ops, asked := ops[len(terms.Else):], ops[:len(terms.Else)]
+	kvs := ops[0].GetResponseRange().Kvs
 	if len(kvs) == 1 && p.unsure && clientv3.LeaseID(kvs[0].Lease) == p.epoch.ID() && kvs[0].CreateRevision == kvs[0].ModRevision && string(kvs[0].Value) == l.rule.Value {
 		// An earlier attempt got through without its answer: ours to adopt. Who is ahead we do not know.
 		p.entry, p.count, p.waiting = entryOf(kvs[0]), 0, 0
@@ -200,7 +207,7 @@ func (l *Line) joinRefused(ctx context.Context, p, old *place, record int64, res
 	if len(kvs) == 1 {
 		return false, fmt.Errorf("%w: %q", errSlot, p.key)
 	}
-	switch kvs := resp.Responses[1].GetResponseRange().Kvs; {
+	switch kvs := ops[1].GetResponseRange().Kvs; {
 	case len(kvs) == 0:
 		return false, l.keepRecord(ctx, p.epoch)
 	case kvs[0].ModRevision < record:
@@ -208,6 +215,14 @@ func (l *Line) joinRefused(ctx context.Context, p, old *place, record int64, res
 	case kvs[0].ModRevision != record:
 		p.epoch.RecordWritten(kvs[0].ModRevision)
 		return false, errAgain
+	case terms.Refused != nil:
+		again, err := terms.Refused(asked)
+		if err != nil {
+			return false, refusal{err}
+		}
+		if again {
+			return false, errAgain
+		}
 	}
 	return false, keeper.ErrEntryGone // only old's guard can have failed
 }
@@ -290,8 +305,8 @@ func createOf(op *pb.ResponseOp) int64 {
 }
 
 // confirm asks whether p stands in the line, and who has to leave before it. The entries up to p's own revision say
-// both, as of at; the last two of them, if the rule needs no more.
-func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum bool) (v verdict, by Entry, at int64, err error) {
+// both; the last two of them, if the rule needs no more.
+func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum bool) (*clientv3.GetResponse, error) {
 	rule := l.rule
 	op := func(opts ...clientv3.OpOption) clientv3.Op {
 		opts = append(opts, clientv3.WithPrefix(), clientv3.WithMaxCreateRev(p.entry.Create))
@@ -301,6 +316,7 @@ func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum boo
 		return clientv3.OpGet(l.prefix, opts...)
 	}
 	var resp *clientv3.GetResponse
+	var err error
 	if quorum {
 		var r clientv3.OpResponse
 		if r, err = l.keeper.Client.Do(ctx, op()); err == nil {
@@ -309,12 +325,7 @@ func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum boo
 	} else {
 		resp, err = l.readAt(ctx, max(revision, p.entry.Create), op)
 	}
-	if err != nil {
-		return undecided, Entry{}, 0, err
-	}
-	at = resp.Header.Revision
-	v, by = rule.judge(at, entriesOf(resp.Kvs), p.entry)
-	return v, by, at, nil
+	return resp, err
 }
 
 // leaseGone says whether etcd refused a request because the lease does not exist.
@@ -327,7 +338,7 @@ func (l *Line) newPlace(e *keeper.Epoch) *place {
 		least = 1 // so that all keys have one shape, which no mutex writes
 	}
 	slot := l.table.takeSlot(l.prefix, e.ID(), least)
-	return &place{epoch: e, table: l.table, slot: slot, key: keyspace.Entry(l.prefix, e.ID(), slot.slot) + l.rule.Suffix, state: asked}
+	return &place{epoch: e, table: l.table, slot: slot, key: keyspace.Entry(l.prefix+l.rule.Dir, e.ID(), slot.slot) + l.rule.Suffix, state: asked}
 }
 
 // free gives back the slot. The entry is known to be gone, and nothing on its way can bring it back.

@@ -48,7 +48,7 @@ func (l *Line) wanted() target {
 
 // short says whether the line is watched as a whole, with some reluctance to change.
 func (l *Line) short(p *place) bool {
-	if l.careful || l.rule.Yields != nil { // it has to see how those before it end, or who is behind
+	if l.careful || l.rule.Whole { // it has to see how those before it end, or who is behind
 		return true
 	}
 	if l.rule.Values { // it was told whom to wait for when it joined
@@ -125,6 +125,7 @@ func (l *Line) changed() {
 				l.enter(p)
 			}
 		case blocked:
+			l.refuseHopeless()
 			p.check = p.check || p.pred.Key == "" && !l.short(p) // whom to watch from here on?
 		}
 		p.long = len(v.entries) > 2*shortLine

@@ -1,0 +1,64 @@
+package semaphore
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/fenceline/fenceline/internal/line"
+)
+
+// The limit stands beside the entries, under the prefix of the line: whoever watches the line hears of a Resize.
+const limitKey = "limit"
+
+func isLimit(key string) bool { return strings.HasSuffix(key, "/"+limitKey) }
+
+// units of an entry. One that does not say counts as one.
+func units(value []byte) int64 {
+	n, err := strconv.ParseInt(string(value), 10, 64)
+	if err != nil || n < 1 {
+		return 1
+	}
+	return n
+}
+
+// sum is how many units these entries hold or wait for.
+func sum(entries []line.Entry) int64 {
+	var n int64
+	for _, e := range entries {
+		if !isLimit(e.Key) {
+			n += units(e.Value)
+		}
+	}
+	return n
+}
+
+// blocker is line.Rule's: the last of those ahead, if they leave no room for n more units.
+func blocker(ahead []line.Entry, n, limit int64) int {
+	last := -1
+	for i, e := range ahead {
+		if !isLimit(e.Key) {
+			last = i
+		}
+	}
+	switch {
+	case last >= 0 && sum(ahead)+n > limit:
+		return last
+	case n > limit && len(ahead) > 0: // it has shrunk; see lane.refuse
+		return len(ahead) - 1
+	}
+	return -1
+}
+
+// in is line.Rule's: how many of the line, from the front, fit into the limit.
+func in(entries []line.Entry, limit int64) int {
+	var held int64
+	for i, e := range entries {
+		if isLimit(e.Key) {
+			continue
+		}
+		if held += units(e.Value); held > limit {
+			return i
+		}
+	}
+	return len(entries)
+}
