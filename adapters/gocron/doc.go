@@ -1,2 +1,3 @@
-// Package gocron holds adapt.Gocron to what it says, under gocron and against a real etcd. It has tests only.
+// Package gocron holds adapt.Gocron, a Locker, and election.Election, an Elector, to what they say, under gocron and
+// against a real etcd. It has tests only.
 package gocron

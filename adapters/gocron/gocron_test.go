@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -22,7 +23,15 @@ import (
 
 var _ gocron.Locker = adapt.Gocron[gocron.Lock](nil)
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if endpoint := os.Getenv(endpointVariable); endpoint != "" {
+		if err := schedule(endpoint, os.Getenv(nameVariable)); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // open is a session of its own process, as it were.
 func open(t *testing.T, client *clientv3.Client) *session.Session {
