@@ -7,9 +7,10 @@ import (
 	"github.com/fenceline/fenceline/bench/workload/all"
 	"github.com/fenceline/fenceline/bench/workload/mutex"
 	"github.com/fenceline/fenceline/bench/workload/rw"
+	"github.com/fenceline/fenceline/bench/workload/semaphore"
 )
 
 // All is every workload there is. The first one is what is meant when none is named.
 func All() []bench.Workload {
-	return []bench.Workload{mutex.Workload(), rw.Workload(), all.Workload()}
+	return []bench.Workload{mutex.Workload(), rw.Workload(), all.Workload(), semaphore.Workload()}
 }
