@@ -1,25 +1,12 @@
 package cli
 
-import (
-	"time"
-
-	"github.com/spf13/cobra"
-
-	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
-)
-
-const (
-	defaultNamespace = "fenceline/"
-	defaultTTL       = 15 * time.Second
-	defaultGrace     = 5 * time.Second
-)
+import "github.com/spf13/cobra"
 
 // lockFlags is what the command line says about one hold and one command.
 type lockFlags struct {
-	names   []string // more than one: a set
-	command []string
+	holdFlags
+	names []string // more than one: a set
 
-	namespace         string
 	shared, exclusive bool // the modes of a rwlock; neither: a mutex
 	several           bool // see parse
 	dashes            bool // stand in front of the command
@@ -30,9 +17,6 @@ type lockFlags struct {
 	conflict          int
 	skipOK            bool
 	minHold, takeover seconds
-	ttl, grace        seconds
-	onLost            string
-	verbose           bool
 }
 
 const lockHelp = `Run a command while holding a lock: in all of the cluster, one command at a time per NAME, first come, first served.
@@ -79,7 +63,7 @@ Exit codes:
   130, 143  interrupted while waiting by SIGINT, SIGTERM; nothing is left behind`
 
 func newLockCommand(g *globals) *cobra.Command {
-	f := &lockFlags{ttl: seconds(defaultTTL), grace: seconds(defaultGrace)}
+	f := &lockFlags{}
 	cmd := &cobra.Command{
 		Use:                   "lock [flags] NAME [flags] [--] COMMAND [ARG...]\n  fenceline lock [flags] NAME NAME... [flags] -- COMMAND [ARG...]",
 		DisableFlagsInUseLine: true,
@@ -99,7 +83,7 @@ func newLockCommand(g *globals) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.SetInterspersed(false) // the command's flags are the command's
+	f.addTo(flags, "lock")
 	flags.BoolVarP(&f.shared, "shared", "s", false, "share NAME with others who take it with -s, while nobody holds it with -x")
 	flags.BoolVarP(&f.exclusive, "exclusive", "x", false, "take NAME while nobody holds it with -s or -x")
 	flags.BoolVar(&f.several, "several", false, "all words in front of -- are NAMEs, also those that are commands on this machine")
@@ -110,10 +94,6 @@ func newLockCommand(g *globals) *cobra.Command {
 	flags.BoolVar(&f.skipOK, "skip-ok", false, "exit with 0, and say nothing, when the lock was not to be had")
 	flags.Var(&f.minHold, "min-hold", "`seconds` from its begin for which nobody else gets the lock, even if the command ends sooner; this one does not wait for that")
 	flags.Var(&f.takeover, "takeover-delay", "`seconds` to wait after a holder before this one has died rather than given the lock back")
-	flags.Var(&f.ttl, "ttl", "`seconds` for which etcd keeps the lock when it hears nothing from here")
-	flags.Var(&f.grace, "grace", "when the lock is lost, and for what the command leaves running: `seconds` between SIGTERM and SIGKILL; at most a third of --ttl, to which the default gives way")
-	flags.StringVar(&f.onLost, "on-lost", string(child.Kill), "what a lost lock `means` for the command: kill (SIGTERM, then SIGKILL), term (SIGTERM only), ignore")
-	flags.StringVar(&f.namespace, "namespace", defaultNamespace, "`prefix` of all keys")
 	flags.BoolVar(&f.verbose, "verbose", false, "say how long the wait was")
 	for _, unset := range []string{"wait", "min-hold", "takeover-delay"} {
 		flags.Lookup(unset).DefValue = ""

@@ -1,16 +1,13 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
-	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
@@ -25,16 +22,10 @@ func (f *lockFlags) parse(flags *pflag.FlagSet, args []string) error {
 	}
 	f.names = args[:1:1]
 	for rest := args[1:]; ; {
-		if err := flags.Parse(rest); err != nil {
-			if errors.Is(err, pflag.ErrHelp) {
-				return err
-			}
-			return usageErrorf("%w", flagError(err))
+		var err error
+		if rest, f.dashes, err = behind(flags, rest); err != nil {
+			return err
 		}
-		if flags.Changed("help") {
-			return pflag.ErrHelp
-		}
-		rest, f.dashes = flags.Args(), flags.ArgsLenAtDash() == 0
 		if f.dashes || !slices.Contains(rest, "--") {
 			f.command = rest
 			break
@@ -70,17 +61,10 @@ func (f *lockFlags) check(given func(flag string) bool) error {
 			return usageErrorf("NAME %q: it is given twice", name)
 		}
 	}
-	if len(f.command) == 0 || f.command[0] == "" {
-		return usageErrorf("COMMAND is missing: nothing to run while holding %s", f.what())
-	}
-	if err := keeper.CheckTTL(time.Duration(f.ttl)); err != nil {
-		return usageErrorf("--ttl: %w", err)
+	if err := f.holdFlags.check(given, "lock", "while holding "+f.what()); err != nil {
+		return err
 	}
 	f.waitGiven = given("wait")
-	longest := f.ttl / 3
-	if !given("grace") {
-		f.grace = min(f.grace, longest)
-	}
 	switch {
 	case f.shared && f.exclusive:
 		return usageErrorf("-s and -x exclude each other: read beside others, or be alone")
@@ -94,16 +78,8 @@ func (f *lockFlags) check(given func(flag string) bool) error {
 		return usageErrorf("--skip-ok and -E exclude each other: they name different exit codes")
 	case f.conflict < 0 || f.conflict > 255:
 		return usageErrorf("-E %d: an exit code is between 0 and 255", f.conflict)
-	case f.grace > longest:
-		return usageErrorf("--grace %v: at most a third of --ttl %v is allowed, %v: a longer one would end commands whose lock is about to be renewed", f.grace, f.ttl, longest)
-	case f.namespace == "":
-		return usageErrorf("--namespace: it is empty")
 	}
-	switch child.OnLost(f.onLost) {
-	case child.Kill, child.Term, child.Ignore:
-		return nil
-	}
-	return usageErrorf("--on-lost %q: it is none of kill, term, ignore", f.onLost)
+	return nil
 }
 
 // what is locked, in words.

@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
+	"github.com/fenceline/fenceline/session"
+)
+
+// How long etcd may take to answer that it has everything back. After that it frees it when the lease runs out.
+const (
+	giveBackWithin     = 5 * time.Second
+	giveBackLostWithin = time.Second // a lost lock is given back already, or etcd is away
+)
+
+// holder is this process while it holds things for a command, and runs it.
+type holder struct {
+	flags      *holdFlags
+	g          *globals
+	path       string // of the command
+	say        func(format string, args ...any)
+	interrupts interrupts
+
+	client  *clientv3.Client
+	session *session.Session
+	lost    bool // the last command ended since the hold was lost
+}
+
+// newHolder finds the command before anything waits for it. The caller calls stop.
+func newHolder(g *globals, f *holdFlags, what string, stderr io.Writer) (h *holder, stop func(), err error) {
+	path, err := child.Find(f.command[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	h = &holder{flags: f, g: g, path: path, say: talk(stderr, fmt.Sprintf("fenceline: %s: ", what)),
+		interrupts: interrupts{signals: make(chan os.Signal, 16)}}
+	child.Notify(h.interrupts.signals)
+	// A stderr that nobody reads must not end this process, and leave the command without it. Ignored, the signal
+	// would be so for the command as well.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	return h, func() { signal.Stop(h.interrupts.signals) }, nil
+}
+
+// open connects, and opens the session. Its error is an ExitError.
+func (h *holder) open(interruptible context.Context, trace *session.Trace) (err error) {
+	if h.client, err = h.g.connect(interruptible); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(interruptible, h.g.connection.commandTimeout)
+	defer cancel()
+	trace.StateChanged = func(_, to session.State, cause error) {
+		switch {
+		case to != session.Suspect:
+		case cause == nil: // no answer yet
+			go h.say("a renewal is overdue")
+		default:
+			go h.say("a renewal is overdue: %v", cause)
+		}
+	}
+	h.session, err = session.Open(ctx, h.client, session.WithTTL(time.Duration(h.flags.ttl)), session.WithNamespace(h.flags.namespace),
+		session.WithName(filepath.Base(h.flags.command[0])), session.WithTrace(trace))
+	if err == nil {
+		return nil
+	}
+	if why := h.g.ping(interruptible, h.client); why != nil {
+		return why // it says the same, with a hint
+	}
+	return unavailableErrorf("%w", err)
+}
+
+// acquired says how long the wait was, to those who want to know.
+func (h *holder) acquired(began time.Time) {
+	if h.flags.verbose {
+		h.say("acquired after %v", time.Since(began).Round(time.Millisecond))
+	}
+}
+
+// run runs the command under hold, and passes signals on to it. An error is the *StartError of a command that never ran.
+func (h *holder) run(hold child.Hold, stdin *os.File, environment []string, signals <-chan os.Signal) (child.Result, error) {
+	command := child.Command{Path: h.path, Args: h.flags.command, Env: environment,
+		Stdin: stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		OnLost: child.OnLost(h.flags.onLost), Grace: time.Duration(h.flags.grace), Say: h.say}
+	result, err := command.Run(hold, signals)
+	h.lost = result.Lost != nil
+	return result, err
+}
+
+// heedsLoss says that a lost hold is the end of the command.
+func (h *holder) heedsLoss() bool { return child.OnLost(h.flags.onLost) != child.Ignore }
+
+// ended is the end of a command as an exit.
+func (h *holder) ended(result child.Result, err error) error {
+	switch {
+	case err != nil:
+		return startFailed(err)
+	case result.Lost != nil && h.heedsLoss():
+		return &ExitError{Code: exitLost} // it was said when it happened
+	case result.Code != 0:
+		return &ExitError{Code: result.Code}
+	}
+	return nil
+}
+
+// giveBack calls release, a lock's Release or a term's Resign. It answers true if the hold turns out to have been lost
+// while the command ran, which is news, and the command had to heed it.
+func (h *holder) giveBack(ctx context.Context, release func(context.Context) error) (lost bool) {
+	err := release(ctx)
+	if !errors.Is(err, session.ErrLost) || h.lost {
+		return false
+	}
+	h.say("lost while the command ran: %v", errors.Unwrap(err))
+	return h.heedsLoss()
+}
+
+// close leaves nothing in etcd.
+func (h *holder) close(ctx context.Context) {
+	if h.session != nil {
+		if err := h.session.Close(ctx); err != nil && !h.lost {
+			h.say("%v", err)
+		}
+	}
+	if h.client != nil {
+		h.client.Close()
+	}
+}
+
+// bounded is ctx, for as long as etcd may take to answer that it has everything back.
+func (h *holder) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	within := giveBackWithin
+	if h.lost {
+		within = giveBackLostWithin
+	}
+	return context.WithTimeout(ctx, within)
+}
