@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/bench"
@@ -137,18 +138,60 @@ func TestNewLeaderOfEtcdGivesLeasesTheirTimeAgain(t *testing.T) {
 
 func TestInterruptedRunAnswersWhatItHas(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cfg := config(t, etcdtest.Shared(t).Endpoint())
-	cfg.Resigns = 2
+	server := etcdtest.Shared(t)
+	cfg := config(t, server.Endpoint())
+	cfg.Resigns = 1 << 30
 	reason := errors.New("enough")
-	cfg.Talk = func(text string) {
-		if strings.Contains(text, "killed") {
-			cancel(reason)
+	puts := server.Client(t).Watch(t.Context(), cfg.Prefix, clientv3.WithPrefix())
+	go func() {
+		for r := range puts {
+			for _, e := range r.Events {
+				if strings.HasSuffix(string(e.Kv.Key), "/put") && e.Kv.Version >= 4 { // both have been measured
+					cancel(reason)
+				}
+			}
 		}
-	}
+	}()
 	r, err := elect.Run(ctx, cfg)
-	if !errors.Is(err, reason) || r == nil || len(r.Rows) != 2 || r.Rows[0].End != elect.Resign {
+	if !errors.Is(err, reason) || r == nil || len(r.Rows) != 2 || r.Put == nil || len(r.Put.All) < 3 {
 		t.Errorf("got %+v, %v", r, err)
 	}
+}
+
+func TestTermThatEndsByItselfIsCountedAndNotMeasured(t *testing.T) {
+	server := etcdtest.Shared(t)
+	client := server.Client(t)
+	cfg := config(t, server.Endpoint())
+	cfg.Subjects, cfg.Candidates = []string{"fenceline"}, 8
+	cfg.Resigns, cfg.Kills = 0, 1
+	revoked := make(chan error, 1)
+	cfg.Talk = func(string) {
+		go func() { revoked <- revokeFirst(t.Context(), client, cfg.Prefix) }()
+	}
+	r, err := elect.Run(t.Context(), cfg)
+	if err := errors.Join(err, <-revoked); err != nil {
+		t.Fatal(err)
+	}
+	if row := r.Rows[0]; row.Unasked != 1 || len(row.All) != 1 || row.Median < row.TTL/2 {
+		t.Errorf("got %+v", row)
+	}
+}
+
+// revokeFirst ends the first term as soon as there is somebody to be next; others are on their way.
+func revokeFirst(ctx context.Context, client *clientv3.Client, prefix string) error {
+	var entries []*mvccpb.KeyValue
+	for r := range client.Watch(ctx, prefix, clientv3.WithPrefix()) {
+		for _, e := range r.Events {
+			if strings.Contains(string(e.Kv.Key), "/election/leader/") {
+				entries = append(entries, e.Kv)
+			}
+		}
+		if len(entries) >= 2 {
+			_, err := client.Revoke(ctx, clientv3.LeaseID(entries[0].Lease))
+			return err
+		}
+	}
+	return ctx.Err()
 }
 
 func TestCandidateThatFailsEndsTheRunWithItsReason(t *testing.T) {
@@ -165,4 +208,20 @@ func TestUnreachableEtcdIsSaid(t *testing.T) {
 	if _, err := elect.Run(t.Context(), cfg); !errors.Is(err, bench.ErrUnreachable) {
 		t.Errorf("got %v", err)
 	}
+}
+
+func TestCandidatesLogInAsTheRunDoes(t *testing.T) {
+	server := etcdtest.Start(t)
+	client := server.Client(t)
+	ctx := t.Context()
+	_, added := client.UserAdd(ctx, "root", "secret")
+	_, granted := client.UserGrantRole(ctx, "root", "root")
+	_, enabled := client.AuthEnable(ctx)
+	if err := errors.Join(added, granted, enabled); err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(t, server.Endpoint())
+	cfg.Etcd.Username, cfg.Etcd.Password = "root", "secret"
+	cfg.Resigns, cfg.Kills = 1, 0
+	run(t, cfg)
 }

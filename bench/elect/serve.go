@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/bench"
+	"github.com/fenceline/fenceline/session"
 )
 
 // spec is the first line that a candidate's process reads.
@@ -98,7 +99,7 @@ func stand(ctx context.Context, contender bench.Contender, told <-chan struct{},
 			return ctx.Err()
 		}
 		called := time.Now()
-		if err := locker.Unlock(ctx); err != nil {
+		if err := locker.Unlock(ctx); err != nil && !errors.Is(err, session.ErrLost) { // the next one led before: it will be seen
 			return fmt.Errorf("bench: resign: %w", err)
 		}
 		if err := say(resigned, called); err != nil {
