@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -43,4 +44,8 @@ type Command struct {
 type Result struct {
 	Code int   // its exit code, or 128 plus the signal that killed it
 	Lost error // why the hold was lost, if it was while something of the command's group ran
+
+	// Asked is the last signal passed on that asks to end for good: INT, TERM or QUIT. HUP is not one, which many take
+	// for "read your configuration again". 0 is none.
+	Asked syscall.Signal
 }

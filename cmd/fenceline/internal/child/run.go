@@ -37,6 +37,7 @@ type run struct {
 	exited    time.Time // zero while the command's own process lives
 	killed    time.Time
 	status    unix.WaitStatus
+	asked     syscall.Signal // see Result
 }
 
 // Run starts the command and returns when nothing of its group runs any more. What arrives on signals (see Notify)
@@ -57,7 +58,7 @@ func (c *Command) Run(hold Hold, signals <-chan os.Signal) (Result, error) {
 	r.supervise(changes, signals)
 	r.terminal.take(g, r.status.Signaled())
 
-	result := Result{Code: r.status.ExitStatus(), Lost: r.lost}
+	result := Result{Code: r.status.ExitStatus(), Lost: r.lost, Asked: r.asked}
 	if r.status.Signaled() {
 		result.Code = 128 + int(r.status.Signal())
 	}
@@ -79,7 +80,7 @@ func (r *run) supervise(changes <-chan unix.WaitStatus, signals <-chan os.Signal
 		case status := <-changes:
 			r.changed(status)
 		case sig := <-signals:
-			r.group.signal(sig.(syscall.Signal))
+			r.passOn(sig.(syscall.Signal))
 		case sig := <-r.job:
 			r.jobControl(sig)
 		case <-r.resume.C:
@@ -89,6 +90,14 @@ func (r *run) supervise(changes <-chan unix.WaitStatus, signals <-chan os.Signal
 		case <-timer.C:
 		}
 	}
+}
+
+func (r *run) passOn(sig syscall.Signal) {
+	switch sig {
+	case syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT:
+		r.asked = sig
+	}
+	r.group.signal(sig)
 }
 
 func (r *run) changed(status unix.WaitStatus) {

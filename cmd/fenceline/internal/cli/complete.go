@@ -20,13 +20,14 @@ const (
 // completion answers what may stand where the cursor is.
 type completion = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective)
 
-// completeLock completes the names of locks that somebody holds or waits for, and behind the name what the shell would.
-func completeLock(g *globals, f *lockFlags) completion {
+// completeName completes one name of a kind that somebody holds or waits for, and does with what follows what is said.
+// What decides about kind and namespace is read before.
+func completeName(g *globals, namespace *string, kind func() string, then cobra.ShellCompDirective) completion {
 	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveDefault
+			return nil, then
 		}
-		return g.liveNames(cmd.Context(), f.namespace, f.kind(), typed), cobra.ShellCompDirectiveNoFileComp
+		return g.liveNames(cmd.Context(), *namespace, kind(), typed), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 

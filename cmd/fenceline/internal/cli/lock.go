@@ -74,7 +74,7 @@ func newLockCommand(g *globals) *cobra.Command {
   fenceline lock -n --skip-ok --min-hold 1m tick -- ./tick    # the same, on nodes whose clocks differ by up to a minute
   fenceline lock -w 30 -E 99 deploy -- ./deploy.sh
   fenceline lock accounts/7 accounts/12 -- ./transfer`,
-		ValidArgsFunction: completeLock(g, f),
+		ValidArgsFunction: completeName(g, &f.namespace, f.kind, cobra.ShellCompDirectiveDefault),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.parse(cmd.Flags(), args); err != nil {
 				return err

@@ -22,8 +22,33 @@ func forgetOuterHold() {
 	}
 }
 
-// environment is base with what the command is told about the hold. Looking at the token exposes the entry.
-func (r *lockRun) environment(base []string) []string {
+// holdVariables are all that any command is told of its hold: those of an outer hold must not be taken for the inner's.
+var holdVariables = []string{
+	"FENCELINE_TOKEN", "FENCELINE_LEASE", "FENCELINE_LOCK_NAME", "FENCELINE_LOCK_NAMES", "FENCELINE_KEYS",
+	"FENCELINE_ELECTION_NAME", "FENCELINE_VALUE", "FENCELINE_JOB", "FENCELINE_SCHEDULED", "FENCELINE_ATTEMPT",
+	entryVariable, "ETCD_LOCK_REV",
+}
+
+// environment is what a command is told of its hold, beside what this process was told of other things.
+func (h *holder) environment(set ...string) []string {
+	set = append(set, "FENCELINE_ENDPOINTS="+strings.Join(h.client.Endpoints(), ","))
+	if os.Getenv("FENCELINE_DISCOVERY_SRV") != "" {
+		set = append(set, "FENCELINE_DISCOVERY_SRV=") // it would contradict its own answer
+	}
+	return override(without(os.Environ(), holdVariables...), set)
+}
+
+// entryVariables name the one entry of a hold.
+func entryVariables(key, token string) []string {
+	var set []string
+	if file := os.Getenv(keyVariable); file != "" {
+		set = append(set, "ETCDCTL_KEY="+file) // where fenceline looks next
+	}
+	return append(set, keyVariable+"="+key, entryVariable+"="+key, "ETCD_LOCK_REV="+token)
+}
+
+// variables say what the command's lock is. Looking at the token exposes the entry.
+func (r *lockRun) variables() []string {
 	var keys []string
 	for _, l := range r.locks {
 		keys = append(keys, l.Key())
@@ -33,25 +58,13 @@ func (r *lockRun) environment(base []string) []string {
 	set := []string{
 		"FENCELINE_TOKEN=" + token,
 		"FENCELINE_LEASE=" + keyspace.Lease(first.Lease()),
-		"FENCELINE_ENDPOINTS=" + strings.Join(r.client.Endpoints(), ","),
 		"FENCELINE_LOCK_NAMES=" + strings.Join(r.names, "\n"), // which hold no control characters
 		"FENCELINE_KEYS=" + strings.Join(keys, "\n"),
 	}
-	if os.Getenv("FENCELINE_DISCOVERY_SRV") != "" {
-		set = append(set, "FENCELINE_DISCOVERY_SRV=") // it would contradict its own answer
-	}
 	if len(r.names) > 1 { // one of several keys would guard nothing
-		return override(without(base, "FENCELINE_LOCK_NAME", entryVariable, "ETCD_LOCK_REV"), set)
+		return set
 	}
-	if file := os.Getenv(keyVariable); file != "" {
-		set = append(set, "ETCDCTL_KEY="+file) // where fenceline looks next
-	}
-	return override(base, append(set,
-		"FENCELINE_LOCK_NAME="+r.names[0],
-		keyVariable+"="+first.Key(),
-		entryVariable+"="+first.Key(),
-		"ETCD_LOCK_REV="+token,
-	))
+	return append(append(set, "FENCELINE_LOCK_NAME="+r.names[0]), entryVariables(first.Key(), token)...)
 }
 
 // override is base without the variables that set sets, and set. Of two values of one name most programs see the first.

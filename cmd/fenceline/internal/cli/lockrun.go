@@ -39,7 +39,7 @@ func runLocked(ctx context.Context, g *globals, f *lockFlags, stderr io.Writer) 
 	if interrupted := r.interrupts.exit(); interrupted != nil {
 		err = interrupted
 	} else if err == nil {
-		err = r.ended(r.run(r.hold, os.Stdin, r.environment(os.Environ()), r.interrupts.signals))
+		err = r.ended(r.run(r.hold, os.Stdin, r.environment(r.variables()...), r.interrupts.signals))
 	}
 	return r.interrupts.during(ctx, func(ctx context.Context) error {
 		ctx, cancel := r.bounded(ctx)

@@ -24,6 +24,8 @@ var subcommands = []func(*globals) *cobra.Command{
 	newDevCommand,
 	newBenchCommand,
 	newLockCommand,
+	newElectCommand,
+	newObserveCommand,
 	newLsCommand,
 }
 
