@@ -16,13 +16,16 @@ import (
 // fn's ctx ends with the caller's or with the term, whichever is first; context.Cause says why. The term is resigned
 // after fn has returned, or panicked, never before, and a new campaign starts after that, too. An fn that ignores its
 // ctx therefore runs on while others may lead already: the Session's logger says so, and its Trace.Overrun, as soon as
-// etcd may have given the election to another. What fn returns when its term was lost is logged and not returned.
+// etcd may have given the election to another. What fn returns when its term was lost is logged and not returned. An fn
+// that resigns or transfers by itself, and returns, ends Lead. So does a refusal by etcd (permission, space), and the
+// end of the Session. After ctx Lead awaits etcd's answer to its Resign for up to 5 s.
 func (e *Election) Lead(ctx context.Context, value string, fn func(ctx context.Context, t *Term) error) error {
 	if e.err != nil {
 		return e.err
 	}
+	c := &checker{check: e.opts.check}
 	for {
-		again, err := e.leadOnce(ctx, value, fn)
+		again, err := e.leadOnce(ctx, c, value, fn)
 		if !again {
 			return err
 		}
@@ -33,8 +36,8 @@ func (e *Election) Lead(ctx context.Context, value string, fn func(ctx context.C
 }
 
 // leadOnce is one term, or the attempt. again says that it was lost.
-func (e *Election) leadOnce(ctx context.Context, value string, fn func(context.Context, *Term) error) (again bool, err error) {
-	healthy, stop, err := e.whileHealthy(ctx)
+func (e *Election) leadOnce(ctx context.Context, c *checker, value string, fn func(context.Context, *Term) error) (again bool, err error) {
+	healthy, stop, err := e.whileHealthy(ctx, c)
 	if err != nil {
 		return false, e.failed("lead", err)
 	}
@@ -50,19 +53,20 @@ func (e *Election) leadOnce(ctx context.Context, value string, fn func(context.C
 	unhook := context.AfterFunc(t.Context(), func() { cancel(context.Cause(t.Context())) })
 	overrun := e.watchOverrun(t)
 	defer func() {
+		lost := t.Context().Err() != nil && errors.Is(context.Cause(t.Context()), session.ErrLost)
+		again = ctx.Err() == nil && (lost || errors.Is(context.Cause(healthy), ErrUnhealthy))
 		unhook()
 		overrun()
 		cancel(nil)
 		bounded, done := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer done()
 		resigned := t.Resign(bounded)
-		lost := errors.Is(resigned, session.ErrLost)
-		again = ctx.Err() == nil && (lost || errors.Is(context.Cause(healthy), ErrUnhealthy))
-		if resigned != nil && !lost && !errors.Is(resigned, session.ErrClosed) {
-			e.keeper.Log.Warn("not resigned yet", "election", e.name, "error", resigned)
-		}
-		if errors.Is(resigned, session.ErrClosed) {
+		switch {
+		case resigned == nil, errors.Is(resigned, session.ErrLost), errors.Is(resigned, session.ErrNotHeld): // by fn itself
+		case errors.Is(resigned, session.ErrClosed):
 			err = errors.Join(err, resigned)
+		default:
+			e.keeper.Log.Warn("not resigned yet", "election", e.name, "error", resigned)
 		}
 	}()
 	return false, fn(insideContext{inside, t}, t)
@@ -81,7 +85,8 @@ func (c insideContext) Err() error {
 	return c.term.Context().Err()
 }
 
-// margin is how long after a deadline etcd gives the entry away at the soonest.
+// margin is what fn has to return after its term has ended. After a deadline, etcd gives the entry away at the soonest
+// after so long.
 const margin = 250 * time.Millisecond
 
 // watchOverrun says so if the term is over, and others may lead, before the function it answers was called.
@@ -95,7 +100,7 @@ func (e *Election) watchOverrun(t *Term) func() {
 			return
 		}
 		over := time.Now()
-		timer := time.NewTimer(max(t.hold.Remaining(), 0) + margin)
+		timer := time.NewTimer(margin)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
@@ -114,14 +119,14 @@ func (e *Election) watchOverrun(t *Term) func() {
 }
 
 // whileHealthy waits until the check passes, and answers a ctx that ends with ErrUnhealthy when it does not any more.
-func (e *Election) whileHealthy(ctx context.Context) (context.Context, func(), error) {
+func (e *Election) whileHealthy(ctx context.Context, c *checker) (context.Context, func(), error) {
 	if e.opts.check == nil {
 		return ctx, func() {}, nil
 	}
 	every := e.keeper.TTL / 3
 	said := false
 	for {
-		err := e.ask(ctx, every)
+		err := c.ask(ctx, every)
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)
 		}
@@ -140,7 +145,7 @@ func (e *Election) whileHealthy(ctx context.Context) (context.Context, func(), e
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for sleep(healthy, every) {
-			if err := e.ask(healthy, every); err != nil && healthy.Err() == nil {
+			if err := c.ask(healthy, every); err != nil && healthy.Err() == nil {
 				cancel(fmt.Errorf("%w: %w", ErrUnhealthy, err))
 			}
 		}
@@ -151,14 +156,24 @@ func (e *Election) whileHealthy(ctx context.Context) (context.Context, func(), e
 	}, nil
 }
 
-// ask asks the check once. One that does not answer in time counts as failed, though it may still run.
-func (e *Election) ask(ctx context.Context, within time.Duration) error {
+// checker asks one check at a time: one that hangs is not asked again before it has answered.
+type checker struct {
+	check  func(context.Context) error
+	answer chan error // of the one that runs; nil: none does
+}
+
+// ask wants an answer within so long. A check that does not answer in time counts as failed, though it may still run.
+func (c *checker) ask(ctx context.Context, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	answer := make(chan error, 1)
-	go func() { answer <- e.opts.check(ctx) }()
+	if c.answer == nil {
+		answer := make(chan error, 1)
+		c.answer = answer
+		go func() { answer <- c.check(ctx) }()
+	}
 	select {
-	case err := <-answer:
+	case err := <-c.answer:
+		c.answer = nil
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("no answer within %v: %w", within, context.Cause(ctx))

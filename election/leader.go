@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -47,9 +48,7 @@ func Candidates(ctx context.Context, client *clientv3.Client, name string, opts 
 	}
 	var candidates []Leader
 	for _, kv := range inOrder(resp.Kvs) {
-		if !isTransfer(kv.Key) {
-			candidates = append(candidates, leaderOf(kv))
-		}
+		candidates = append(candidates, leaderOf(kv))
 	}
 	return candidates, nil
 }
@@ -69,6 +68,9 @@ func ask(ctx context.Context, client *clientv3.Client, name string, opts []Watch
 		defer cancel()
 	}
 	resp, err := r.persist(ctx, read(r))
+	if err == nil {
+		resp.Kvs = slices.DeleteFunc(resp.Kvs, func(kv *mvccpb.KeyValue) bool { return isTransfer(r.prefix, kv) })
+	}
 	if err != nil {
 		err = r.explain(err)
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {

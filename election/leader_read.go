@@ -51,7 +51,7 @@ func (r *reader) all() *pb.RangeRequest {
 // head asks for the first in line.
 func (r *reader) head() *pb.RangeRequest {
 	req := r.all()
-	req.SortTarget, req.SortOrder, req.Limit = pb.RangeRequest_CREATE, pb.RangeRequest_ASCEND, 1
+	req.SortTarget, req.SortOrder, req.Limit = pb.RangeRequest_CREATE, pb.RangeRequest_ASCEND, 3 // a mark of a transfer may be among them
 	return req
 }
 

@@ -80,7 +80,7 @@ func (o *observer) run(ctx context.Context) error {
 // follow is the life of one watch. It answers why it ended, and whether it got as far as a list.
 func (o *observer) follow(ctx context.Context) (listed bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	v := &view{wake: make(chan struct{}, 1)}
+	v := &view{wake: make(chan struct{}, 1), standing: standing{prefix: o.prefix}}
 	stopWatch := o.stream.Watch(o.prefix, o.end, v)
 	var checking sync.WaitGroup
 	defer checking.Wait()

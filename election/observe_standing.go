@@ -3,7 +3,6 @@ package election
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
@@ -16,16 +15,17 @@ import (
 // The leader is the one with the smallest create revision. One who comes has a larger one than all who ever stood, so
 // that as long as revisions only grow, the leader's does, over gaps without a leader too.
 type standing struct {
-	rev   int64                       // every change up to here is in
-	kvs   map[string]*mvccpb.KeyValue // nil before the list is known
-	early []*mvccpb.Event             // that came before the list
+	prefix string                      // of the election
+	rev    int64                       // every change up to here is in
+	kvs    map[string]*mvccpb.KeyValue // nil before the list is known
+	early  []*mvccpb.Event             // that came before the list
 }
 
 // list takes everything there is as of rev, which must not be older than the watch.
 func (s *standing) list(rev int64, kvs []*mvccpb.KeyValue) {
 	s.rev, s.kvs = rev, make(map[string]*mvccpb.KeyValue, len(kvs))
 	for _, kv := range kvs {
-		if !isTransfer(kv.Key) {
+		if !isTransfer(s.prefix, kv) {
 			s.kvs[string(kv.Key)] = kv
 		}
 	}
@@ -47,7 +47,7 @@ func (s *standing) apply(events []*mvccpb.Event) {
 			continue
 		}
 		s.rev = max(s.rev, ev.Kv.ModRevision)
-		if isTransfer(ev.Kv.Key) {
+		if isTransfer(s.prefix, ev.Kv) {
 			continue
 		}
 		if ev.Type == mvccpb.Event_DELETE {
@@ -79,17 +79,26 @@ func (s *standing) missed(rev int64, head []*mvccpb.KeyValue) bool {
 		return false
 	}
 	var read Leader
-	if len(head) > 0 {
-		read = leaderOf(head[0])
+	if kv := first(s.prefix, head); kv != nil {
+		read = leaderOf(kv)
 	}
 	return read != known
 }
 
 // isTransfer says whether a key names the next leader, rather than being a candidate's.
-func isTransfer(key []byte) bool {
-	k := string(key)
-	_, ok := keyspace.Transferred(k[:strings.LastIndexByte(k, '/')+1], k)
+func isTransfer(prefix string, kv *mvccpb.KeyValue) bool {
+	_, ok := keyspace.Transferred(prefix, string(kv.Key))
 	return ok
+}
+
+// first is the leader's entry, of some that are the first in line; nil if there is none among them.
+func first(prefix string, kvs []*mvccpb.KeyValue) *mvccpb.KeyValue {
+	for _, kv := range kvs {
+		if !isTransfer(prefix, kv) {
+			return kv
+		}
+	}
+	return nil
 }
 
 func inOrder(kvs []*mvccpb.KeyValue) []*mvccpb.KeyValue {

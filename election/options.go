@@ -2,8 +2,6 @@ package election
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
@@ -23,8 +21,9 @@ type Option func(*options)
 func WithPrefix(prefix string) Option { return func(o *options) { o.prefix = &prefix } }
 
 // WithHealth has Lead stand only while check answers nil. It is asked before each campaign and then every third of
-// the Session's TTL, with a ctx that bounds it to as long. When it fails, or does not answer, the term's ctx ends with
-// ErrUnhealthy; after fn has returned Lead resigns, and stands again when check answers nil. Default: none.
+// the Session's TTL, with a ctx that bounds it to as long, one at a time. When it fails, or does not answer, fn's ctx ends with ErrUnhealthy; after fn has
+// returned Lead resigns, and stands again when check answers nil. Until then the term goes on, and with it IsLeader. check
+// runs in a goroutine of its own: a panic in it ends the program. Default: none.
 func WithHealth(check func(ctx context.Context) error) Option {
 	return func(o *options) { o.check = check }
 }
@@ -42,11 +41,8 @@ func (o *options) at(namespace, name string) (string, error) {
 	if o.prefix == nil {
 		return keyspace.Line(namespace, "election", name), nil
 	}
-	if err := keyspace.CheckName("prefix", *o.prefix); err != nil {
+	if err := keyspace.CheckPrefix(namespace, *o.prefix); err != nil {
 		return "", err
-	}
-	if strings.HasPrefix(namespace, *o.prefix+"/") {
-		return "", fmt.Errorf("%w: prefix %q: it contains the session's own namespace %q", keyspace.ErrInvalidName, *o.prefix, namespace)
 	}
 	return *o.prefix + "/", nil
 }

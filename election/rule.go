@@ -9,15 +9,33 @@ import (
 func (e *Election) rule(value string) line.Rule {
 	r := line.Nobody
 	r.Value, r.Suffix, r.Whole = value, keyspace.PrioritySuffix(e.opts.priority), true
-	named := false // once the leader has named us, we do not step aside any more
+	var named naming
 	r.Yields = func(entries []line.Entry, mine line.Entry) bool {
-		if to, ok := transfer(e.prefix, entries); ok {
-			named = named || to.Key == mine.Key
+		to, ok := transfer(e.prefix, entries)
+		named.see(entries, mine, ok && to.Key == mine.Key)
+		if ok {
 			return mine.Create < to.Create
 		}
-		return !named && outranked(e.prefix, entries, mine)
+		return named.mine != mine.Create && outranked(e.prefix, entries, mine)
 	}
 	return r
+}
+
+// naming remembers that the leader has named us to be next: from then on we do not step aside, also when the leader and
+// its mark are gone.
+type naming struct{ leader, mine int64 } // create revisions
+
+func (n *naming) see(entries []line.Entry, mine line.Entry, named bool) {
+	leader := mine.Create
+	for _, e := range entries {
+		leader = min(leader, e.Create)
+	}
+	switch {
+	case named:
+		n.leader, n.mine = leader, mine.Create
+	case leader == n.leader: // it has thought better of it
+		n.mine = 0
+	}
 }
 
 // transfer is the candidate whom the leader has named to be next, if it stands.
@@ -28,7 +46,7 @@ func transfer(prefix string, entries []line.Entry) (line.Entry, bool) {
 			continue
 		}
 		for _, candidate := range entries {
-			if candidate.Key == to && candidate.Create < e.Create { // and not another of that key, later
+			if candidate.Key == to && candidate.Create < e.Mod { // and not another of that key, later
 				return candidate, true
 			}
 		}

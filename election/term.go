@@ -16,6 +16,7 @@ type Term struct {
 	election *Election
 	all      *line.All
 	hold     *line.Hold
+	transfer chan struct{} // has room for the TransferTo that is under way
 }
 
 // Context ends with the term: with session.ErrExpired, ErrRevoked or ErrEntryGone when it is lost, with ErrClosed when

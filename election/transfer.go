@@ -17,9 +17,10 @@ import (
 // TransferTo resigns in favour of a candidate that waits, by its key (Candidates tells). Those before it step aside
 // first, while this term goes on: then nobody leads in between. If that candidate is gone, the next one leads.
 //
-// ErrTransfer, and the term goes on: the key is not one of this election, or somebody who is before the candidate does
-// not step aside, as those of etcd's own package do not. When ctx ends before the others have made room, or after 5 s
-// if it has no deadline, the term goes on, too.
+// ErrTransfer, and the term goes on: the key is not one of this election, or somebody who is before the candidate has
+// not made room before ctx ended, or within 5 s if it has no deadline; those of etcd's own package never do. A term that
+// has ended is an error as of Resign. When ctx ends after the others have made room, the term has ended, though that is
+// not confirmed yet: its Context tells.
 func (t *Term) TransferTo(ctx context.Context, key string) error {
 	if err := t.transferTo(ctx, key); err != nil {
 		return t.election.failed(fmt.Sprintf("transfer to %q in", key), err)
@@ -42,19 +43,26 @@ func (t *Term) transferTo(ctx context.Context, key string) error {
 		ctx, cancel = context.WithTimeout(ctx, patience)
 		defer cancel()
 	}
-	mark := keyspace.Transfer(prefix, key)
-	err := t.makeRoom(ctx, key, mark)
-	if err != nil && !errors.Is(err, errCandidateGone) {
-		t.unmark(mark)
-		return err
+	select { // one at a time
+	case t.transfer <- struct{}{}:
+		defer func() { <-t.transfer }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return t.all.ReleaseAnd(ctx, clientv3.OpDelete(mark))
+	mark := keyspace.Transfer(prefix, key)
+	if t.all.Along(mark) { // it goes when we do, however that is
+		if err := t.makeRoom(ctx, key, mark); err != nil && !errors.Is(err, errNobodyWaits) {
+			t.unmark(mark)
+			return err
+		}
+	}
+	return t.all.Release(ctx)
 }
 
-// errCandidateGone: nobody has to make room.
-var errCandidateGone = errors.New("that candidate is gone")
+// errNobodyWaits: nobody has to make room, since that candidate is gone, or this term is.
+var errNobodyWaits = errors.New("nobody has to make room")
 
-// makeRoom names the candidate, under our lease and only while we lead, and waits until nobody is before it.
+// makeRoom names the candidate and waits until nobody is before it.
 func (t *Term) makeRoom(ctx context.Context, key, mark string) error {
 	client, prefix := t.election.keeper.Client, t.election.prefix
 	watched, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
@@ -65,25 +73,28 @@ func (t *Term) makeRoom(ctx context.Context, key, mark string) error {
 	if err != nil {
 		return keeper.Explain(client, err, prefix)
 	}
-	if !resp.Succeeded { // if it is we who are gone, Release says so
-		return errCandidateGone
+	if !resp.Succeeded {
+		return errNobodyWaits
 	}
 	for {
-		before, err := t.before(ctx, key)
+		before, err := t.before(ctx, key, resp.Header.Revision)
 		switch {
 		case err != nil:
 			return err
 		case before == "":
 			return nil
 		}
-		if err := await(ctx, changes); err != nil {
+		if err := t.await(ctx, changes); err != nil {
 			return fmt.Errorf("%w: %q is before it and has not made room: %w", ErrTransfer, before, err)
+		}
+		if t.Context().Err() != nil {
+			return errNobodyWaits
 		}
 	}
 }
 
-// before is the key of one who would lead before key, if there is one.
-func (t *Term) before(ctx context.Context, key string) (string, error) {
+// before is the key of one who would lead before key, if there is one. marked is when key was named.
+func (t *Term) before(ctx context.Context, key string, marked int64) (string, error) {
 	client, prefix := t.election.keeper.Client, t.election.prefix
 	resp, err := client.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
@@ -93,10 +104,10 @@ func (t *Term) before(ctx context.Context, key string) (string, error) {
 	stands := false
 	for _, kv := range resp.Kvs {
 		entries = append(entries, line.Entry{Key: string(kv.Key), Create: kv.CreateRevision})
-		stands = stands || string(kv.Key) == key
+		stands = stands || string(kv.Key) == key && kv.CreateRevision < marked
 	}
 	if !stands {
-		return "", errCandidateGone
+		return "", errNobodyWaits
 	}
 	first, _ := next(prefix, entries, line.Entry{Create: int64(t.Token())})
 	if first.Key == key {
@@ -108,29 +119,31 @@ func (t *Term) before(ctx context.Context, key string) (string, error) {
 // recheck is how long a change is awaited before the line is read again: a watch that has ended tells of none.
 const recheck = 500 * time.Millisecond
 
-func await(ctx context.Context, changes clientv3.WatchChan) error {
-	t := time.NewTimer(recheck)
-	defer t.Stop()
+func (t *Term) await(ctx context.Context, changes clientv3.WatchChan) error {
+	timer := time.NewTimer(recheck)
+	defer timer.Stop()
 	select {
 	case _, ok := <-changes:
-		if ok {
-			return nil
+		if !ok {
+			sleep(ctx, recheck)
 		}
-		<-t.C
-		return nil
-	case <-t.C:
-		return nil
+	case <-timer.C:
+	case <-t.Context().Done():
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	return nil
 }
 
-// unmark takes the mark away again: else those who come later would wait for it. If it cannot, the mark goes with the
-// lease.
+// unmark takes the mark away again, as far as that is possible now. At the latest it goes with the entry.
 func (t *Term) unmark(mark string) {
-	ctx, cancel := context.WithTimeout(context.Background(), t.election.keeper.RequestTimeout())
-	defer cancel()
-	if _, err := t.election.keeper.Client.Delete(ctx, mark); err != nil {
-		t.election.keeper.Log.Warn("the name of the next leader was not taken back", "key", mark, "error", err)
-	}
+	k := t.election.keeper
+	ours := clientv3.Compare(clientv3.LeaseValue(mark), "=", t.hold.Lease())
+	k.Go(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, k.RequestTimeout())
+		defer cancel()
+		if _, err := k.Client.Txn(ctx).If(ours).Then(clientv3.OpDelete(mark)).Commit(); err != nil {
+			k.Log.Debug("the name of the next leader was not taken back", "key", mark, "error", err)
+		}
+	})
 }

@@ -2,7 +2,6 @@ package lock
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/fenceline/fenceline/internal/keyspace"
@@ -87,11 +86,8 @@ func (o *options) resolve(namespace, kind, name string) (string, error) {
 	if o.prefix == nil {
 		return keyspace.Line(namespace, kind, name), nil
 	}
-	if err := keyspace.CheckName("prefix", *o.prefix); err != nil {
+	if err := keyspace.CheckPrefix(namespace, *o.prefix); err != nil {
 		return "", err
-	}
-	if strings.HasPrefix(namespace, *o.prefix+"/") {
-		return "", fmt.Errorf("%w: prefix %q: it contains the session's own namespace %q", keyspace.ErrInvalidName, *o.prefix, namespace)
 	}
 	return *o.prefix + "/", nil
 }

@@ -1,6 +1,7 @@
 package semaphore
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,6 +48,16 @@ func blocker(ahead []line.Entry, n, limit int64) int {
 		return len(ahead) - 1
 	}
 	return -1
+}
+
+// alone is line.Rule's: whether the last of those ahead leaves no room for n more units by itself.
+func alone(ahead []line.Entry, n, limit int64) bool {
+	for _, e := range slices.Backward(ahead) {
+		if !isLimit(e.Key) {
+			return units(e.Value)+n > limit
+		}
+	}
+	return false
 }
 
 // in is line.Rule's: how many of the line, from the front, fit into the limit.

@@ -105,11 +105,12 @@ func PrioritySuffix(priority int) string {
 
 // Priority reads it. A stranger's key has none.
 func Priority(key string) int {
-	i := strings.LastIndexByte(key, '~')
-	if i < 0 {
+	rest := key[strings.LastIndexByte(key, '/')+1:]
+	_, number, has := strings.Cut(rest, "~")
+	n, err := strconv.Atoi(number)
+	if _, _, ours := ParseEntry(rest); !has || !ours || err != nil {
 		return 0
 	}
-	n, _ := strconv.Atoi(key[i+1:])
 	return n
 }
 
@@ -125,4 +126,16 @@ func Transfer(prefix, to string) string {
 func Transferred(prefix, key string) (to string, ok bool) {
 	rest, ok := strings.CutPrefix(key, prefix+transfer)
 	return prefix + rest, ok
+}
+
+// CheckPrefix says why a line cannot stand under a raw prefix: the sessions' own records would stand in it.
+func CheckPrefix(namespace, prefix string) error {
+	if err := CheckName("prefix", prefix); err != nil {
+		return err
+	}
+	records := namespace + "session/"
+	if strings.HasPrefix(records, prefix+"/") || strings.HasPrefix(prefix+"/", records) {
+		return fmt.Errorf("%w: prefix %q: the session's own records stand under %q", ErrInvalidName, prefix, records)
+	}
+	return nil
 }

@@ -42,12 +42,12 @@ type All struct {
 	abort   context.CancelCauseFunc
 
 	mu      sync.Mutex
-	ended   error         // why; nil while it is held
-	fates   []chan error  // where Releases read that wait
-	leaving bool          // the entries are being deleted
-	also    []clientv3.Op // what else the leaving transaction does
-	gone    *error        // how that ended
-	done    bool          // a Release has succeeded, or told of the loss
+	ended   error        // why; nil while it is held
+	fates   []chan error // where Releases read that wait
+	leaving bool         // the entries are being deleted
+	along   []string     // keys that go with the entries
+	gone    *error       // how that ended
+	done    bool         // a Release has succeeded, or told of the loss
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 }
@@ -193,12 +193,23 @@ func (a *All) Guard() []clientv3.Cmp {
 	return cmps
 }
 
+// Along has a key of ours go with the entries, in the same transaction, whenever and however they do. It answers false if
+// they are on their way out already. Whoever puts that key compares the entries.
+func (a *All) Along(key string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ended != nil {
+		return false
+	}
+	if !slices.Contains(a.along, key) {
+		a.along = append(a.along, key)
+	}
+	return true
+}
+
 // Release deletes all entries in one transaction. The request is the Session's own: ctx bounds only how long its
 // answer is awaited. A Release that failed may be repeated: what an earlier one has set going, it waits for.
-func (a *All) Release(ctx context.Context) error { return a.ReleaseAnd(ctx) }
-
-// ReleaseAnd is Release that does something else in the same transaction, whatever that finds.
-func (a *All) ReleaseAnd(ctx context.Context, also ...clientv3.Op) error {
+func (a *All) Release(ctx context.Context) error {
 	a.check()
 	first := a.end(keeper.ErrNotHeld)
 	a.mu.Lock()
@@ -218,7 +229,6 @@ func (a *All) ReleaseAnd(ctx context.Context, also ...clientv3.Op) error {
 	a.fates = append(a.fates, fate)
 	a.mu.Unlock()
 	if first {
-		a.also = also
 		a.park()
 		a.leave(keeper.ErrNotHeld)
 		a.released()

@@ -64,6 +64,7 @@ func (l *Line) drive(ctx context.Context) {
 		l.lose(l.place, keeper.ErrClosed)
 	}
 	l.closeView()
+	l.closeSide()
 	l.retire()
 }
 
@@ -95,7 +96,9 @@ func (l *Line) failed(ctx context.Context, err error, tries int) {
 // vacate drops a place that etcd is known not to have, nor to get.
 func (l *Line) vacate(p *place) {
 	l.forget(p)
-	p.free()
+	if !l.lent { // whether anything is still on its way, the lender knows
+		p.free()
+	}
 }
 
 // forget drops a place.
@@ -238,7 +241,8 @@ func (l *Line) ask(ctx context.Context) error {
 		l.watchdog(p)
 	}
 	at := resp.Header.Revision
-	v, by := l.rule.judge(at, entriesOf(resp.Kvs), p.entry)
+	entries := entriesOf(resp.Kvs)
+	v, by := l.rule.judge(at, entries, p.entry)
 	switch v {
 	case granted:
 		if quorum { // the watch should have told
@@ -254,7 +258,7 @@ func (l *Line) ask(ctx context.Context) error {
 		if quorum && p.pred.Key != "" && by.Key != p.pred.Key && l.view != nil && l.view.key == p.pred.Key {
 			l.keeper.Watch().Restart()
 		}
-		p.pred = by
+		p.blockedBy(by, &l.rule, entries)
 		l.changed() // the view may know this one already
 	}
 	return nil

@@ -141,9 +141,6 @@ func (h *Hold) Deadline() time.Time {
 // grace is how long an answer is awaited by a Release whose ctx has ended already.
 const grace = 100 * time.Millisecond
 
-// Remaining is until when the lease may be trusted, also of a hold that has ended; negative after that.
-func (h *Hold) Remaining() time.Duration { return h.place.epoch.Remaining() }
-
 // Release gives the entry to the next local waiter, keeps it for a while, or deletes it. The request to etcd is the
 // line's own: ctx bounds only how long its answer is awaited.
 func (h *Hold) Release(ctx context.Context) error {

@@ -33,6 +33,11 @@ type Rule struct {
 	Learn func(line []Entry)
 	// Whole says that those who wait have to see every change in the line.
 	Whole bool
+	// Alone says whether the nearest of those ahead is in the way whatever the others do. nil: it always is. If it is not,
+	// the line is watched as a whole.
+	Alone func(ahead []Entry) bool
+	// Side is a key that may let us enter when it changes; empty: there is none.
+	Side string
 	// Refuse says why one who has to wait would wait for ever; nil: nobody ever would.
 	Refuse func() error
 	// Terms are what an enqueue asks for besides; nil: nothing.

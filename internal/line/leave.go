@@ -117,7 +117,7 @@ func (a *All) sendLeave(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		then = append(then, a.also...)
+		then = append(then, a.alongOuts()...)
 		var cmps []clientv3.Cmp
 		if a.unsure { // an enqueue that is still on its way must fail from here on
 			cmps = []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(a.epoch.Record()), "=", a.epoch.RecordRevision())}
@@ -161,6 +161,18 @@ func (a *All) outs(ctx context.Context) ([]clientv3.Op, error) {
 		ops = append(ops, clientv3.OpTxn(ours, []clientv3.Op{out}, nil))
 	}
 	return ops, nil
+}
+
+// alongOuts delete what goes with the entries, as far as it is ours.
+func (a *All) alongOuts() []clientv3.Op {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var ops []clientv3.Op
+	for _, key := range a.along {
+		ours := clientv3.Compare(clientv3.LeaseValue(key), "=", a.epoch.ID())
+		ops = append(ops, clientv3.OpTxn([]clientv3.Cmp{ours}, []clientv3.Op{clientv3.OpDelete(key)}, nil))
+	}
+	return ops
 }
 
 // unanswered notes that a leave may have happened.

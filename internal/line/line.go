@@ -52,6 +52,7 @@ type Line struct {
 	retired bool          // taken out of the table
 
 	view      *view
+	side      *side
 	viewTries int       // failed in a row
 	viewAfter time.Time // not before
 	warm      *time.Timer

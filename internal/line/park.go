@@ -19,6 +19,7 @@ import (
 func (l *Line) park(ctx context.Context) error {
 	p := l.place
 	p.leaving = true
+	mod, value := p.entry.Mod, string(p.entry.Value)
 	if p.parking == 0 {
 		p.parking = newLease()
 	}
@@ -26,7 +27,7 @@ func (l *Line) park(ctx context.Context) error {
 		if err := l.grantOnce(ctx, p.parking, time.Until(p.restUntil)); err != nil {
 			return err
 		}
-		_, err := l.overwrite(ctx, p, string(p.entry.Value), p.parking)
+		_, err := l.overwrite(ctx, p, mod, value, p.parking)
 		if leaseGone(err) { // not the Session's
 			err = errParkEnded
 		}
@@ -62,23 +63,35 @@ func (l *Line) grantOnce(ctx context.Context, id clientv3.LeaseID, d time.Durati
 	return err
 }
 
-// overwrite changes value and lease of p's entry, if it still stands, and answers its new mod revision. It may be sent
-// again when its outcome is unknown.
-func (l *Line) overwrite(ctx context.Context, p *place, value string, lease clientv3.LeaseID) (int64, error) {
-	resp, err := l.keeper.Client.Txn(ctx).If(p.stands()...).
-		Then(clientv3.OpPut(p.key, value, clientv3.WithLease(lease))).
-		Else(clientv3.OpGet(p.key)).Commit()
-	if err != nil {
-		return 0, err
+// overwrite changes value and lease of p's entry, if it still stands, and answers its new mod revision. mod is the last
+// one that is known. Each attempt compares it, so that of several that are on their way one at most gets through, and
+// none after a later change.
+func (l *Line) overwrite(ctx context.Context, p *place, mod int64, value string, lease clientv3.LeaseID) (int64, error) {
+	for {
+		resp, err := l.keeper.Client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(p.key), "=", mod)).
+			Then(clientv3.OpPut(p.key, value, clientv3.WithLease(lease))).
+			Else(clientv3.OpGet(p.key)).Commit()
+		if err != nil {
+			return 0, err
+		}
+		if resp.Succeeded {
+			return resp.Header.Revision, nil
+		}
+		kvs := resp.Responses[0].GetResponseRange().Kvs
+		if len(kvs) == 0 || kvs[0].CreateRevision != p.entry.Create {
+			return 0, keeper.ErrEntryGone
+		}
+		switch clientv3.LeaseID(kvs[0].Lease) {
+		case lease:
+			if string(kvs[0].Value) == value {
+				return kvs[0].ModRevision, nil // an earlier attempt
+			}
+		case p.epoch.ID():
+		default:
+			return 0, keeper.ErrEntryGone
+		}
+		mod = kvs[0].ModRevision // an earlier change, of which we have not heard
 	}
-	if resp.Succeeded {
-		return resp.Header.Revision, nil
-	}
-	kvs := resp.Responses[0].GetResponseRange().Kvs
-	if len(kvs) == 1 && kvs[0].CreateRevision == p.entry.Create && clientv3.LeaseID(kvs[0].Lease) == lease && string(kvs[0].Value) == value {
-		return kvs[0].ModRevision, nil // an earlier attempt
-	}
-	return 0, keeper.ErrEntryGone
 }
 
 // unpark deletes a parked entry when its time has come. What it cannot delete ends with its lease.

@@ -22,6 +22,7 @@ type place struct {
 	slot  slotKey
 	key   string
 	taken bool // a stranger has an entry there
+	freed bool // its slot was given back; guarded by the table's mutex
 
 	state   placeState
 	entry   Entry       // valid from state queued on
@@ -32,6 +33,7 @@ type place struct {
 	count   int64       // entries in the line when ours joined; 0: not known
 	waiting int         // how many of those before ours had not entered then
 	pred    Entry       // who has to leave before us, as far as we know
+	alone   bool        // it does, whatever others do
 	long    bool        // the line was seen to be long
 	check   bool        // ask etcd whether our turn has come
 	quorum  bool        // and not just the nearest member
@@ -158,6 +160,7 @@ func (l *Line) look() clientv3.Op {
 func (l *Line) looked(p *place, line *pb.RangeResponse) bool {
 	p.count = line.Count
 	p.waiting = int(max(p.count-2, 0)) // all but ours and one who holds
+	p.alone = l.rule.Alone == nil
 	if p.count == 1 || len(line.Kvs) == 0 {
 		return p.count == 1
 	}
@@ -169,8 +172,14 @@ func (l *Line) looked(p *place, line *pb.RangeResponse) bool {
 		p.before, p.beforeRev = ahead(entries, p.entry), p.entry.Create
 	}
 	verdict, by := l.rule.judge(p.entry.Create, entries, p.entry)
-	p.pred = by
+	p.blockedBy(by, &l.rule, entries)
 	return verdict == granted
+}
+
+// blockedBy notes who has to leave before p.
+func (p *place) blockedBy(by Entry, rule *Rule, entries []Entry) {
+	p.pred = by
+	p.alone = rule.Alone == nil || rule.Alone(ahead(entries, p.entry))
 }
 
 // ifFirst is put, if nobody is in the line who would keep us from entering.
@@ -342,4 +351,4 @@ func (l *Line) newPlace(e *keeper.Epoch) *place {
 }
 
 // free gives back the slot. The entry is known to be gone, and nothing on its way can bring it back.
-func (p *place) free() { p.table.freeSlot(p.slot) }
+func (p *place) free() { p.table.freeSlot(p) }

@@ -87,9 +87,9 @@ func (p *place) finish(err error) {
 // rewrite overwrites the entry.
 func (l *Line) rewrite(ctx context.Context) error {
 	p, r := l.place, l.place.rewrite
-	var mod int64
+	mod := p.entry.Mod
 	err := l.request(ctx, func(ctx context.Context) (err error) {
-		mod, err = l.overwrite(ctx, p, r.value, p.epoch.ID())
+		mod, err = l.overwrite(ctx, p, mod, r.value, p.epoch.ID())
 		return err
 	})
 	switch {

@@ -25,8 +25,11 @@ func (t *Table) takeSlot(prefix string, lease clientv3.LeaseID, least int) slotK
 	}
 }
 
-func (t *Table) freeSlot(key slotKey) {
+func (t *Table) freeSlot(p *place) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.slots, key)
+	if !p.freed { // else it may be another's by now
+		p.freed = true
+		delete(t.slots, p.slot)
+	}
 }

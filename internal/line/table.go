@@ -105,7 +105,7 @@ func (r *Ref) newLine() *Line {
 
 // retire forgets a line that nobody uses. It is called with the line's mutex held.
 func (l *Line) retire() {
-	if l.place == nil && len(l.holds) == 0 && l.queue.Len() == 0 && l.view == nil && !l.driving {
+	if l.place == nil && len(l.holds) == 0 && l.queue.Len() == 0 && l.view == nil && l.side == nil && !l.driving {
 		l.remove()
 	}
 }

@@ -51,7 +51,10 @@ func (l *Line) short(p *place) bool {
 	if l.careful || l.rule.Whole { // it has to see how those before it end, or who is behind
 		return true
 	}
-	if l.rule.Values { // it was told whom to wait for when it joined
+	if !p.alone && p.count > 0 {
+		return true
+	}
+	if l.rule.Values && l.rule.Alone == nil { // it was told whom to wait for when it joined
 		return false
 	}
 	if v := l.view; v != nil && v.end != "" && v.ready {
@@ -63,6 +66,7 @@ func (l *Line) short(p *place) bool {
 // adjustView watches what is wanted, and keeps for a while what is not wanted at the moment.
 func (l *Line) adjustView() {
 	t, v := l.wanted(), l.view
+	l.adjustSide(t)
 	if v != nil && t.key == "" {
 		l.cool()
 		return
@@ -102,6 +106,7 @@ func (l *Line) cool() {
 		if l.cooling {
 			l.cooling = false
 			l.closeView()
+			l.closeSide()
 			l.retire()
 		}
 	})
