@@ -24,6 +24,7 @@ func draw(found *listing) *table {
 		{"NAME", func(l *line, _ *entry) string { return l.Name }, false},
 		{"POS", func(_ *line, e *entry) string { return strconv.Itoa(e.Position) }, false},
 		{"MODE", func(_ *line, e *entry) string { return e.Mode }, true},
+		{"UNITS", func(l *line, e *entry) string { return l.share(e) }, true},
 		{"STATE", func(_ *line, e *entry) string { return e.state() }, false},
 		{"TOKEN", func(_ *line, e *entry) string { return strconv.FormatInt(e.Token, 10) }, false},
 		{"WHO", func(_ *line, e *entry) string { return e.who() }, false},
@@ -59,7 +60,7 @@ func (e *entry) state() string {
 
 // value is what the entry says beyond its mode.
 func (e *entry) value() string {
-	if e.Value == e.Mode {
+	if e.Value == e.Mode || e.Units > 0 {
 		return ""
 	}
 	return shorten(e.Value)

@@ -16,16 +16,17 @@ import (
 )
 
 const (
-	lockKind     = "lock"
-	rwlockKind   = "rwlock"
-	electionKind = "election"
-	sessionKind  = "session"
-	prefixKind   = "prefix" // a raw prefix, named by itself
-	strangeKind  = "?"      // keys in the namespace that are in no line
+	lockKind      = "lock"
+	rwlockKind    = "rwlock"
+	electionKind  = "election"
+	semaphoreKind = "semaphore"
+	sessionKind   = "session"
+	prefixKind    = "prefix" // a raw prefix, named by itself
+	strangeKind   = "?"      // keys in the namespace that are in no line
 )
 
 // kinds are those that there are primitives for: one that is added to the library is added here.
-var kinds = []string{lockKind, rwlockKind, electionKind}
+var kinds = []string{lockKind, rwlockKind, electionKind, semaphoreKind}
 
 const (
 	stateHolds    = "holds"
@@ -39,14 +40,16 @@ var rules = map[string]queue.Rule{lockKind: queue.Nobody, electionKind: queue.No
 
 // listing is all lines at one revision.
 type listing struct {
-	Revision int64   `json:"revision"`
-	Lines    []*line `json:"lines"`
+	Revision int64            `json:"revision"`
+	Lines    []*line          `json:"lines"`
+	limits   map[string]int64 // of semaphores, also of those that nobody uses
 }
 
 // line is everyone who wants one name, in order.
 type line struct {
 	Kind    string  `json:"kind"`
 	Name    string  `json:"name"`
+	Limit   int64   `json:"limit,omitempty"` // of a semaphore
 	Entries []entry `json:"entries"`
 }
 
@@ -56,6 +59,7 @@ type entry struct {
 	State     string          `json:"state,omitempty"`      // holds, waits or released, where the order alone decides
 	KeptUntil *time.Time      `json:"kept_until,omitempty"` // of a released one, at the latest
 	Mode      string          `json:"mode,omitempty"`       // of a rwlock: read or write
+	Units     int64           `json:"units,omitempty"`      // of a semaphore
 	Token     int64           `json:"token"`                // create revision
 	Key       string          `json:"key"`
 	Lease     string          `json:"lease,omitempty"` // hex; without one the entry never goes by itself
@@ -93,14 +97,21 @@ func (f *lsFlags) lines(kvs []*mvccpb.KeyValue, sessions map[clientv3.LeaseID]*s
 	kvs = slices.Clone(kvs)
 	slices.SortStableFunc(kvs, func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) })
 	lines, byName := []*line{}, map[[2]string]*line{} // in JSON, none is not null
+	limits := f.limits(kvs)
 	for _, kv := range kvs {
 		if _, ok := f.sessionOf(string(kv.Key)); ok && f.prefix == "" {
 			continue
 		}
 		kind, name, rest := f.place(string(kv.Key))
+		if isLimit(kind, rest) {
+			continue
+		}
 		l, found := byName[[2]string{kind, name}]
 		if !found {
 			l = &line{Kind: kind, Name: name}
+			if kind == semaphoreKind {
+				l.Limit = limits[name]
+			}
 			lines, byName[[2]string{kind, name}] = append(lines, l), l
 		}
 		l.add(kv, rest, sessions)
@@ -138,7 +149,7 @@ func (l *line) add(kv *mvccpb.KeyValue, rest string, sessions map[clientv3.Lease
 	if kv.Lease != 0 {
 		e.Lease = keyspace.Lease(e.lease)
 	}
-	of, _, own := keyspace.ParseEntry(rest)
+	of, _, own := keyspace.ParseEntry(l.weigh(&e, rest))
 	if !own {
 		of = e.lease
 	}
@@ -155,6 +166,10 @@ func (l *line) add(kv *mvccpb.KeyValue, rest string, sessions map[clientv3.Lease
 
 // judge says who holds and who waits.
 func (l *line) judge() {
+	if l.Kind == semaphoreKind {
+		l.judgeUnits()
+		return
+	}
 	rule, ok := rules[l.Kind]
 	if !ok {
 		return

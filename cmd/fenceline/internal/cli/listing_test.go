@@ -44,15 +44,31 @@ lock  nightly  3    waits  9      backup@db1 pid 7 job=x zone=b  2026-01-02T03:0
 KIND  NAME  POS  STATE  TOKEN  WHO               SINCE
 lock  a/b%  1    holds  1      unknown, lease 1  -`},
 		{"kinds with rules of their own have no state", lsFlags{}, []*mvccpb.KeyValue{
-			kv(1, 1, "fenceline/semaphore/s/line/1-1", "2"),
-			kv(2, 0, "fenceline/semaphore/s/limit", "3"),
+			kv(1, 1, "fenceline/other/s/line/1-1", "2"),
+			kv(2, 0, "fenceline/other/s/limit", "3"),
 			kv(4, 1, "fenceline/election/e/1", "http://a:1"),
 			kv(5, 1, "fenceline/session/1", record),
 		}, `
 KIND       NAME  POS  STATE  TOKEN  WHO                                              SINCE                 VALUE
 election   e     1    holds  4      backup@db1 pid 7 job=x zone=b                    2026-01-02T03:04:05Z  http://a:1
-semaphore  s     1    -      1      backup@db1 pid 7 job=x zone=b                    2026-01-02T03:04:05Z  2
-semaphore  s     2    -      2      unknown, no lease, key fenceline/semaphore/s/limit  -                    3`},
+other      s     1    -      1      backup@db1 pid 7 job=x zone=b 2026-01-02T03:04:05Z                     2
+other      s     2    -      2      unknown, no lease, key fenceline/other/s/limit   -                     3`},
+		{"units hold from the front as long as they fit", lsFlags{}, []*mvccpb.KeyValue{
+			kv(1, 0, "fenceline/semaphore/s/limit", "4"),
+			kv(2, 1, "fenceline/semaphore/s/line/1-1", "2"),
+			kv(3, 1, "fenceline/semaphore/s/line/1-2", "1"),
+			kv(4, 2, "fenceline/semaphore/s/line/2-1", "2"),
+			kv(5, 2, "fenceline/semaphore/s/line/2-2", "1"),
+			kv(1, 0, "fenceline/semaphore/unused/limit", "4"),
+			kv(7, 2, "fenceline/semaphore/without/line/2-3", "1"),
+			kv(1, 1, "fenceline/session/1", record),
+		}, `
+KIND       NAME     POS  UNITS   STATE  TOKEN  WHO                             SINCE
+semaphore  s        1    2 of 4  holds  2      backup@db1 pid 7 job=x zone=b   2026-01-02T03:04:05Z
+semaphore  s        2    1 of 4  holds  3      backup@db1 pid 7 job=x zone=b   2026-01-02T03:04:05Z
+semaphore  s        3    2 of 4  waits  4      unknown, lease 2  -
+semaphore  s        4    1 of 4  waits  5      unknown, lease 2  -
+semaphore  without  1    1       -      7      unknown, lease 2  -`},
 		{"readers in front hold together", lsFlags{}, []*mvccpb.KeyValue{
 			kv(5, 4, "fenceline/rwlock/r/4", "read"),
 			kv(2, 2, "fenceline/rwlock/r/2-1", "read"),

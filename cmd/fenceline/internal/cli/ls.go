@@ -32,13 +32,14 @@ func newLsCommand(g *globals) *cobra.Command {
 		Use:                   "ls [flags] [KIND] [NAME]",
 		DisableFlagsInUseLine: true,
 		Short:                 "Show who holds and who waits",
-		Long: `Show who holds and who waits, in their order: in all lines, those of one KIND (lock, rwlock, election), or
-that of one NAME. All is read at one revision of etcd.
+		Long: `Show who holds and who waits, in their order: in all lines, those of one KIND (lock, rwlock, election,
+semaphore), or that of one NAME. All is read at one revision of etcd.
 
   POS    place in the line
   STATE  holds (in an election: leads) or waits; who wants several locks at once waits until all of them are free.
          Or released: given back, but kept from the others for the rest of a minimum hold
   MODE   of a rwlock (fenceline lock -s, -x): who reads holds together with the readers next to it, who writes alone
+  UNITS  of a semaphore: what this one has or wants, of how many
   TOKEN  fencing token: the create revision of the entry
   WHO    what the process says of itself; an entry that fenceline did not write is unknown
   SINCE  when the process's session began, not when it got in line: etcd keeps no times
@@ -148,6 +149,7 @@ func (f *lsFlags) read(ctx context.Context, g *globals) (*listing, error) {
 	first, last := resp.Responses[0], resp.Responses[len(resp.Responses)-1]
 	found := &listing{
 		Revision: resp.Header.Revision,
+		limits:   f.limits(first.GetResponseRange().Kvs),
 		Lines:    f.lines(first.GetResponseRange().Kvs, f.sessions(last.GetResponseRange().Kvs)),
 	}
 	if err := f.askElsewhere(ctx, client, found); err != nil {

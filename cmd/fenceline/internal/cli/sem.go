@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/fenceline/fenceline/internal/keyspace"
+)
+
+// semFlags is what the command line says about one permit and one command.
+type semFlags struct {
+	holdFlags
+	waitFlags
+	name         string
+	limit, units int64 // limit 0: the stored one
+}
+
+const semHelp = `Run a command while holding units of a semaphore: in all of the cluster, commands of one NAME hold at most --limit
+units at once. First come, first served: who wants many is not overtaken by those who want few.
+
+Whoever comes first stores the limit with the NAME. Later ones must mean the same limit, or leave --limit out and take
+the stored one.
+
+The command is run as "fenceline lock" does it: directly, with this one's input and output, in a process group of its
+own; signals are passed on to it. The units are given back when the command has ended, and what it left running has
+ended too. If they can no longer be renewed, the command gets SIGTERM, and is dead before etcd can give them to
+anybody else; see "fenceline lock --help". Permits have no fencing token: they stand side by side, and none is the newest.
+
+Environment of the command:
+  FENCELINE_SEMAPHORE_NAME  NAME
+  FENCELINE_UNITS           how many units it holds
+  FENCELINE_ENDPOINTS       etcd's endpoints
+
+Exit codes:
+  0-255     the command's own
+  128+N     signal N killed the command
+  126, 127  the command cannot be run, is not found
+  1         the units were not to be had: not free (-n), not free in time (-w), see -E, --skip-ok; or, whatever those
+            say: another limit is stored, or none, or there are more --units than that
+  64        wrong command line
+  69        etcd cannot be reached, or refuses
+  75        the units were lost while the command ran, and the command was ended
+  130, 143  interrupted while waiting by SIGINT, SIGTERM; nothing is left behind`
+
+func newSemCommand(g *globals) *cobra.Command {
+	f := &semFlags{}
+	cmd := &cobra.Command{
+		Use:                   "sem [flags] NAME [flags] [--] COMMAND [ARG...]",
+		DisableFlagsInUseLine: true,
+		Short:                 "Run a command while holding units of a semaphore",
+		Long:                  semHelp,
+		Example: `  fenceline sem encoders --limit 4 -- ./encode film.mov
+  fenceline sem encoders --units 2 -w 1m -- ./encode --threads 2 film.mov    # of whatever limit is stored
+  fenceline sem status encoders
+  fenceline sem resize encoders 6`,
+		ValidArgsFunction: completeName(g, &f.namespace, func() string { return semaphoreKind }, cobra.ShellCompDirectiveDefault),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.parse(cmd.Flags(), args); err != nil {
+				return err
+			}
+			return runSem(cmd.Context(), g, f, cmd.ErrOrStderr())
+		},
+	}
+	flags := cmd.Flags()
+	f.holdFlags.addTo(flags, "units")
+	f.waitFlags.addTo(flags, "the units were not to be had")
+	flags.BoolVarP(&f.try, "nonblock", "n", false, "do not wait if the units are not free, or others wait")
+	flags.Int64Var(&f.limit, "limit", 0, "how `many` units there are; the default is the stored limit")
+	flags.Int64Var(&f.units, "units", 1, "how `many` of them to hold")
+	flags.BoolVar(&f.verbose, "verbose", false, "say how long the wait was")
+	cmd.AddCommand(newSemStatusCommand(g), newSemResizeCommand(g))
+	return cmd
+}
+
+// parse takes the arguments behind the first run of flags: NAME, perhaps more flags, COMMAND.
+func (f *semFlags) parse(flags *pflag.FlagSet, args []string) (err error) {
+	if f.name, f.command, err = nameAndCommand(flags, args); err != nil {
+		return err
+	}
+	if err := keyspace.CheckName(semaphoreKind, f.name); err != nil {
+		return usageErrorf("%w", err)
+	}
+	if err := f.holdFlags.check(flags.Changed, "units", "while holding units of "+f.what()); err != nil {
+		return err
+	}
+	if err := f.waitFlags.check(flags.Changed); err != nil {
+		return err
+	}
+	switch {
+	case f.limit < 0:
+		return usageErrorf("--limit %d: it must be at least 1, or 0 for the stored one", f.limit)
+	case f.units < 1:
+		return usageErrorf("--units %d: it must be at least 1", f.units)
+	case f.limit > 0 && f.units > f.limit:
+		return usageErrorf("--units %d: there are only --limit %d", f.units, f.limit)
+	}
+	return nil
+}
+
+// nameAndCommand takes NAME, perhaps flags, and COMMAND, with or without -- in front of it.
+func nameAndCommand(flags *pflag.FlagSet, args []string) (name string, command []string, err error) {
+	switch {
+	case flags.ArgsLenAtDash() == 0:
+		return "", nil, usageErrorf("NAME is missing in front of --")
+	case len(args) == 0:
+		return "", nil, usageErrorf("NAME and COMMAND are missing")
+	}
+	command, _, err = behind(flags, args[1:])
+	return args[0], command, err
+}
+
+func (f *semFlags) what() string { return fmt.Sprintf("semaphore %q", f.name) }

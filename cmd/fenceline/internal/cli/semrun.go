@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/fenceline/fenceline/semaphore"
+	"github.com/fenceline/fenceline/session"
+)
+
+// semRun is one permit for one command.
+type semRun struct {
+	*semFlags
+	*holder
+	permit *semaphore.Permit
+}
+
+func runSem(ctx context.Context, g *globals, f *semFlags, stderr io.Writer) error {
+	h, stop, err := newHolder(g, &f.holdFlags, f.what(), stderr)
+	if err != nil {
+		return startFailed(err)
+	}
+	defer stop()
+	r := &semRun{semFlags: f, holder: h}
+	return h.around(ctx, r.acquire, func() error {
+		return r.ended(r.run(r.permit, os.Stdin, r.environment(r.variables()...), r.interrupts.signals))
+	}, func(ctx context.Context) error {
+		if r.permit == nil {
+			return nil
+		}
+		return r.permit.Release(ctx)
+	})
+}
+
+// around is the life of a process that holds something for a command: acquire, run it, give back. acquire and run
+// answer an ExitError. What to release is released whatever came before.
+func (h *holder) around(ctx context.Context, acquire func(context.Context) error, run func() error, release func(context.Context) error) error {
+	err := h.interrupts.during(ctx, acquire)
+	if interrupted := h.interrupts.exit(); interrupted != nil {
+		err = interrupted
+	} else if err == nil {
+		err = run()
+	}
+	return h.interrupts.during(ctx, func(ctx context.Context) error {
+		ctx, cancel := h.bounded(ctx)
+		defer cancel()
+		defer h.close(ctx)
+		if h.giveBack(ctx, release) && err == nil {
+			return &ExitError{Code: exitLost}
+		}
+		return err
+	})
+}
+
+func (r *semRun) acquire(ctx context.Context) (err error) {
+	trace := &session.Trace{Queued: func(_, _ string, ahead int) {
+		if ahead > 0 && r.verbose {
+			go r.say("waiting, %d ahead", ahead)
+		}
+	}}
+	if err := r.open(ctx, trace); err != nil {
+		return err
+	}
+	began := time.Now()
+	ctx, cancel := r.bound(ctx)
+	defer cancel()
+	m := semaphore.New(r.session, r.name, r.limit)
+	take := m.Acquire
+	if r.willNotWait() {
+		take = m.TryAcquire
+	}
+	if r.permit, err = take(ctx, r.units); err != nil {
+		return r.refused(err)
+	}
+	r.acquired(began)
+	return nil
+}
+
+// refused is the exit that says why the units were not to be had. What no waiting would change is a failure whatever
+// the flags say of conflicts: nobody should skip for ever.
+func (r *semRun) refused(err error) error {
+	var limit *semaphore.LimitError
+	switch {
+	case errors.Is(err, errWaited):
+		if trouble := r.session.Healthy(); trouble != nil {
+			return unavailableErrorf("%s: %w: %w", r.what(), errWaited, trouble)
+		}
+		return r.conflicts(r.what(), fmt.Sprintf("not free within %v", r.wait))
+	case errors.Is(err, semaphore.ErrExhausted) && r.units == 1:
+		return r.conflicts(r.what(), "no unit is free, or others wait for one")
+	case errors.Is(err, semaphore.ErrExhausted):
+		return r.conflicts(r.what(), fmt.Sprintf("fewer than %d units are free, or others wait for them", r.units))
+	case errors.As(err, &limit):
+		return &ExitError{Code: exitFailure, Err: fmt.Errorf("%s: %s", r.what(), limitText(limit))}
+	case errors.Is(err, semaphore.ErrTooMany):
+		return &ExitError{Code: exitFailure, Err: fmt.Errorf("--units %d: %w", r.units, err)}
+	}
+	return unavailableErrorf("%w", err)
+}
+
+func limitText(e *semaphore.LimitError) string {
+	if e.Stored == 0 {
+		return "nobody has stored a limit yet, and --limit gives none"
+	}
+	return fmt.Sprintf("--limit %d: the stored limit is %d; \"fenceline sem resize\" changes it", e.Want, e.Stored)
+}
+
+// variables say what the command's permit is.
+func (r *semRun) variables() []string {
+	return []string{"FENCELINE_SEMAPHORE_NAME=" + r.name, "FENCELINE_UNITS=" + strconv.FormatInt(r.permit.Units(), 10)}
+}

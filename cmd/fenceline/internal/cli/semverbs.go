@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/semaphore"
+	"github.com/fenceline/fenceline/session"
+)
+
+func newSemResizeCommand(g *globals) *cobra.Command {
+	namespace := ""
+	cmd := &cobra.Command{
+		Use:   "resize NAME N",
+		Short: "Change the limit of a semaphore for everyone",
+		Long: `Change the limit of a semaphore for everyone, also for those who wait. A larger one lets them in at once. A smaller one
+takes units from nobody: others wait until enough came back. Commands that name the old --limit fail from then on.
+
+Exit codes: 0; 64 wrong command line; 69 etcd cannot be reached, or refuses.`,
+		Args: takes("NAME", "N"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			limit, err := strconv.ParseInt(args[1], 10, 64)
+			if err != nil || limit < 1 {
+				return usageErrorf("N %q: it must be a whole number, at least 1", args[1])
+			}
+			if err := checkNamed(semaphoreKind, args[0], namespace); err != nil {
+				return err
+			}
+			return g.inSession(cmd.Context(), namespace, fmt.Sprintf("semaphore %q", args[0]), cmd.ErrOrStderr(), func(ctx context.Context, s *session.Session) error {
+				if err := semaphore.New(s, args[0], 0).Resize(ctx, limit); err != nil {
+					return unavailableErrorf("%w", err)
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().StringVar(&namespace, "namespace", defaultNamespace, "`prefix` of all keys")
+	return cmd
+}
+
+// semStatus is what is held and waited for, in units.
+type semStatus struct {
+	Name    string `json:"name"`
+	Limit   int64  `json:"limit"`
+	Held    int64  `json:"held"`
+	Waiting int64  `json:"waiting"`
+}
+
+func newSemStatusCommand(g *globals) *cobra.Command {
+	f := &lsFlags{kind: semaphoreKind}
+	cmd := &cobra.Command{
+		Use:   "status NAME",
+		Short: "Show how many units of a semaphore are held and waited for",
+		Long: `Show how many units of a semaphore are held and waited for. Who does is what "fenceline ls semaphore NAME" shows. After
+"resize" to less, units of holders that do not fit any more count as waiting.
+
+Exit codes: 0; 1 nobody has stored a limit yet; 64 wrong command line; 69 etcd cannot be reached, or refuses.`,
+		Args: takes("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.name = args[0]
+			if err := checkNamed(semaphoreKind, f.name, f.namespace); err != nil {
+				return err
+			}
+			found, err := f.read(cmd.Context(), g)
+			if err != nil {
+				return err
+			}
+			status, ok := statusOf(found, f.name)
+			if !ok {
+				return &ExitError{Code: exitFailure, Err: fmt.Errorf("semaphore %q: nobody has stored a limit yet", f.name)}
+			}
+			t := &table{header: []string{"NAME", "LIMIT", "HELD", "WAITING"}}
+			t.add(printable(status.Name), fmt.Sprint(status.Limit), fmt.Sprint(status.Held), fmt.Sprint(status.Waiting))
+			return g.print(cmd.OutOrStdout(), status, t)
+		},
+	}
+	cmd.Flags().StringVar(&f.namespace, "namespace", defaultNamespace, "`prefix` of all keys")
+	return cmd
+}
+
+func statusOf(found *listing, name string) (status semStatus, ok bool) {
+	limit, ok := found.limits[name]
+	status = semStatus{Name: name, Limit: limit}
+	for _, l := range found.Lines {
+		for _, e := range l.Entries {
+			if e.State == stateHolds {
+				status.Held += e.Units
+			} else {
+				status.Waiting += e.Units
+			}
+		}
+	}
+	return status, ok
+}
+
+// takes is a rule for arguments that names those which are missing. None stands behind --, where a command would.
+func takes(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case cmd.ArgsLenAtDash() >= 0:
+			return usageErrorf("%s runs no COMMAND: -- has no place here", cmd.CommandPath())
+		case len(args) < len(names):
+			return usageErrorf("%s is missing", names[len(args)])
+		case len(args) > len(names):
+			return usageErrorf("%q: one argument too many", args[len(names)])
+		}
+		return nil
+	}
+}
+
+func checkNamed(kind, name, namespace string) error {
+	if err := keyspace.CheckName(kind, name); err != nil {
+		return usageErrorf("%w", err)
+	}
+	if namespace == "" {
+		return usageErrorf("--namespace: it is empty")
+	}
+	return nil
+}
+
+// inSession runs one verb in a session of its own, until a signal at most. verb answers an ExitError.
+func (g *globals) inSession(ctx context.Context, namespace, what string, stderr io.Writer, verb func(context.Context, *session.Session) error) error {
+	ctx, stop := untilSignal(ctx)
+	defer stop()
+	h := &holder{g: g, say: talk(stderr, "fenceline: "+what+": "),
+		flags: &holdFlags{command: []string{"fenceline"}, namespace: namespace, ttl: seconds(defaultTTL)}}
+	err := h.open(ctx, &session.Trace{})
+	if err == nil {
+		err = verb(ctx, h.session)
+	}
+	closing, cancel := h.bounded(context.WithoutCancel(ctx))
+	defer cancel()
+	h.close(closing)
+	var signal *signalError
+	if err != nil && errors.As(context.Cause(ctx), &signal) {
+		return &ExitError{Code: exitSignal + int(signal.Signal)}
+	}
+	return err
+}
