@@ -3,7 +3,6 @@ package semaphore_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -295,55 +294,4 @@ func TestCancelledAcquireLeavesNoEntry(t *testing.T) {
 	release(t, p)
 	release(t, acquire(t, m, 2))
 	queued(t, client, name, 0)
-}
-
-func TestUnitsHeldNeverExceedTheLimitAndNobodyIsForgotten(t *testing.T) {
-	const limit = 5
-	client, name := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
-	d := 10 * time.Second
-	if testing.Short() {
-		d = 2 * time.Second
-	}
-	ctx, stop := context.WithTimeout(t.Context(), d)
-	defer stop()
-	var held, turns atomic.Int64
-	var wg sync.WaitGroup
-	for i := range 16 {
-		s := open(t, client)
-		for g := range 4 {
-			wg.Go(func() {
-				m := semaphore.New(s, name, limit)
-				for ctx.Err() == nil {
-					n := 1 + rand.Int64N(3)
-					patience, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-					p, err := m.Acquire(patience, n)
-					cancel()
-					if err != nil {
-						t.Errorf("%d: %v", i, err)
-						return
-					}
-					turns.Add(1)
-					inside := p.Context() // a permit that is lost does not count any more
-					if now := held.Add(n); now > limit && inside.Err() == nil {
-						t.Errorf("%d units are held", now)
-					}
-					time.Sleep(time.Duration(rand.IntN(2000)) * time.Microsecond)
-					held.Add(-n)
-					if g == 0 && rand.IntN(50) == 0 {
-						_, _ = client.Revoke(t.Context(), s.Lease()) // those of this process
-						<-inside.Done()
-					}
-					if err := p.Release(context.Background()); err != nil && !errors.Is(err, session.ErrLost) {
-						t.Error(err)
-					}
-				}
-			})
-		}
-	}
-	wg.Wait()
-	if turns.Load() < 100 {
-		t.Errorf("%d turns", turns.Load())
-	}
-	queued(t, client, name, 0)
-	t.Log(fmt.Sprint(turns.Load()), "turns")
 }
