@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/fenceline/fenceline v0.1.0
 	github.com/fenceline/fenceline/bench v0.1.0
+	github.com/robfig/cron/v3 v3.0.1
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.10
 	go.etcd.io/etcd/api/v3 v3.7.3

@@ -26,6 +26,7 @@ var subcommands = []func(*globals) *cobra.Command{
 	newLockCommand,
 	newElectCommand,
 	newObserveCommand,
+	newCronCommand,
 	newSemCommand,
 	newLsCommand,
 }
