@@ -25,6 +25,7 @@ func draw(found *listing) *table {
 		{"POS", func(_ *line, e *entry) string { return strconv.Itoa(e.Position) }, false},
 		{"MODE", func(_ *line, e *entry) string { return e.Mode }, true},
 		{"UNITS", func(l *line, e *entry) string { return l.share(e) }, true},
+		{"PRIORITY", func(_ *line, e *entry) string { return e.priority() }, true},
 		{"STATE", func(_ *line, e *entry) string { return e.state() }, false},
 		{"TOKEN", func(_ *line, e *entry) string { return strconv.FormatInt(e.Token, 10) }, false},
 		{"WHO", func(_ *line, e *entry) string { return e.who() }, false},

@@ -262,3 +262,36 @@ func TestWrongElectAndObserveCommandLinesAre64BeforeAnyRequest(t *testing.T) {
 		}
 	}
 }
+
+func TestLsShowsValuesAndPrioritiesOfCandidatesAndNoTransfers(t *testing.T) {
+	m, name := etcdtest.Shared(t), etcdtest.Name(t)
+	client := m.Client(t)
+	leader := started(t, m.Endpoint(), "elect", "--value", "http://a:1\x1b[2J", name, "--", "sh", "-c", leads)
+	_, lease, _ := leader.term(1)
+	waiter := started(t, m.Endpoint(), "elect", "--value", strings.Repeat("v", 100), "--priority", "-3", name, "--", "sh", "-c", leads)
+	candidates(t, client, name, 2)
+	prefix := "fenceline/election/" + name + "/"
+	if _, err := client.Put(t.Context(), prefix+"next~1a~4", "", clientv3.WithLease(lease)); err != nil {
+		t.Fatal(err)
+	}
+	got := lsJSON(t, m, "election", name)
+	if len(got.Lines) != 1 || len(got.Lines[0].Entries) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	first, second := got.Lines[0].Entries[0], got.Lines[0].Entries[1]
+	if first.State != "holds" || first.Value != "http://a:1\x1b[2J" || first.Priority != 0 ||
+		second.State != "waits" || second.Priority != -3 || second.Session == nil || second.Session.PID != waiter.cmd.Process.Pid {
+		t.Errorf("%+v", got.Lines[0].Entries)
+	}
+	_, stdout, _ := fenceline("ls", "election", name, "--endpoints", m.Endpoint())
+	if strings.Contains(stdout, "\x1b") || !strings.Contains(stdout, "PRIORITY") || !strings.Contains(stdout, " -3 ") ||
+		strings.Contains(stdout, strings.Repeat("v", 80)) || !strings.Contains(stdout, `\x1b[2J`) {
+		t.Errorf("%s", stdout)
+	}
+	if _, stdout, _ := fenceline("ls", "--prefix", strings.TrimSuffix(prefix, "/"), "--endpoints", m.Endpoint()); strings.Contains(stdout, "next~") {
+		t.Errorf("%s", stdout)
+	}
+	if _, stdout, _ := fenceline("__complete", "ls", ""); !strings.Contains(stdout, "election\n") {
+		t.Errorf("%s", stdout)
+	}
+}

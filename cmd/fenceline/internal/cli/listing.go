@@ -60,6 +60,7 @@ type entry struct {
 	KeptUntil *time.Time      `json:"kept_until,omitempty"` // of a released one, at the latest
 	Mode      string          `json:"mode,omitempty"`       // of a rwlock: read or write
 	Units     int64           `json:"units,omitempty"`      // of a semaphore
+	Priority  int             `json:"priority,omitempty"`   // of a candidate
 	Token     int64           `json:"token"`                // create revision
 	Key       string          `json:"key"`
 	Lease     string          `json:"lease,omitempty"` // hex; without one the entry never goes by itself
@@ -103,6 +104,9 @@ func (f *lsFlags) lines(kvs []*mvccpb.KeyValue, sessions map[clientv3.LeaseID]*s
 			continue
 		}
 		kind, name, rest := f.place(string(kv.Key))
+		if isNote(kind, rest) {
+			continue
+		}
 		if isLimit(kind, rest) {
 			continue
 		}
@@ -155,6 +159,9 @@ func (l *line) add(kv *mvccpb.KeyValue, rest string, sessions map[clientv3.Lease
 	}
 	e.foreign, e.parked = !own, own && e.lease != 0 && e.lease != of
 	e.Session = sessions[of]
+	if own {
+		e.Priority = l.priorityOf(e.Key)
+	}
 	switch said := e.Value == queue.ReadValue || e.Value == queue.WriteValue; {
 	case l.Kind == rwlockKind && !said:
 		e.Mode = queue.WriteValue

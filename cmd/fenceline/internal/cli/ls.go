@@ -40,9 +40,11 @@ semaphore), or that of one NAME. All is read at one revision of etcd.
          Or released: given back, but kept from the others for the rest of a minimum hold
   MODE   of a rwlock (fenceline lock -s, -x): who reads holds together with the readers next to it, who writes alone
   UNITS  of a semaphore: what this one has or wants, of how many
+  PRIORITY  of a candidate in an election: among those who wait, the highest goes first
   TOKEN  fencing token: the create revision of the entry
   WHO    what the process says of itself; an entry that fenceline did not write is unknown
   SINCE  when the process's session began, not when it got in line: etcd keeps no times
+  VALUE  what a leader or candidate says, or an entry that is not of fenceline; -o json has all of a long one
 
 Exit codes: 0, also when nobody is there; 64 wrong command line; 69 etcd cannot be reached, or refuses.`,
 		Example: `  fenceline ls
