@@ -1,0 +1,125 @@
+package barrier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// errAgain: a comparison failed for a reason that is known by now; the same request may be sent again at once.
+var errAgain = errors.New("barrier: again")
+
+// settled is an error that no repetition changes, and that needs no explanation.
+type settled struct{ error }
+
+func (e settled) Unwrap() error { return e.error }
+
+// ask repeats f until it succeeds, etcd refuses, or ctx ends. Each attempt has a timeout of its own, under reach: a
+// request that is under way when ctx ends may still be answered.
+func ask(ctx, reach context.Context, k *keeper.Keeper, keys string, f func(context.Context) error) error {
+	for tries := 1; ; tries++ {
+		err := error(grpc.ErrClientConnClosing)
+		if k.Client.Ctx().Err() == nil { // etcd's client would take a closed connection for one to try again
+			try, cancel := context.WithTimeout(reach, k.RequestTimeout())
+			err = f(try)
+			cancel()
+		}
+		var final settled
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &final):
+			return final.error
+		case reach.Err() != nil:
+			return ended(reach, k, keys, err)
+		case errors.Is(err, errAgain) && ctx.Err() == nil:
+			continue
+		case errors.Is(err, rpctypes.ErrLeaseNotFound):
+			return keeper.ErrRevoked
+		case keeper.Final(err):
+			return keeper.Explain(k.Client, err, keys)
+		}
+		if sleep(ctx, min(10*time.Millisecond<<min(tries, 7), time.Second)); ctx.Err() != nil {
+			return ended(ctx, k, keys, err)
+		}
+	}
+}
+
+// ended is the error of an end of ctx. Of a caller whose patience ended, it says what etcd had against the request.
+func ended(ctx context.Context, k *keeper.Keeper, keys string, err error) error {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, keeper.ErrLost) || errors.Is(cause, keeper.ErrClosed) || errors.Is(err, errAgain) || errors.Is(err, context.Canceled) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", cause, keeper.Explain(k.Client, err, keys))
+}
+
+// sleep waits for about d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(jitter(d))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func jitter(d time.Duration) time.Duration { return d * time.Duration(75+rand.IntN(50)) / 100 }
+
+// patience is how long a wait believes a watch that tells nothing: a connection that has died in silence tells nothing.
+func patience(k *keeper.Keeper) time.Duration { return jitter(max(k.TTL/2, 5*time.Second)) }
+
+// bounded gives a ctx without a deadline one: for verbs that wait for etcd only.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, 5*time.Second)
+}
+
+// open is ctx that also ends when the Session is closed, with ErrClosed.
+func open(ctx context.Context, k *keeper.Keeper) (context.Context, context.CancelFunc) {
+	both, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(k.Context(), func() { cancel(keeper.ErrClosed) })
+	return both, func() { stop(); cancel(nil) }
+}
+
+// recordOf compares the session's own record, which whoever gives up after a lost answer writes again: from then on a
+// request that compares it, and is still on its way, fails.
+func recordOf(e *keeper.Epoch) clientv3.Cmp {
+	return clientv3.Compare(clientv3.ModRevision(e.Record()), "=", e.RecordRevision())
+}
+
+func writeRecord(k *keeper.Keeper, e *keeper.Epoch) clientv3.Op {
+	return clientv3.OpPut(e.Record(), k.Record, clientv3.WithLease(e.ID()))
+}
+
+// caughtUp learns from the revision of the session's record, as an answer shows it, why a comparison with it failed:
+// errAgain if it did. A record that somebody has deleted is written again.
+func caughtUp(ctx context.Context, k *keeper.Keeper, e *keeper.Epoch, shown *clientv3.GetResponse) error {
+	known := e.RecordRevision()
+	if len(shown.Kvs) == 0 {
+		resp, err := k.Client.Do(ctx, writeRecord(k, e))
+		if err != nil {
+			return err
+		}
+		e.RecordWritten(resp.Put().Header.Revision)
+		return errAgain
+	}
+	switch now := shown.Kvs[0].ModRevision; {
+	case now > known:
+		e.RecordWritten(now)
+		return errAgain
+	case now < known:
+		return settled{fmt.Errorf("etcd has gone back from revision %d to %d", known, now)}
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package barrier
+
+import (
+	"context"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// waitKey waits until what stands under key satisfies seen, which gets nil when nothing does. A watch that ends is no
+// answer, and neither is an event older than what was read.
+func waitKey(ctx context.Context, k *keeper.Keeper, key string, seen func(*mvccpb.KeyValue) (bool, error)) error {
+	ctx, cancel := open(ctx, k)
+	defer cancel()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	w := &keyWait{keeper: k, key: key, seen: seen}
+	if done, err := w.list(ctx, 0); done || err != nil { // most often it is as wanted, and needs no watch
+		return err
+	}
+	return follow(ctx, k, func(f *feed) func() { return k.Watch().Watch(key, "", f) }, w)
+}
+
+type keyWait struct {
+	keeper *keeper.Keeper
+	key    string
+	rev    int64
+	seen   func(*mvccpb.KeyValue) (bool, error)
+}
+
+// list asks the quorum the first time: an answer from a member that is behind could be older than the call.
+func (w *keyWait) list(ctx context.Context, revision int64) (done bool, err error) {
+	err = ask(ctx, ctx, w.keeper, w.key, func(try context.Context) error {
+		var resp *clientv3.GetResponse
+		var err error
+		if w.rev == 0 {
+			resp, err = w.keeper.Client.Get(try, w.key)
+		} else {
+			resp, err = readAt(try, w.keeper.Client, max(revision, w.rev), func(opts ...clientv3.OpOption) clientv3.Op {
+				return clientv3.OpGet(w.key, opts...)
+			})
+		}
+		if err != nil {
+			return err
+		}
+		var kv *mvccpb.KeyValue
+		if len(resp.Kvs) > 0 {
+			kv = resp.Kvs[0]
+		}
+		w.rev = resp.Header.Revision
+		if done, err = w.seen(kv); err != nil {
+			return settled{err}
+		}
+		return nil
+	})
+	return done, err
+}
+
+func (w *keyWait) told(_ context.Context, events []*mvccpb.Event) (done bool, err error) {
+	for _, ev := range events {
+		if ev.Kv.ModRevision <= w.rev {
+			continue
+		}
+		w.rev = ev.Kv.ModRevision
+		kv := ev.Kv
+		if ev.Type == mvccpb.Event_DELETE {
+			kv = nil
+		}
+		if done, err = w.seen(kv); done || err != nil {
+			return done, err
+		}
+	}
+	return false, nil
+}
+
+// once does a verb that waits for etcd only.
+func once(ctx context.Context, k *keeper.Keeper, keys string, f func(context.Context) error) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	ctx, stop := open(ctx, k)
+	defer stop()
+	if k.Context().Err() != nil {
+		return keeper.ErrClosed
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return ask(ctx, ctx, k, keys, f)
+}

@@ -1,0 +1,208 @@
+package barrier
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// party is one entry in etcd, from Enter to its end. One goroutine at a time uses it.
+type party struct {
+	at      *place
+	epoch   *keeper.Epoch
+	parties int
+	breaks  bool
+
+	once   sync.Once // it leaves
+	key    string
+	create int64    // 0: not known to stand
+	sent   bool     // an enter was sent
+	unsure bool     // and one went unanswered, so that it may still be on its way
+	left   bool     // a delete went unanswered, so that it may have happened
+	seen   snapshot // the latest
+}
+
+// enter puts the entry. If the round would then be full, as far as a look before tells, the same transaction publishes
+// it.
+func (p *party) enter(ctx, alive context.Context) error {
+	p.key = slotsOf(p.at.keeper).take(p.at.in, p.epoch.ID())
+	err := ask(ctx, alive, p.at.keeper, p.at.prefix, func(try context.Context) (err error) {
+		p.seen, err = p.at.readAt(try, 0)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return ask(ctx, alive, p.at.keeper, p.at.prefix, p.sendEnter)
+}
+
+func (p *party) sendEnter(ctx context.Context) error {
+	value := strconv.Itoa(p.parties)
+	puts := []clientv3.Op{clientv3.OpPut(p.key, value, clientv3.WithLease(p.epoch.ID()))}
+	if len(p.seen.waiting()) == p.parties-1 {
+		next, by := p.seen.fill(p.parties, true)
+		cmps, publish := p.at.publication(p.seen, next, by)
+		puts = append(puts, clientv3.OpTxn(cmps, []clientv3.Op{publish}, nil))
+	}
+	look := p.at.look()
+	puts = append(puts, look)
+	same := clientv3.Compare(clientv3.Value(p.at.in).WithPrefix(), "=", value) // false if there is nobody
+	nobody := clientv3.Compare(clientv3.CreateRevision(p.at.in).WithPrefix(), "=", 0)
+	p.sent = true
+	resp, err := p.at.keeper.Client.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0), recordOf(p.epoch)).
+		Then(clientv3.OpTxn([]clientv3.Cmp{same}, puts, []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{nobody}, puts, []clientv3.Op{look})})).
+		Else(look, clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly())).Commit()
+	if err != nil {
+		p.unsure = p.unsure || keeper.Unknown(err)
+		return err
+	}
+	if !resp.Succeeded {
+		return p.refused(ctx, resp)
+	}
+	inner, joined := resp.Responses[0].GetResponseTxn(), true
+	if !inner.Succeeded {
+		inner = inner.Responses[0].GetResponseTxn()
+		joined = inner.Succeeded
+	}
+	if p.seen, err = p.at.seen(inner.Responses[len(inner.Responses)-1], resp.Header.Revision); err != nil {
+		p.unsure = true // it stands, all the same
+		return err
+	}
+	if !joined {
+		return settled{p.strange()}
+	}
+	p.create = resp.Header.Revision
+	return nil
+}
+
+// refused finds out why.
+func (p *party) refused(ctx context.Context, resp *clientv3.TxnResponse) (err error) {
+	if p.seen, err = p.at.seen(resp.Responses[0], resp.Header.Revision); err != nil {
+		return err
+	}
+	for _, e := range p.seen.in {
+		if e.key != p.key {
+			continue
+		}
+		if p.unsure { // an earlier attempt
+			p.create = e.create
+			return nil
+		}
+		p.key = slotsOf(p.at.keeper).take(p.at.in, p.epoch.ID()) // a stranger's, and stays taken
+		return errAgain
+	}
+	if err := caughtUp(ctx, p.at.keeper, p.epoch, (*clientv3.GetResponse)(resp.Responses[1].GetResponseRange())); err != nil {
+		return err
+	}
+	return errAgain
+}
+
+// strange says who is in with another number of parties.
+func (p *party) strange() error {
+	for _, e := range p.seen.in {
+		if e.value != strconv.Itoa(p.parties) {
+			return fmt.Errorf("%w: %.20s, not %d", ErrParties, e.value, p.parties)
+		}
+	}
+	return fmt.Errorf("%w than %d", ErrParties, p.parties)
+}
+
+// await waits until the round is full. An error leaves the entry where it is.
+func (p *party) await(ctx, alive context.Context) (round, error) {
+	w := &waiting{party: p, alive: alive}
+	if done, err := w.judge(ctx); done || err != nil {
+		return w.round, err
+	}
+	key, end := p.at.record, ""
+	if p.breaks { // who dies is to be noticed
+		key, end = p.at.prefix, clientv3.GetPrefixRangeEnd(p.at.prefix)
+	}
+	err := follow(ctx, p.at.keeper, func(f *feed) func() { return p.at.keeper.Watch().Watch(key, end, f) }, w)
+	return w.round, err
+}
+
+// waiting is what a party does while it waits.
+type waiting struct {
+	*party
+	alive context.Context
+	round round
+	lost  bool // a party of this round is gone, which is to end it
+}
+
+func (w *waiting) list(ctx context.Context, revision int64) (bool, error) {
+	var next snapshot
+	err := ask(ctx, w.alive, w.at.keeper, w.at.prefix, func(try context.Context) (err error) {
+		next, err = w.at.readAt(try, max(revision, w.seen.rev))
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	w.learn(next)
+	return w.judge(ctx)
+}
+
+func (w *waiting) told(ctx context.Context, events []*mvccpb.Event) (bool, error) {
+	next, err := w.seen.apply(w.at, events)
+	if err != nil {
+		return false, err
+	}
+	changed := next.record.mod != w.seen.record.mod
+	w.learn(next)
+	if v, _ := next.judge(w.create, w.parties); changed && v == wait {
+		return w.list(ctx, 0) // more parties than a round takes, and who of them stands the record does not tell
+	}
+	return w.judge(ctx)
+}
+
+func (w *waiting) learn(next snapshot) {
+	same := w.seen.record.mod == next.record.mod
+	w.lost = w.breaks && (w.lost && same || w.seen.departed(next, w.create))
+	w.seen = next
+}
+
+// judge acts on what was seen, until there is nothing to do but wait.
+func (w *waiting) judge(ctx context.Context) (done bool, err error) {
+	for {
+		v, r := w.seen.judge(w.create, w.parties)
+		var next record
+		var by []entry
+		switch {
+		case v == passed:
+			w.round = r
+			return true, nil
+		case v == broken:
+			return false, ErrBroken
+		case v == gone:
+			return false, keeper.ErrEntryGone
+		case w.lost:
+			next = w.seen.breakUp()
+		case v == full:
+			next, by = w.seen.fill(w.parties, false)
+		default:
+			return false, nil
+		}
+		if err := w.write(ctx, next, by); err != nil {
+			return false, err
+		}
+	}
+}
+
+func (w *waiting) write(ctx context.Context, next record, by []entry) error {
+	var s snapshot
+	err := ask(ctx, w.alive, w.at.keeper, w.at.prefix, func(try context.Context) (err error) {
+		s, err = w.at.publish(try, w.seen, next, by)
+		return err
+	})
+	if err == nil {
+		w.learn(s)
+	}
+	return err
+}

@@ -1,0 +1,184 @@
+package barrier
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// Pass is a party's place in a round that was full. It ends once: by Leave, or by loss.
+type Pass struct {
+	party *party
+	name  string
+	round round
+	ctx   context.Context
+	end   context.CancelCauseFunc
+	since time.Time
+
+	mu   sync.Mutex
+	left bool
+}
+
+func newPass(caller context.Context, p *party, name string, r round) *Pass {
+	ctx, end := context.WithCancelCause(context.WithoutCancel(caller))
+	k := p.at.keeper
+	p.epoch.OnLoss(p, func(cause error) {
+		end(cause)
+		if hook := k.Hooks.Lost; hook != nil && cause != keeper.ErrClosed {
+			hook("barrier", name, cause)
+		}
+	})
+	pass := &Pass{party: p, name: name, round: r, end: end, since: time.Now()}
+	pass.ctx = passContext{ctx, pass}
+	runtime.AddCleanup(pass, dropped, p)
+	return pass
+}
+
+// dropped leaves for a party that cannot, since it has forgotten its Pass.
+func dropped(p *party) {
+	p.at.keeper.Go(func(context.Context) {
+		p.once.Do(func() { p.out(nil) })
+	})
+}
+
+// out takes the entry away.
+func (p *party) out(tell func(error)) {
+	alive, cancel := p.alive()
+	defer cancel(nil)
+	p.epoch.Forget(p)
+	p.leave(alive, tell)
+}
+
+// Round counts the rounds of this name that were full, from 1. It is the same for all parties of a round.
+func (p *Pass) Round() int64 { return p.round.Number }
+
+// Context ends with the Pass: with session.ErrExpired or ErrRevoked when the lease is lost, and the others take this
+// party for dead; with session.ErrClosed when the Session is closed; with session.ErrNotHeld after Leave.
+// context.Cause tells. It carries the values of Enter's ctx, not its deadline.
+func (p *Pass) Context() context.Context { return p.ctx }
+
+// passContext looks at the clock when it is asked for its error: in a process that was stopped, that question can
+// come before the timer that ends the context.
+type passContext struct {
+	context.Context
+	pass *Pass
+}
+
+func (c passContext) Err() error {
+	if c.Context.Err() == nil {
+		if err := c.pass.party.epoch.Err(); err != nil {
+			c.pass.end(err)
+		}
+	}
+	return c.Context.Err()
+}
+
+// Leave takes this party out of the round, and waits until all others have left it, or died. The next round does not
+// wait for that. When ctx ends, this party has left all the same, and only the wait is over; also if ctx had ended
+// before.
+//
+// session.ErrLost: the lease was lost before; the others took this party for dead. session.ErrEntryGone: somebody
+// deleted its entry. session.ErrNotHeld: the second time. session.ErrClosed: the Session was closed.
+func (p *Pass) Leave(ctx context.Context) error {
+	if err := p.leave(ctx); err != nil {
+		return fmt.Errorf("barrier: leave %q: %w", p.name, err)
+	}
+	return nil
+}
+
+func (p *Pass) leave(ctx context.Context) error {
+	p.mu.Lock()
+	again := p.left
+	p.left = true
+	p.mu.Unlock()
+	q := p.party
+	k := q.at.keeper
+	switch {
+	case k.Context().Err() != nil:
+		return keeper.ErrClosed
+	case again:
+		return keeper.ErrNotHeld
+	}
+	if err := q.epoch.Err(); err != nil {
+		p.end(err)
+		return err
+	}
+	p.end(keeper.ErrNotHeld)
+	told := make(chan error, 1)
+	if !k.Go(func(context.Context) { q.once.Do(func() { q.out(func(err error) { told <- err }) }) }) {
+		return keeper.ErrClosed
+	}
+	select {
+	case err := <-told:
+		if err != nil {
+			return err
+		}
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if hook := k.Hooks.Released; hook != nil {
+		hook("barrier", p.name, time.Since(p.since))
+	}
+	return p.others(ctx)
+}
+
+// others waits for them. It follows one at a time, any, until that is gone: to hear of each would cost the round as
+// many events as there are pairs, and this costs a party only as many reads as its number has bits.
+func (p *Pass) others(ctx context.Context) error {
+	k := p.party.at.keeper
+	ctx, cancel := open(ctx, k)
+	defer cancel()
+	o := &others{pass: p, seen: p.party.seen}
+	for {
+		left := o.left()
+		if len(left) == 0 {
+			return nil
+		}
+		o.one = left[rand.IntN(len(left))]
+		err := follow(ctx, k, func(f *feed) func() { return k.Watch().Deletes(o.one.key, f) }, o)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+type others struct {
+	pass *Pass
+	seen snapshot
+	one  entry
+}
+
+// left are those of the round that are still in it.
+func (o *others) left() []entry {
+	var in []entry
+	for _, e := range o.seen.in {
+		if slices.Contains(o.pass.round.In, e.create) && e.create != o.pass.party.create {
+			in = append(in, e)
+		}
+	}
+	return in
+}
+
+func (o *others) list(ctx context.Context, revision int64) (bool, error) {
+	at := o.pass.party.at
+	err := ask(ctx, ctx, at.keeper, at.prefix, func(try context.Context) error {
+		s, err := at.readAt(try, max(revision, o.seen.rev))
+		if err == nil {
+			o.seen = s
+		}
+		return err
+	})
+	return !o.seen.stands(o.one.create), err
+}
+
+func (o *others) told(ctx context.Context, events []*mvccpb.Event) (bool, error) {
+	return o.list(ctx, events[len(events)-1].Kv.ModRevision)
+}

@@ -1,0 +1,140 @@
+package barrier
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/keyspace"
+)
+
+// place is where a barrier stands in etcd.
+type place struct {
+	keeper *keeper.Keeper
+	prefix string
+	record string // key of the record, without a lease
+	in     string // prefix of the parties' entries
+}
+
+func newPlace(k *keeper.Keeper, name string) *place {
+	prefix := keyspace.Line(k.Namespace, "barrier", name)
+	return &place{k, prefix, prefix + "round", prefix + "in/"}
+}
+
+// look reads everything, at one revision.
+func (at *place) look(opts ...clientv3.OpOption) clientv3.Op {
+	return clientv3.OpGet(at.prefix, append(opts, clientv3.WithPrefix())...)
+}
+
+func (at *place) snapshot(kvs []*mvccpb.KeyValue, revision int64) (snapshot, error) {
+	s := snapshot{rev: revision}
+	slices.SortFunc(kvs, func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) })
+	for _, kv := range kvs {
+		if err := s.take(at, kv); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// seen is the snapshot that a transaction has taken.
+func (at *place) seen(op *pb.ResponseOp, revision int64) (snapshot, error) {
+	return at.snapshot(op.GetResponseRange().Kvs, revision)
+}
+
+// readAt is a snapshot as of revision or later.
+func (at *place) readAt(ctx context.Context, revision int64) (snapshot, error) {
+	resp, err := readAt(ctx, at.keeper.Client, revision, at.look)
+	if err != nil {
+		return snapshot{}, err
+	}
+	return at.snapshot(resp.Kvs, resp.Header.Revision)
+}
+
+// readAt reads at revision at least. A serializable read may be behind, since events are sent before their revision
+// can be read and other members may lag: it is repeated once, and then asked of the quorum.
+func readAt(ctx context.Context, client *clientv3.Client, revision int64, op func(...clientv3.OpOption) clientv3.Op) (*clientv3.GetResponse, error) {
+	for range 2 {
+		resp, err := client.Do(ctx, op(clientv3.WithSerializable()))
+		if err != nil {
+			return nil, err
+		}
+		if resp.Get().Header.Revision >= revision {
+			return resp.Get(), nil
+		}
+	}
+	resp, err := client.Do(ctx, op())
+	if err != nil {
+		return nil, err
+	}
+	return resp.Get(), nil
+}
+
+// publish writes next after s, if by still stand and nobody else has written. Either way it looks again.
+func (at *place) publish(ctx context.Context, s snapshot, next record, by []entry) (snapshot, error) {
+	cmps, then := at.publication(s, next, by)
+	resp, err := at.keeper.Client.Txn(ctx).If(cmps...).Then(then, at.look()).Else(at.look()).Commit()
+	if err != nil {
+		return snapshot{}, err
+	}
+	return at.seen(resp.Responses[len(resp.Responses)-1], resp.Header.Revision)
+}
+
+// maxCmps is how many comparisons one transaction may hold, with room to spare: etcd allows 128 (--max-txn-ops).
+const maxCmps = 100
+
+// publication writes next if by stand; the comparison is that nobody else has written since s. etcd looks at all
+// comparisons of nested transactions before it writes anything.
+func (at *place) publication(s snapshot, next record, by []entry) ([]clientv3.Cmp, clientv3.Op) {
+	then := clientv3.OpPut(at.record, next.encode())
+	for chunk := range slices.Chunk(by, maxCmps) {
+		cmps := make([]clientv3.Cmp, len(chunk))
+		for i, e := range chunk {
+			cmps[i] = clientv3.Compare(clientv3.CreateRevision(e.key), "=", e.create)
+		}
+		then = clientv3.OpTxn(cmps, []clientv3.Op{then}, nil)
+	}
+	return []clientv3.Cmp{at.unwritten(s)}, then
+}
+
+// unwritten says that the record is what it was in s.
+func (at *place) unwritten(s snapshot) clientv3.Cmp {
+	return clientv3.Compare(clientv3.ModRevision(at.record), "=", s.record.mod)
+}
+
+// slots are the keys that parties of a Session use. Key names are used again, lowest slot first: deleted keys stay in
+// etcd's index until a compaction, and slow every range over the prefix.
+type slots struct {
+	mu    sync.Mutex
+	taken map[string]bool
+}
+
+func slotsOf(k *keeper.Keeper) *slots {
+	type key struct{}
+	return k.Table(key{}, func() any { return &slots{taken: map[string]bool{}} }).(*slots)
+}
+
+// take is the lowest key that nobody uses. It is its taker's until the entry is known to be gone, so an entry there is
+// the taker's whatever became of the answer.
+func (t *slots) take(prefix string, lease clientv3.LeaseID) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for slot := 0; ; slot++ {
+		if key := keyspace.Entry(prefix, lease, slot); !t.taken[key] {
+			t.taken[key] = true
+			return key
+		}
+	}
+}
+
+func (t *slots) free(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.taken, key)
+}

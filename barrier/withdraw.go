@@ -1,0 +1,139 @@
+package barrier
+
+import (
+	"context"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// withdraw takes the party out again, unless its round was full first: then it says which. It tries until the one or
+// the other is known, or alive has ended, and the entry goes with the lease.
+func (p *party) withdraw(alive context.Context) (r round, in bool) {
+	p.persist(alive, func(ctx context.Context) (err error) {
+		r, in, err = p.sendWithdraw(ctx)
+		return err
+	}, nil)
+	return r, in
+}
+
+// leave deletes the entry of a party whose round was full. tell hears once how the first attempt that was answered
+// ended; a refusal is no reason to give up, for the entry would stay as long as the Session.
+func (p *party) leave(alive context.Context, tell func(error)) {
+	p.persist(alive, p.sendLeave, tell)
+}
+
+func (p *party) persist(alive context.Context, f func(context.Context) error, tell func(error)) {
+	for {
+		err := ask(alive, alive, p.at.keeper, p.at.prefix, f)
+		if tell != nil {
+			tell(err)
+			tell = nil
+		}
+		if err == nil || err == keeper.ErrEntryGone || alive.Err() != nil {
+			slotsOf(p.at.keeper).free(p.key)
+			return
+		}
+		p.at.keeper.Log.Debug("entry not deleted", "key", p.key, "error", err)
+		sleep(alive, 2*time.Second)
+	}
+}
+
+func (p *party) sendWithdraw(ctx context.Context) (round, bool, error) {
+	if p.create == 0 && p.unsure {
+		if err := p.fence(ctx); err != nil {
+			return round{}, false, err
+		}
+	}
+	if p.create == 0 {
+		return round{}, false, nil
+	}
+	v, r := p.seen.judge(p.create, p.parties)
+	if v == passed {
+		return r, true, nil
+	}
+	out := []clientv3.Op{clientv3.OpDelete(p.key)}
+	if p.breaks && v != broken {
+		alone := clientv3.Compare(clientv3.CreateRevision(p.at.in).WithPrefix(), "=", p.create)
+		tell := append([]clientv3.Op{clientv3.OpPut(p.at.record, p.seen.breakUp().encode())}, out...)
+		out = []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{alone}, out, tell)}
+	}
+	// The record is compared, so that either this happens or the round is full: not both.
+	done, err := p.delete(ctx, out, p.at.unwritten(p.seen))
+	if err != nil || done {
+		return round{}, false, err
+	}
+	if v, _ = p.seen.judge(p.create, p.parties); v == gone {
+		return round{}, false, nil
+	}
+	return round{}, false, errAgain
+}
+
+// fence makes an enter that is still on its way fail, and finds out whether it has happened.
+func (p *party) fence(ctx context.Context) error {
+	resp, err := p.at.keeper.Client.Txn(ctx).If(recordOf(p.epoch)).
+		Then(p.at.look(), writeRecord(p.at.keeper, p.epoch)).
+		Else(clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly())).Commit()
+	if err != nil {
+		return err
+	}
+	if !resp.Succeeded {
+		if err := caughtUp(ctx, p.at.keeper, p.epoch, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange())); err != nil {
+			return err
+		}
+		return errAgain
+	}
+	p.epoch.RecordWritten(resp.Header.Revision)
+	if p.seen, err = p.at.seen(resp.Responses[0], resp.Header.Revision); err != nil {
+		return err
+	}
+	p.unsure = false
+	for _, e := range p.seen.in {
+		if e.key == p.key {
+			p.create = e.create
+		}
+	}
+	return nil
+}
+
+func (p *party) sendLeave(ctx context.Context) error {
+	left, err := p.delete(ctx, []clientv3.Op{clientv3.OpDelete(p.key)})
+	switch {
+	case err != nil || left:
+		return err
+	case p.seen.stands(p.create):
+		return errAgain
+	case p.left: // by an earlier attempt
+		return nil
+	}
+	return keeper.ErrEntryGone
+}
+
+// delete runs out if the entry still stands, and cmps; else it says no, and either way looks. If an enter may still be
+// on its way, which could put the entry again, the session's record is written as well: then it fails.
+func (p *party) delete(ctx context.Context, out []clientv3.Op, cmps ...clientv3.Cmp) (done bool, err error) {
+	cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(p.key), "=", p.create))
+	if p.unsure {
+		cmps = append(cmps, recordOf(p.epoch))
+		out = append(out, writeRecord(p.at.keeper, p.epoch))
+	}
+	look := p.at.look()
+	resp, err := p.at.keeper.Client.Txn(ctx).If(cmps...).Then(append(out, look)...).
+		Else(clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly()), look).Commit()
+	if err != nil {
+		p.left = p.left || keeper.Unknown(err)
+		return false, err
+	}
+	if p.seen, err = p.at.seen(resp.Responses[len(resp.Responses)-1], resp.Header.Revision); err != nil {
+		return false, err
+	}
+	if resp.Succeeded && p.unsure {
+		p.epoch.RecordWritten(resp.Header.Revision)
+	}
+	if !resp.Succeeded && p.unsure {
+		return false, caughtUp(ctx, p.at.keeper, p.epoch, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange()))
+	}
+	return resp.Succeeded, nil
+}
