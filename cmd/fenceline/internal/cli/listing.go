@@ -107,7 +107,7 @@ func (f *lsFlags) lines(kvs []*mvccpb.KeyValue, sessions map[clientv3.LeaseID]*s
 		if isNote(kind, rest) {
 			continue
 		}
-		if isLimit(kind, rest) {
+		if !isEntry(kind, rest) {
 			continue
 		}
 		l, found := byName[[2]string{kind, name}]

@@ -28,6 +28,9 @@ var subcommands = []func(*globals) *cobra.Command{
 	newObserveCommand,
 	newCronCommand,
 	newSemCommand,
+	newBarrierCommand,
+	newGateCommand,
+	newLatchCommand,
 	newLsCommand,
 }
 

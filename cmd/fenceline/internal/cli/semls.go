@@ -8,10 +8,11 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 )
 
-// The keys of a semaphore in its line: the limit, and a folder of entries.
+// The keys of a semaphore in its line: the limit, and a folder of entries. A barrier has such a folder, too.
 const (
 	semaphoreLimit = "limit"
 	semaphoreLine  = "line/"
+	barrierIn      = "in/"
 )
 
 // unitsIn reads a number of units. An entry that does not say counts as one.
@@ -34,16 +35,29 @@ func (f *lsFlags) limits(kvs []*mvccpb.KeyValue) map[string]int64 {
 	return limits
 }
 
-// isLimit says that a key is no entry.
-func isLimit(kind, rest string) bool { return kind == semaphoreKind && rest == semaphoreLimit }
+// isEntry says that a key is one of a line's, and not what a primitive notes beside it.
+func isEntry(kind, rest string) bool {
+	switch kind {
+	case semaphoreKind:
+		return rest != semaphoreLimit
+	case barrierKind:
+		return rest != "round"
+	case latchKind: // nobody waits in a line for it
+		return false
+	}
+	return true
+}
 
 // weigh reads the units of an entry of a semaphore. It answers what follows the line's prefix in other lines.
 func (l *line) weigh(e *entry, rest string) string {
-	if l.Kind != semaphoreKind {
-		return rest
+	switch l.Kind {
+	case semaphoreKind:
+		e.Units = unitsIn([]byte(e.Value))
+		return strings.TrimPrefix(rest, semaphoreLine)
+	case barrierKind:
+		return strings.TrimPrefix(rest, barrierIn)
 	}
-	e.Units = unitsIn([]byte(e.Value))
-	return strings.TrimPrefix(rest, semaphoreLine)
+	return rest
 }
 
 // judgeUnits says who holds: from the front, as long as the units fit. Without a limit nobody can tell.

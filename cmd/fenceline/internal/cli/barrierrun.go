@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/fenceline/fenceline/barrier"
+	"github.com/fenceline/fenceline/session"
+)
+
+// barrierRun is one party of one round.
+type barrierRun struct {
+	*barrierFlags
+	*holder
+	pass *barrier.Pass
+}
+
+func runBarrier(ctx context.Context, g *globals, f *barrierFlags, stderr io.Writer) error {
+	h, stop, err := newHolder(g, &f.holdFlags, f.what(), stderr)
+	if err != nil {
+		return startFailed(err)
+	}
+	defer stop()
+	r := &barrierRun{barrierFlags: f, holder: h}
+	return h.around(ctx, r.enter, r.together, func(context.Context) error { return nil })
+}
+
+func (r *barrierRun) enter(ctx context.Context) (err error) {
+	if err := r.open(ctx, &session.Trace{}); err != nil {
+		return err
+	}
+	began := time.Now()
+	ctx, cancel := r.bound(ctx)
+	defer cancel()
+	var opts []barrier.Option
+	if r.breaking {
+		opts = append(opts, barrier.WithBreak())
+	}
+	if r.pass, err = barrier.New(r.session, r.name, r.parties, opts...).Enter(ctx); err != nil {
+		return r.refused(err)
+	}
+	r.acquired(began)
+	return nil
+}
+
+// together runs the command and leaves with the others, for whom it waits: not within a time, but until a signal.
+func (r *barrierRun) together() error {
+	err := r.ended(r.run(passHold{r.pass, r.session}, os.Stdin, r.environment(r.variables()...), r.interrupts.signals))
+	lost := false
+	leave := func(ctx context.Context) error {
+		lost = r.giveBack(ctx, r.pass.Leave)
+		return nil
+	}
+	_ = r.interrupts.during(context.Background(), leave)
+	switch interrupted := r.interrupts.exit(); {
+	case err != nil:
+		return err
+	case lost:
+		return &ExitError{Code: exitLost}
+	default:
+		return interrupted
+	}
+}
+
+// passHold hangs on the session's lease, which is its deadline as long as it stands.
+type passHold struct {
+	*barrier.Pass
+	session *session.Session
+}
+
+func (h passHold) Deadline() time.Time { return h.session.Deadline() }
+
+// refused is the exit that says why there was no round.
+func (r *barrierRun) refused(err error) error {
+	switch {
+	case errors.Is(err, errWaited):
+		if trouble := r.session.Healthy(); trouble != nil {
+			return unavailableErrorf("%s: %w: %w", r.what(), errWaited, trouble)
+		}
+		return r.conflicts(r.what(), fmt.Sprintf("the round was not full within %v", r.wait))
+	case errors.Is(err, barrier.ErrBroken):
+		return r.conflicts(r.what(), "somebody left or died before the round was full")
+	case errors.Is(err, barrier.ErrParties):
+		return &ExitError{Code: exitFailure, Err: fmt.Errorf("--parties %d: %w", r.parties, err)}
+	}
+	return unavailableErrorf("%w", err)
+}
+
+// variables say what round it is.
+func (r *barrierRun) variables() []string {
+	return []string{"FENCELINE_BARRIER_NAME=" + r.name, "FENCELINE_ROUND=" + strconv.FormatInt(r.pass.Round(), 10)}
+}

@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/barrier"
+	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/session"
+)
+
+func newGateCommand(g *globals) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "gate",
+		Short: "Close a gate, wait at it, open it for everyone",
+		Long: `Close a gate, wait at it, open it for everyone. A gate that nobody has closed is open, and a closed one stays closed
+until somebody opens it: also when who has closed it is gone.`,
+		Example: `  fenceline gate close maintenance
+  fenceline gate wait maintenance -w 10m && ./work
+  fenceline gate open maintenance`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageErrorf("what to do is missing: open, close or wait")
+			}
+			return usageErrorf("%q: it is none of open, close, wait", args[0])
+		},
+	}
+	cmd.AddCommand(
+		newGateVerb(g, "open", "Open a gate: all who wait go through, and all who come", func(ctx context.Context, gate *barrier.Gate) error { return gate.Open(ctx) }),
+		newGateVerb(g, "close", "Close a gate, until somebody opens it", func(ctx context.Context, gate *barrier.Gate) error { return gate.Close(ctx) }),
+		newGateWaitCommand(g),
+	)
+	return cmd
+}
+
+const gateKind = "gate"
+
+const gateExits = `
+
+Exit codes: 0; 64 wrong command line; 69 etcd cannot be reached, or refuses.`
+
+func newGateVerb(g *globals, verb, short string, do func(context.Context, *barrier.Gate) error) *cobra.Command {
+	namespace := ""
+	cmd := &cobra.Command{
+		Use:   verb + " NAME",
+		Short: short,
+		Long:  short + "." + gateExits,
+		Args:  takes("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return g.atGate(cmd, namespace, args[0], func(ctx context.Context, _ *session.Session, gate *barrier.Gate) error {
+				if err := do(ctx, gate); err != nil {
+					return unavailableErrorf("%w", err)
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().StringVar(&namespace, "namespace", defaultNamespace, "`prefix` of all keys")
+	return cmd
+}
+
+func newGateWaitCommand(g *globals) *cobra.Command {
+	f, namespace := &waitFlags{}, ""
+	cmd := &cobra.Command{
+		Use:   "wait NAME",
+		Short: "Wait until a gate is open",
+		Long: `Wait until a gate is open. It ends with 0 only if the gate was seen open.
+
+Exit codes: 0 it was open; 1 not in time (-w), see -E, --skip-ok; 64 wrong command line; 69 etcd cannot be reached, or
+refuses; 130, 143 interrupted by SIGINT, SIGTERM.`,
+		Args: takes("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(cmd.Flags().Changed); err != nil {
+				return err
+			}
+			return g.atGate(cmd, namespace, args[0], func(ctx context.Context, s *session.Session, gate *barrier.Gate) error {
+				return f.waits(ctx, s, fmt.Sprintf("gate %q", args[0]), gate.Wait, func(ctx context.Context) (bool, error) {
+					ctx, cancel := context.WithTimeout(ctx, g.connection.commandTimeout)
+					defer cancel()
+					closed, err := s.Client().Get(ctx, keyspace.Line(namespace, gateKind, args[0]), clientv3.WithPrefix(), clientv3.WithCountOnly())
+					return err == nil && closed.Count == 0, err
+				})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&namespace, "namespace", defaultNamespace, "`prefix` of all keys")
+	f.addTo(cmd.Flags(), "the gate was not open in time")
+	return cmd
+}
+
+func (g *globals) atGate(cmd *cobra.Command, namespace, name string, do func(context.Context, *session.Session, *barrier.Gate) error) error {
+	if err := checkNamed(gateKind, name, namespace); err != nil {
+		return err
+	}
+	return g.inSession(cmd.Context(), namespace, fmt.Sprintf("gate %q", name), cmd.ErrOrStderr(), func(ctx context.Context, s *session.Session) error {
+		return do(ctx, s, barrier.NewGate(s, name))
+	})
+}
+
+// waits waits until something is open, as long as the flags say; isOpen is for those that do not wait.
+func (f *waitFlags) waits(ctx context.Context, s *session.Session, what string, wait func(context.Context) error, isOpen func(context.Context) (bool, error)) error {
+	ctx, cancel := f.bound(ctx)
+	defer cancel()
+	var err error
+	if f.willNotWait() {
+		var open bool
+		if open, err = isOpen(ctx); err == nil && !open {
+			return f.conflicts(what, "it is not open")
+		}
+	} else {
+		err = wait(ctx)
+	}
+	switch trouble := s.Healthy(); {
+	case err == nil:
+		return nil
+	case errors.Is(err, barrier.ErrParties):
+		return &ExitError{Code: exitFailure, Err: err}
+	case !errors.Is(err, errWaited):
+		return unavailableErrorf("%w", err)
+	case trouble != nil:
+		return unavailableErrorf("%s: not open within %v: %w", what, f.wait, trouble)
+	}
+	return f.conflicts(what, fmt.Sprintf("not open within %v", f.wait))
+}
