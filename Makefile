@@ -13,9 +13,9 @@ race: ## the same under the race detector
 	go test -race work
 
 stress: ## the concurrency tests, fifty times, also under the race detector and on one processor
-	go test -count=50 -timeout 60m ./session ./internal/... ./lock ./election ./cron
-	go test -count=50 -timeout 60m -race ./session ./internal/... ./lock ./election ./cron
-	GOMAXPROCS=1 go test -count=50 -timeout 60m ./session ./internal/... ./lock ./election ./cron
+	go test -count=50 -timeout 60m ./session ./internal/... ./lock ./election ./cron ./semaphore ./barrier
+	go test -count=50 -timeout 60m -race ./session ./internal/... ./lock ./election ./cron ./semaphore ./barrier
+	GOMAXPROCS=1 go test -count=50 -timeout 60m ./session ./internal/... ./lock ./election ./cron ./semaphore ./barrier
 
 lint: ## go vet, gofmt, and golangci-lint where it is installed
 	go vet work
