@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fenceline/fenceline/internal/line"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -49,15 +50,13 @@ func (e *Election) leadOnce(ctx context.Context, c *checker, value string, fn fu
 	case err != nil:
 		return false, err
 	}
-	inside, cancel := context.WithCancelCause(healthy)
-	unhook := context.AfterFunc(t.Context(), func() { cancel(context.Cause(t.Context())) })
+	inside, outside := line.Inside(healthy, t.Context())
 	overrun := e.watchOverrun(t)
 	defer func() {
 		lost := t.Context().Err() != nil && errors.Is(context.Cause(t.Context()), session.ErrLost)
 		again = ctx.Err() == nil && (lost || errors.Is(context.Cause(healthy), ErrUnhealthy))
-		unhook()
 		overrun()
-		cancel(nil)
+		outside()
 		bounded, done := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer done()
 		resigned := t.Resign(bounded)
@@ -69,20 +68,7 @@ func (e *Election) leadOnce(ctx context.Context, c *checker, value string, fn fu
 			e.keeper.Log.Warn("not resigned yet", "election", e.name, "error", resigned)
 		}
 	}()
-	return false, fn(insideContext{inside, t}, t)
-}
-
-// insideContext looks at the clock when it is asked for its error, as the term's own Context does.
-type insideContext struct {
-	context.Context
-	term *Term
-}
-
-func (c insideContext) Err() error {
-	if err := c.Context.Err(); err != nil {
-		return err
-	}
-	return c.term.Context().Err()
+	return false, fn(inside, t)
 }
 
 // margin is what fn has to return after its term has ended. After a deadline, etcd gives the entry away at the soonest

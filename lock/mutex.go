@@ -78,27 +78,12 @@ func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, l *Lock) er
 	if err != nil {
 		return err
 	}
-	inside, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(l.Context(), func() { cancel(context.Cause(l.Context())) })
+	inside, stop := line.Inside(ctx, l.Context())
 	defer func() {
 		stop()
-		cancel(nil)
 		if lost := l.Release(ctx); lost != nil && (errors.Is(lost, session.ErrLost) || errors.Is(lost, session.ErrClosed)) {
 			err = errors.Join(err, lost)
 		}
 	}()
-	return fn(insideContext{inside, l}, l)
-}
-
-// insideContext looks at the clock when it is asked for its error, as the hold's own Context does.
-type insideContext struct {
-	context.Context
-	lock *Lock
-}
-
-func (c insideContext) Err() error {
-	if err := c.Context.Err(); err != nil {
-		return err
-	}
-	return c.lock.Context().Err()
+	return fn(inside, l)
 }

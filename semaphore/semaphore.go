@@ -161,27 +161,12 @@ func (m *Semaphore) Do(ctx context.Context, n int64, fn func(ctx context.Context
 	if err != nil {
 		return err
 	}
-	inside, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(p.Context(), func() { cancel(context.Cause(p.Context())) })
+	inside, stop := line.Inside(ctx, p.Context())
 	defer func() {
 		stop()
-		cancel(nil)
 		if lost := p.Release(ctx); lost != nil && (errors.Is(lost, session.ErrLost) || errors.Is(lost, session.ErrClosed)) {
 			err = errors.Join(err, lost)
 		}
 	}()
-	return fn(insideContext{inside, p}, p)
-}
-
-// insideContext looks at the clock when it is asked for its error, as the permit's own Context does.
-type insideContext struct {
-	context.Context
-	permit *Permit
-}
-
-func (c insideContext) Err() error {
-	if err := c.Context.Err(); err != nil {
-		return err
-	}
-	return c.permit.Context().Err()
+	return fn(inside, p)
 }
