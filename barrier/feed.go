@@ -58,7 +58,15 @@ type sight interface {
 	list(ctx context.Context, revision int64) (done bool, err error)
 	// told takes events, in order; some may be older than the list.
 	told(ctx context.Context, events []*mvccpb.Event) (done bool, err error)
+	// patience is after how long of silence to list again.
+	patience() time.Duration
 }
+
+// quiet is a feed without the news that the watch was created: for one that is opened before another, which etcd
+// creates after it.
+type quiet struct{ *feed }
+
+func (quiet) Created(int64) {}
 
 // follow watches a key, or all up to end, from now on, and then lists, so that nothing is missed in between; a watch
 // from an earlier revision is served by etcd on a tick of 100 ms. A watch that ends is never an answer: follow lists and
@@ -83,17 +91,17 @@ func followOnce(ctx context.Context, k *keeper.Keeper, open func(*feed) (cancel 
 	f := newFeed()
 	defer open(f)()
 	listed := false // events before the first list are in it, or stay in the feed until then
-	again := time.NewTimer(patience(k))
+	again := time.NewTimer(s.patience())
 	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return false, nil
 		case <-again.C:
-			again.Reset(patience(k))
 			if done, err = s.list(ctx, 0); done || err != nil {
 				return done, err
 			}
+			again.Reset(s.patience())
 			continue
 		case <-f.wake:
 		}
@@ -111,6 +119,7 @@ func followOnce(ctx context.Context, k *keeper.Keeper, open func(*feed) (cancel 
 				}
 			}
 		}
+		again.Reset(s.patience())
 		if ended != nil {
 			k.Log.Debug("watch ended", "error", ended)
 			return false, nil

@@ -2,6 +2,7 @@ package barrier
 
 import (
 	"context"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -75,6 +76,8 @@ func (w *keyWait) told(_ context.Context, events []*mvccpb.Event) (done bool, er
 	}
 	return false, nil
 }
+
+func (w *keyWait) patience() time.Duration { return patience(w.keeper) }
 
 // once does a verb that waits for etcd only.
 func once(ctx context.Context, k *keeper.Keeper, keys string, f func(context.Context) error) error {

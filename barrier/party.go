@@ -3,8 +3,10 @@ package barrier
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -120,11 +122,14 @@ func (p *party) await(ctx, alive context.Context) (round, error) {
 	if done, err := w.judge(ctx); done || err != nil {
 		return w.round, err
 	}
-	key, end := p.at.record, ""
-	if p.breaks { // who dies is to be noticed
-		key, end = p.at.prefix, clientv3.GetPrefixRangeEnd(p.at.prefix)
-	}
-	err := follow(ctx, p.at.keeper, func(f *feed) func() { return p.at.keeper.Watch().Watch(key, end, f) }, w)
+	stream := p.at.keeper.Watch()
+	err := follow(ctx, p.at.keeper, func(f *feed) func() {
+		if p.breaks { // who dies is to be noticed
+			return stream.Watch(p.at.prefix, clientv3.GetPrefixRangeEnd(p.at.prefix), f)
+		}
+		own, all := stream.Deletes(p.key, quiet{f}), stream.Watch(p.at.record, "", f)
+		return func() { own(); all() }
+	}, w)
 	return w.round, err
 }
 
@@ -134,6 +139,19 @@ type waiting struct {
 	alive context.Context
 	round round
 	lost  bool // a party of this round is gone, which is to end it
+
+	full   time.Time // since when the round is seen to be full, and nobody has said so; zero: it is not
+	fullOf int64     // after which record
+}
+
+// dally is how long the last party of a round is given to publish it, before any other does.
+const dally = 200 * time.Millisecond
+
+func (w *waiting) patience() time.Duration {
+	if !w.full.IsZero() {
+		return dally
+	}
+	return patience(w.at.keeper)
 }
 
 func (w *waiting) list(ctx context.Context, revision int64) (bool, error) {
@@ -150,6 +168,9 @@ func (w *waiting) list(ctx context.Context, revision int64) (bool, error) {
 }
 
 func (w *waiting) told(ctx context.Context, events []*mvccpb.Event) (bool, error) {
+	if !w.breaks && slices.ContainsFunc(events, func(ev *mvccpb.Event) bool { return string(ev.Kv.Key) == w.key }) {
+		return w.list(ctx, events[len(events)-1].Kv.ModRevision) // two watches, and no order between them
+	}
 	next, err := w.seen.apply(w.at, events)
 	if err != nil {
 		return false, err
@@ -185,14 +206,25 @@ func (w *waiting) judge(ctx context.Context) (done bool, err error) {
 		case w.lost:
 			next = w.seen.breakUp()
 		case v == full:
-			next, by = w.seen.fill(w.parties, false)
+			if next, by = w.seen.fill(w.parties, false); !w.due(by) {
+				return false, nil
+			}
 		default:
+			w.full = time.Time{}
 			return false, nil
 		}
 		if err := w.write(ctx, next, by); err != nil {
 			return false, err
 		}
 	}
+}
+
+// due says whether this party is to publish the round: its last does at once, and the others only if that one does not.
+func (w *waiting) due(by []entry) bool {
+	if mod := w.seen.record.mod; w.full.IsZero() || w.fullOf != mod {
+		w.full, w.fullOf = time.Now(), mod
+	}
+	return by[len(by)-1].create == w.create || time.Since(w.full) >= dally*3/4
 }
 
 func (w *waiting) write(ctx context.Context, next record, by []entry) error {

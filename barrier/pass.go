@@ -182,3 +182,5 @@ func (o *others) list(ctx context.Context, revision int64) (bool, error) {
 func (o *others) told(ctx context.Context, events []*mvccpb.Event) (bool, error) {
 	return o.list(ctx, events[len(events)-1].Kv.ModRevision)
 }
+
+func (o *others) patience() time.Duration { return patience(o.pass.party.at.keeper) }

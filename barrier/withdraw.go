@@ -108,7 +108,7 @@ func (p *party) sendLeave(ctx context.Context) error {
 	case p.left: // by an earlier attempt
 		return nil
 	}
-	return keeper.ErrEntryGone
+	return settled{keeper.ErrEntryGone}
 }
 
 // delete runs out if the entry still stands, and cmps; else it says no, and either way looks. If an enter may still be
