@@ -73,7 +73,11 @@ func withEnter(t *testing.T, of string, enter func(ctx context.Context) error) (
 
 func TestWhoLetsPartiesThroughEarlyIsFound(t *testing.T) {
 	m := etcdtest.Start(t)
-	_, err := Run(t.Context(), config(m, 3, withEnter(t, "fenceline", func(context.Context) error { return nil })))
+	quick := withEnter(t, "fenceline", func(ctx context.Context) error {
+		sleep(ctx, lateBy/10) // as a request to etcd takes: by then, who comes in time has come
+		return nil
+	})
+	_, err := Run(t.Context(), config(m, 3, quick))
 	var unsafe *SafetyError
 	if !errors.As(err, &unsafe) || unsafe.Early != 2 || !strings.Contains(err.Error(), "2 of 3 parties were through before all had come") {
 		t.Errorf("%v", err)

@@ -69,6 +69,15 @@ semaphore  s        2    1 of 4  holds  3      backup@db1 pid 7 job=x zone=b   2
 semaphore  s        3    2 of 4  waits  4      unknown, lease 2  -
 semaphore  s        4    1 of 4  waits  5      unknown, lease 2  -
 semaphore  without  1    1       -      7      unknown, lease 2  -`},
+		{"who is in a barrier, and what is no entry is not shown", lsFlags{}, []*mvccpb.KeyValue{
+			kv(1, 0, "fenceline/barrier/b/round", "{}"),
+			kv(2, 1, "fenceline/barrier/b/in/1", "3"),
+			kv(3, 1, "fenceline/barrier/b/in/1-1", "3"),
+			kv(4, 0, "fenceline/latch/l/tally", "3"),
+		}, `
+KIND     NAME  POS  STATE  TOKEN  WHO               SINCE  VALUE
+barrier  b     1    -      2      unknown, lease 1  -      3
+barrier  b     2    -      3      unknown, lease 1  -      3`},
 		{"readers in front hold together", lsFlags{}, []*mvccpb.KeyValue{
 			kv(5, 4, "fenceline/rwlock/r/4", "read"),
 			kv(2, 2, "fenceline/rwlock/r/2-1", "read"),
