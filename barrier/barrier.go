@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -127,7 +128,8 @@ func (e *entering) late(ctx context.Context) outcome {
 	case <-t.C:
 	}
 	if e.over.CompareAndSwap(false, true) {
-		return outcome{err: context.Cause(ctx)}
+		at := strings.Join(e.at.keeper.Client.Endpoints(), ", ")
+		return outcome{err: fmt.Errorf("%w: no answer from etcd at %s", context.Cause(ctx), at)}
 	}
 	return <-e.out
 }
@@ -144,8 +146,11 @@ func (e *entering) run(caller context.Context) {
 		e.queued()
 		o.round, o.err = e.await(ctx, alive)
 	}
-	if errors.Is(o.err, keeper.ErrRevoked) {
+	switch {
+	case errors.Is(o.err, keeper.ErrRevoked):
 		e.epoch.Gone()
+	case errors.Is(o.err, keeper.ErrEntryGone):
+		o.err = e.whyGone(alive)
 	}
 	if o.err != nil && alive.Err() == nil {
 		if r, in := e.withdraw(alive); in {
@@ -160,6 +165,17 @@ func (e *entering) run(caller context.Context) {
 	} else if o.err == nil {
 		e.leave(alive, nil)
 	}
+}
+
+// whyGone asks for a renewal at once: most often an entry has gone with its lease, and whoever enters again needs to
+// know that.
+func (p *party) whyGone(alive context.Context) error {
+	ctx, cancel := context.WithTimeout(alive, time.Second)
+	defer cancel()
+	if err := p.epoch.Renew(ctx); errors.Is(err, keeper.ErrLost) || errors.Is(err, keeper.ErrClosed) {
+		return err
+	}
+	return keeper.ErrEntryGone
 }
 
 // alive ends with the lease, or with the Session, and says which.

@@ -3,6 +3,7 @@ package barrier
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -355,5 +356,94 @@ func TestClosedSessionEndsEveryWait(t *testing.T) {
 	}
 	if keys := append(partiesIn(t, client, name), partiesIn(t, client, name+"2")...); len(keys) != 0 {
 		t.Errorf("left: %q", keys)
+	}
+}
+
+func TestEntryThatSomebodyDeletesEndsTheWait(t *testing.T) {
+	client, s, name := fixture(t)
+	one := enters(t, New(s, name, 2))
+	standing(t, client, name, 1)
+	if _, err := client.Delete(t.Context(), partiesIn(t, client, name)[0]); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-one; !errors.Is(r.err, session.ErrEntryGone) {
+		t.Errorf("Enter: %v", r.err)
+	}
+	p := mustPass(t, enters(t, New(s, name, 1)))
+	if _, err := client.Delete(t.Context(), partiesIn(t, client, name)[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Leave(t.Context()); !errors.Is(err, session.ErrEntryGone) {
+		t.Errorf("Leave: %v", err)
+	}
+}
+
+func TestRoundWhoseLastPartyDiesUnheardIsPublishedByAnother(t *testing.T) {
+	client, s, name := fixture(t)
+	one := enters(t, New(s, name, 2))
+	standing(t, client, name, 1)
+	// The last one has put its entry, and does nothing more.
+	if _, err := client.Put(t.Context(), "fenceline/barrier/"+name+"/in/1", "2"); err != nil {
+		t.Fatal(err)
+	}
+	s.Keeper().Watch().Restart() // else it is noticed when one looks again, after some seconds
+	p := mustPass(t, one)
+	if _, err := client.Delete(t.Context(), "fenceline/barrier/"+name+"/in/1"); err != nil {
+		t.Fatal(err)
+	}
+	leave(t, p)
+}
+
+func TestMoreThanAHundredPartiesAreOneRound(t *testing.T) {
+	client, s, name := fixture(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := entersWith(ctx, New(s, name, 250))
+	standing(t, client, name, 1)
+	cancel()
+	if r := <-gone; !errors.Is(r.err, context.Canceled) {
+		t.Errorf("%v", r.err)
+	}
+	var cs []<-chan result
+	for range 250 {
+		cs = append(cs, enters(t, New(s, name, 250)))
+	}
+	var passes []*Pass
+	for _, c := range cs {
+		passes = append(passes, mustPass(t, c))
+	}
+	leave(t, passes...)
+}
+
+func TestPassThatIsForgottenLeaves(t *testing.T) {
+	client, s, name := fixture(t)
+	for range 3 {
+		mustPass(t, enters(t, New(s, name, 1)))
+	}
+	etcdtest.Eventually(t, 10*time.Second, "no entry", func() bool {
+		runtime.GC()
+		return len(partiesIn(t, client, name)) == 0
+	})
+}
+
+func TestUnreachableEtcdEndsEnterWithItsContextAndIsNamed(t *testing.T) {
+	t.Parallel()
+	for fault, do := range map[string]func(*etcdtest.Proxy){
+		"refused":   (*etcdtest.Proxy).Cut,
+		"swallowed": (*etcdtest.Proxy).Blackhole,
+	} {
+		p := etcdtest.NewProxy(t, etcdtest.Shared(t))
+		s := opened(t, p.Client(t), session.WithTTL(60*time.Second))
+		do(p)
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		began := time.Now()
+		_, err := New(s, etcdtest.Name(t), 2).Enter(ctx)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 1500*time.Millisecond {
+			t.Errorf("%s: %v after %v", fault, err, time.Since(began))
+		}
+		if fault == "refused" && !strings.Contains(err.Error(), p.Endpoint()) {
+			t.Errorf("%s: %v", fault, err)
+		}
+		p.Heal()
 	}
 }

@@ -5,8 +5,8 @@
 //
 // Barrier: nobody enters unless at one revision of etcd, later than the arrival of its own entry, as many entries stood
 // as there are parties, its own among them. At that revision the round is published, in the same transaction that
-// compares them; so a party that leaves or dies before is not counted, and one that does so after has passed. Who
-// arrives after belongs to the next round, first come, first served, and disturbs nobody in this one. Anybody who
+// compares them; so a party that leaves or dies before is not counted, and one that does so after has passed. (Of
+// more than 100 parties, which etcd cannot compare at once, one may die between those two.) Who arrives after belongs to the next round, first come, first served, and disturbs nobody in this one. Anybody who
 // waits can publish, so that nobody hangs because of one who died at the wrong moment.
 //
 // Gate: Wait succeeds only after it has seen the gate open. Latch: an id counts once, whoever calls, however often.

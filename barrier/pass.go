@@ -54,7 +54,14 @@ func (p *party) out(tell func(error)) {
 	alive, cancel := p.alive()
 	defer cancel(nil)
 	p.epoch.Forget(p)
-	p.leave(alive, tell)
+	p.leave(alive, func(err error) {
+		if err == keeper.ErrEntryGone {
+			err = p.whyGone(alive)
+		}
+		if tell != nil {
+			tell(err)
+		}
+	})
 }
 
 // Round counts the rounds of this name that were full, from 1. It is the same for all parties of a round.

@@ -86,21 +86,21 @@ func (at *place) publish(ctx context.Context, s snapshot, next record, by []entr
 	return at.seen(resp.Responses[len(resp.Responses)-1], resp.Header.Revision)
 }
 
-// maxCmps is how many comparisons one transaction may hold, with room to spare: etcd allows 128 (--max-txn-ops).
+// maxCmps is how many entries a publication compares. etcd allows 128 comparisons and operations in a transaction
+// (--max-txn-ops), of which nested ones take their share.
 const maxCmps = 100
 
-// publication writes next if by stand; the comparison is that nobody else has written since s. etcd looks at all
-// comparisons of nested transactions before it writes anything.
+// publication writes next if by stand; the comparison is that nobody else has written since s. Of more entries than
+// etcd can compare it trusts s for the first: who withdraws from such a round writes the record, so that only a death
+// in between can go unnoticed, and that one was in when all others were.
 func (at *place) publication(s snapshot, next record, by []entry) ([]clientv3.Cmp, clientv3.Op) {
-	then := clientv3.OpPut(at.record, next.encode())
-	for chunk := range slices.Chunk(by, maxCmps) {
-		cmps := make([]clientv3.Cmp, len(chunk))
-		for i, e := range chunk {
-			cmps[i] = clientv3.Compare(clientv3.CreateRevision(e.key), "=", e.create)
-		}
-		then = clientv3.OpTxn(cmps, []clientv3.Op{then}, nil)
+	by = by[max(len(by)-maxCmps, 0):]
+	cmps := make([]clientv3.Cmp, len(by))
+	for i, e := range by {
+		cmps[i] = clientv3.Compare(clientv3.CreateRevision(e.key), "=", e.create)
 	}
-	return []clientv3.Cmp{at.unwritten(s)}, then
+	put := clientv3.OpPut(at.record, next.encode())
+	return []clientv3.Cmp{at.unwritten(s)}, clientv3.OpTxn(cmps, []clientv3.Op{put}, nil)
 }
 
 // unwritten says that the record is what it was in s.

@@ -157,7 +157,7 @@ func (s *snapshot) take(at *place, kv *mvccpb.KeyValue) (err error) {
 		e := entry{key, kv.CreateRevision, string(kv.Value)}
 		i, found := slices.BinarySearchFunc(s.in, e.create, func(e entry, c int64) int { return cmp.Compare(e.create, c) })
 		if !found {
-			s.in = slices.Insert(slices.Clone(s.in), i, e)
+			s.in = slices.Insert(s.in, i, e)
 		}
 	}
 	return err
@@ -167,11 +167,12 @@ func (s *snapshot) drop(at *place, key string) {
 	if key == at.record {
 		s.record = record{}
 	}
-	s.in = slices.DeleteFunc(slices.Clone(s.in), func(e entry) bool { return e.key == key })
+	s.in = slices.DeleteFunc(s.in, func(e entry) bool { return e.key == key })
 }
 
 // apply is the snapshot after events that a watch told.
 func (s snapshot) apply(at *place, events []*mvccpb.Event) (snapshot, error) {
+	s.in = slices.Clone(s.in)
 	for _, ev := range events {
 		if ev.Kv.ModRevision <= s.rev {
 			continue

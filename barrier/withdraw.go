@@ -55,7 +55,11 @@ func (p *party) sendWithdraw(ctx context.Context) (round, bool, error) {
 		return r, true, nil
 	}
 	out := []clientv3.Op{clientv3.OpDelete(p.key)}
-	if p.breaks && v != broken {
+	switch {
+	case v == broken:
+	case p.parties > maxCmps && !p.breaks: // see publication
+		out = append(out, clientv3.OpPut(p.at.record, p.seen.record.encode()))
+	case p.breaks:
 		alone := clientv3.Compare(clientv3.CreateRevision(p.at.in).WithPrefix(), "=", p.create)
 		tell := append([]clientv3.Op{clientv3.OpPut(p.at.record, p.seen.breakUp().encode())}, out...)
 		out = []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{alone}, out, tell)}
