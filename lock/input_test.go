@@ -44,7 +44,7 @@ func TestInvalidNamesAndOptionsCostNoRequest(t *testing.T) {
 		"control":         {lock.New(s, "a\x00b"), "control", session.ErrInvalidName},
 		"bad UTF-8":       {lock.New(s, "\xff"), "UTF-8", session.ErrInvalidName},
 		"empty prefix":    {lock.New(s, "a", lock.WithPrefix("")), "empty", session.ErrInvalidName},
-		"own records":     {lock.New(s, "a", lock.WithPrefix("fenceline")), "own namespace", session.ErrInvalidName},
+		"own records":     {lock.New(s, "a", lock.WithPrefix("fenceline")), "own records", session.ErrInvalidName},
 		"negative number": {lock.New(s, "a", lock.WithHandoffs(-1)), "WithHandoffs(-1)", nil},
 		"negative time":   {lock.New(s, "a", lock.WithLinger(-time.Second)), "WithLinger(-1s)", nil},
 		"nobody may wait": {lock.New(s, "a", lock.WithMaxWaiters(0)), "WithMaxWaiters(0)", nil},
