@@ -273,7 +273,7 @@ func TestBreakDoesNotComeAfterTheRoundWasFull(t *testing.T) {
 	b := New(s, name, 2, WithBreak())
 	c1, c2 := enters(t, b), enters(t, New(dying, name, 2, WithBreak()))
 	p1 := mustPass(t, c1)
-	mustPass(t, c2)
+	defer runtime.KeepAlive(mustPass(t, c2))
 	next := enters(t, b)
 	standing(t, client, name, 3)
 	revoke(t, client, dying)
@@ -326,8 +326,8 @@ func TestClosedSessionEndsEveryWait(t *testing.T) {
 	}
 	inside := New(s, name+"2", 2)
 	c := enters(t, inside)
-	p := mustPass(t, enters(t, inside))
-	mustPass(t, c)
+	p, other := mustPass(t, enters(t, inside)), mustPass(t, c)
+	defer runtime.KeepAlive(other) // else it may leave by itself
 	g := NewGate(s, name)
 	if err := g.Close(t.Context()); err != nil {
 		t.Fatal(err)
@@ -363,11 +363,13 @@ func TestEntryThatSomebodyDeletesEndsTheWait(t *testing.T) {
 	client, s, name := fixture(t)
 	one := enters(t, New(s, name, 2))
 	standing(t, client, name, 1)
+	waits(t, one) // until it has listed, and only a watch can tell
+	began := time.Now()
 	if _, err := client.Delete(t.Context(), partiesIn(t, client, name)[0]); err != nil {
 		t.Fatal(err)
 	}
-	if r := <-one; !errors.Is(r.err, session.ErrEntryGone) {
-		t.Errorf("Enter: %v", r.err)
+	if r := <-one; !errors.Is(r.err, session.ErrEntryGone) || time.Since(began) > 3*time.Second {
+		t.Errorf("Enter, after %v: %v", time.Since(began), r.err)
 	}
 	p := mustPass(t, enters(t, New(s, name, 1)))
 	if _, err := client.Delete(t.Context(), partiesIn(t, client, name)[0]); err != nil {

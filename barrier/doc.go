@@ -28,5 +28,6 @@
 // A party costs one proposal to enter and one to leave. A round costs one more if its last parties arrive so close
 // together that none saw that it was the last. The record of rounds is all that stays.
 //
-// Each Pass should be left, by parties that do not wait for each other at the end, too: until then its entry stands.
+// A party that does not care for the end of a round may forget its Pass: it then leaves when the garbage collector finds
+// the Pass and its Context unreachable. A party that others are to wait for keeps it, and calls Leave.
 package barrier
