@@ -17,7 +17,8 @@ import (
 // cronFlags is what the command line says about one job and its command.
 type cronFlags struct {
 	holdFlags
-	job            string // as given: NAME=SCHEDULE
+	jobs           []string // as given
+	job            string   // NAME=SCHEDULE
 	name, schedule string
 	zone           string
 	location       *time.Location
@@ -73,7 +74,7 @@ func newCronCommand(g *globals) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	f.addTo(flags, "claim")
-	flags.StringVar(&f.job, "job", "", "`NAME=SCHEDULE` of the job; required")
+	flags.StringArrayVar(&f.jobs, "job", nil, "`NAME=SCHEDULE` of the job; required, and one for each process")
 	flags.StringVar(&f.zone, "timezone", "UTC", "time `zone` of the schedule, such as Europe/Berlin")
 	flags.StringVar(&f.missed, "missed", "skip", "what `becomes` of ticks that came while nobody was there to run them: skip, once (the newest is run), all")
 	flags.Var(&f.late, "late", "how many `seconds` after its time a missed tick may be run; required by --missed once and all")
@@ -94,8 +95,10 @@ func (f *cronFlags) parse(cmd *cobra.Command, args []string) (err error) {
 		return usageErrorf("%q: it is neither ls nor history; COMMAND comes behind --", args[0])
 	case !given("job"):
 		return usageErrorf("--job is missing: NAME=SCHEDULE, such as 'reindex=@every 1m'")
+	case len(f.jobs) > 1:
+		return usageErrorf("--job %q, --job %q: a process runs one job; start one for each", f.jobs[0], f.jobs[1])
 	}
-	f.command = args
+	f.job, f.command = f.jobs[0], args
 	ok := false
 	if f.name, f.schedule, ok = strings.Cut(f.job, "="); !ok {
 		return usageErrorf("--job %q: it is not NAME=SCHEDULE, such as 'reindex=@every 1m'", f.job)

@@ -174,6 +174,7 @@ func TestWrongCronCommandLinesAre64BeforeAnyRequest(t *testing.T) {
 		{"--|true", "--job is missing"},
 		{"--job|a=@hourly", `nothing to run as job "a"`},
 		{"--job|a=@hourly|--", `nothing to run as job "a"`},
+		{"--job|a=@hourly|--job|b=@hourly|--|true", "a process runs one job"},
 		{"--job|a|--|true", `--job "a": it is not NAME=SCHEDULE`},
 		{"--job|=@hourly|--|true", `job "": it is empty`},
 		{"--job|a=|--|true", `--job "a=": schedule "": it is empty`},
