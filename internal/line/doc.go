@@ -19,7 +19,7 @@
 //
 // # Files
 //
-//   - line.go: the local line, who waits and who holds
+//   - line.go: the local line, who waits and who holds; admit.go: who may wait, and who is told that he may not
 //   - next.go: what to do next, as a function of the state (pure)
 //   - drive.go: the goroutine that does it, one per line, only while there is something to do; join.go: of that, how
 //     an entry comes to stand in the line

@@ -160,7 +160,6 @@ func (l *Line) look() clientv3.Op {
 func (l *Line) looked(p *place, line *pb.RangeResponse) bool {
 	p.count = line.Count
 	p.waiting = int(max(p.count-2, 0)) // all but ours and one who holds
-	p.alone = l.rule.Alone == nil
 	if p.count == 1 || len(line.Kvs) == 0 {
 		return p.count == 1
 	}
@@ -347,7 +346,8 @@ func (l *Line) newPlace(e *keeper.Epoch) *place {
 		least = 1 // so that all keys have one shape, which no mutex writes
 	}
 	slot := l.table.takeSlot(l.prefix, e.ID(), least)
-	return &place{epoch: e, table: l.table, slot: slot, key: keyspace.Entry(l.prefix+l.rule.Dir, e.ID(), slot.slot) + l.rule.Suffix, state: asked}
+	return &place{epoch: e, table: l.table, slot: slot, key: keyspace.Entry(l.prefix+l.rule.Dir, e.ID(), slot.slot) + l.rule.Suffix, state: asked,
+		alone: l.rule.Alone == nil}
 }
 
 // free gives back the slot. The entry is known to be gone, and nothing on its way can bring it back.
