@@ -104,5 +104,5 @@ func refuse(w http.ResponseWriter, p problem) {
 	body, _ := json.Marshal(p) // strings and numbers: it cannot fail
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(append(body, '\n')) // a client that has gone needs no answer
 }

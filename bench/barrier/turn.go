@@ -140,7 +140,7 @@ func (t *turn) all(ctx context.Context, do func(ctx context.Context, i int) erro
 func (t *turn) disconnect() {
 	t.cut.Store(true)
 	for _, client := range t.clients {
-		_ = client.Close()
+		_ = client.Close() // to end what waits on it; nothing else is wanted of it
 	}
 }
 

@@ -84,7 +84,7 @@ func (c *candidate) kill() { _ = c.cmd.Process.Kill() } // it fails if the proce
 
 // end lets the process give its lease back.
 func (c *candidate) end() {
-	_ = c.stdin.Close()
+	_ = c.stdin.Close() // it fails if the process has ended
 	late := time.AfterFunc(2*closeTimeout, c.kill)
 	defer late.Stop()
 	<-c.ended

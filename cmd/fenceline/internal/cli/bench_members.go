@@ -133,8 +133,8 @@ func (m *benchMember) ready(ctx context.Context) (err error) {
 
 func (m *benchMember) kill() {
 	if m.cmd != nil {
-		_ = m.cmd.Process.Kill()
-		_ = m.cmd.Wait()
+		_ = m.cmd.Process.Kill() // it fails if the process has ended
+		_ = m.cmd.Wait()         // it was killed
 		m.cmd = nil
 	}
 }
@@ -190,5 +190,5 @@ func (c *benchMembers) close() {
 	for _, m := range c.members {
 		m.kill()
 	}
-	_ = os.RemoveAll(c.dir)
+	_ = os.RemoveAll(c.dir) // a temporary one; what stays is the system's to sweep
 }
