@@ -17,6 +17,10 @@ stress: ## the concurrency tests, fifty times, also under the race detector and 
 	go test -count=50 -timeout 60m -race ./session ./internal/... ./lock ./election ./cron ./semaphore ./barrier
 	GOMAXPROCS=1 go test -count=50 -timeout 60m ./session ./internal/... ./lock ./election ./cron ./semaphore ./barrier
 
+soak: ## a semaphore under load and with deaths, for a minute, against etcd's history
+	go test -count=1 -v -run TestHistoryShows ./semaphore -soak 60s
+	go test -count=1 -v -run TestHistoryShows -race ./semaphore -soak 60s
+
 lint: ## go vet, gofmt, and golangci-lint where it is installed
 	go vet work
 	test -z "$$(gofmt -l .)"
@@ -28,4 +32,4 @@ bench: ## lock contention against etcd's own mutex
 tidy: ## go.mod and go.sum of all modules
 	./.ci/tidy
 
-.PHONY: help build test race stress lint bench tidy
+.PHONY: help build test race stress soak lint bench tidy

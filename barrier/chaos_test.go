@@ -19,7 +19,7 @@ import (
 // crowd has parties enter and leave, until one has passed the last round.
 func crowd(t *testing.T, sessions []*session.Session, name string, parties int, last int64, l *ledger) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	over, end := context.WithCancel(ctx)
 	defer end()
@@ -75,7 +75,7 @@ func TestHundredPartiesAndRandomDeathsLetNobodyInEarlyAndNobodyHang(t *testing.T
 	})
 	var l ledger
 	began := time.Now()
-	crowd(t, sessions, name, 100, 12, &l)
+	crowd(t, sessions, name, 100, 50, &l)
 	took := time.Since(began)
 	stop()
 	killer.Wait()

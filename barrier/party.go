@@ -127,7 +127,7 @@ func (p *party) await(ctx, alive context.Context) (round, error) {
 		if p.breaks { // who dies is to be noticed
 			return stream.Watch(p.at.prefix, clientv3.GetPrefixRangeEnd(p.at.prefix), f)
 		}
-		own, all := stream.Deletes(p.key, quiet{f}), stream.Watch(p.at.record, "", f)
+		own, all := stream.Deletes(p.key, "", quiet{f}), stream.Watch(p.at.record, "", f)
 		return func() { own(); all() }
 	}, w)
 	return w.round, err

@@ -150,7 +150,7 @@ func (p *Pass) others(ctx context.Context) error {
 			return nil
 		}
 		o.one = left[rand.IntN(len(left))]
-		err := follow(ctx, k, func(f *feed) func() { return k.Watch().Deletes(o.one.key, f) }, o)
+		err := follow(ctx, k, func(f *feed) func() { return k.Watch().Deletes(o.one.key, "", f) }, o)
 		if err != nil {
 			return err
 		}

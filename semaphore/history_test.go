@@ -3,6 +3,7 @@ package semaphore_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -18,6 +19,8 @@ import (
 	"github.com/fenceline/fenceline/semaphore"
 	"github.com/fenceline/fenceline/session"
 )
+
+var soak = flag.Duration("soak", 20*time.Second, "how long the test of the history goes on")
 
 // entry is one request in etcd's history, by its create revision.
 type entry struct {
@@ -108,7 +111,7 @@ func (h *history) entry(t *testing.T, p *semaphore.Permit) (e entry, ok bool) {
 func TestHistoryShowsThatNobodyIsOverTheLimitAndNobodyIsForgotten(t *testing.T) {
 	const limit = 5
 	client, name := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
-	d := 20 * time.Second
+	d := *soak
 	if testing.Short() {
 		d = 2 * time.Second
 	}

@@ -78,16 +78,17 @@ func (t *lanes) put(l *lane) {
 
 func (l *lane) rule(n int64) line.Rule {
 	return line.Rule{
-		Value:   strconv.FormatInt(n, 10),
-		Values:  true,
-		Alone:   func(ahead []line.Entry) bool { return alone(ahead, n, l.limit) },
-		Side:    l.key.prefix + limitKey,
-		Learn:   l.learn,
-		Blocker: func(ahead []line.Entry) int { return blocker(ahead, n, l.limit) },
-		In:      func(entries []line.Entry) int { return in(entries, l.limit) },
-		Terms:   func() line.Terms { return l.terms(n) },
-		Refuse:  func() error { return l.refuse(n) },
-		Dir:     "line/",
+		Value:      strconv.FormatInt(n, 10),
+		Values:     true,
+		Alone:      func(ahead []line.Entry) bool { return alone(ahead, n, l.limit) },
+		Side:       l.key.prefix + limitKey,
+		Departures: true,
+		Learn:      l.learn,
+		Blocker:    func(ahead []line.Entry) int { return blocker(ahead, n, l.limit) },
+		In:         func(entries []line.Entry) int { return in(entries, l.limit) },
+		Terms:      func() line.Terms { return l.terms(n) },
+		Refuse:     func() error { return l.refuse(n) },
+		Dir:        "line/",
 	}
 }
 

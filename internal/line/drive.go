@@ -259,6 +259,9 @@ func (l *Line) ask(ctx context.Context) error {
 			l.keeper.Watch().Restart()
 		}
 		p.blockedBy(by, &l.rule, entries)
+		if v := l.view; v != nil && v.deaf() && v.ready {
+			v.adopt(at, ahead(entries, p.entry), p.entry)
+		}
 		l.changed() // the view may know this one already
 	}
 	return nil

@@ -122,8 +122,12 @@ func (l *Line) joined(p *place, isFirst bool) {
 		}
 	}
 	p.state = queued
-	if v := l.view; v != nil && v.end != "" && v.ready && v.rev >= p.entry.Create {
-		l.note(v.entries, v.rev) // it has heard more than the enqueue's answer tells
+	blind := false
+	if v := l.view; v != nil && v.end != "" && v.ready {
+		blind = v.deaf() && !v.adoptJoin(p)
+		if v.rev >= p.entry.Create {
+			l.note(v.entries, v.rev) // it has heard more than the enqueue's answer tells
+		}
 	}
 	if isFirst {
 		l.enter(p)
@@ -133,7 +137,7 @@ func (l *Line) joined(p *place, isFirst bool) {
 			l.refuseTries()
 			l.refuseHopeless()
 		}
-		p.check = l.situation().try || !l.short(p) && p.pred.Key == "" // nobody will tell when it is our turn
+		p.check = blind || l.situation().try || !l.short(p) && p.pred.Key == "" // nobody will tell when it is our turn
 	}
 	if p.count > 0 {
 		l.length = p.count

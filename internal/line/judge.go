@@ -36,6 +36,9 @@ type Rule struct {
 	// Alone says whether the nearest of those ahead is in the way whatever the others do. nil: it always is. If it is not,
 	// the line is watched as a whole.
 	Alone func(ahead []Entry) bool
+	// Departures says that those who watch the whole line need to hear only who leaves it: who is ahead the enqueue's
+	// answer lists. It needs Values.
+	Departures bool
 	// Side is a key that may let us enter when it changes; empty: there is none.
 	Side string
 	// Refuse says why one who has to wait would wait for ever; nil: nobody ever would.

@@ -17,7 +17,7 @@ type side struct {
 func (l *Line) adjustSide(t target) {
 	switch {
 	case l.rule.Side == "":
-	case l.side == nil && t.key != "" && t.end == "" && l.place.state == queued && !time.Now().Before(l.viewAfter):
+	case l.side == nil && t.key != "" && (t.end == "" || t.deletes) && l.place.state == queued && !time.Now().Before(l.viewAfter):
 		l.side = &side{line: l}
 		l.side.cancel = l.keeper.Watch().Watch(l.rule.Side, "", l.side)
 	case l.view == nil && t.key == "":

@@ -2,6 +2,7 @@ package line
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -20,6 +21,26 @@ type view struct {
 	rev     int64 // every change up to here is in entries
 	entries []Entry
 	backlog []*mvccpb.Event // arrived before the list
+
+	// Of a view that hears of deletions only, entries are what an answer has listed, less those who have left since:
+	// these, by the revision at which they did.
+	departed map[string]int64
+}
+
+// deaf says whether v hears only of those who leave a line.
+func (v *view) deaf() bool { return v.deletes && v.end != "" }
+
+// adopt takes what an answer as of revision has listed: mine, and who was ahead of it.
+func (v *view) adopt(revision int64, ahead []Entry, mine Entry) {
+	v.entries = append(v.entries[:0:0], mine)
+	for _, e := range ahead {
+		if e.Key >= v.key && e.Key < v.end {
+			v.entries = append(v.entries, e)
+		}
+	}
+	v.entries = slices.DeleteFunc(v.entries, func(e Entry) bool { return v.departed[e.Key] > revision })
+	clear(v.departed)
+	v.rev = max(v.rev, revision)
 }
 
 func (v *view) find(key string) (Entry, bool) {
@@ -31,6 +52,16 @@ func (v *view) find(key string) (Entry, bool) {
 	return Entry{}, false
 }
 
+// adoptJoin takes up whom p's enqueue has found ahead. It answers false if that is not known: the answer was lost, or
+// the line is so long that it was only counted.
+func (v *view) adoptJoin(p *place) bool {
+	known := p.beforeRev == p.entry.Create
+	if known {
+		v.adopt(p.beforeRev, p.before, p.entry)
+	}
+	return known
+}
+
 // apply takes events of the range. Those of a revision that is known already are dropped.
 func (v *view) apply(events []*mvccpb.Event) {
 	for _, ev := range events {
@@ -38,6 +69,9 @@ func (v *view) apply(events []*mvccpb.Event) {
 			continue
 		}
 		key := string(ev.Kv.Key)
+		if v.deaf() {
+			v.departed[key] = ev.Kv.ModRevision
+		}
 		at := -1
 		for i := range v.entries {
 			if v.entries[i].Key == key {
@@ -125,8 +159,12 @@ func (v *view) load(ctx context.Context, revision int64) {
 	v.rev, v.ready, v.loaded = resp.Header.Revision, true, time.Now()
 	v.apply(v.backlog)
 	v.backlog = nil
-	if p := l.place; p != nil && p.state == queued && v.end != "" && v.rev >= p.entry.Create {
-		l.note(v.entries, v.rev)
+	if p := l.place; p != nil && p.state == queued && v.end != "" {
+		if v.rev >= p.entry.Create {
+			l.note(v.entries, v.rev)
+		} else if v.deaf() { // nothing will tell it of our entry
+			p.check = true
+		}
 	}
 	l.viewTries = 0
 	l.changed()
@@ -157,9 +195,12 @@ func (l *Line) readAt(ctx context.Context, revision int64, op func(...clientv3.O
 func (l *Line) openView(t target) {
 	l.closeView()
 	v := &view{line: l, target: t}
+	if v.deaf() {
+		v.departed = map[string]int64{}
+	}
 	l.view = v
 	if t.deletes {
-		v.cancel = l.keeper.Watch().Deletes(t.key, v)
+		v.cancel = l.keeper.Watch().Deletes(t.key, t.end, v)
 	} else {
 		v.cancel = l.keeper.Watch().Watch(t.key, t.end, v)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -28,7 +30,7 @@ func (l *Line) wanted() target {
 	if p == nil || p.state == asked || p.leaving {
 		return target{}
 	}
-	whole := target{key: l.prefix, end: l.end}
+	whole := l.whole()
 	switch {
 	case p.state == queued && l.queue.Len() == 0:
 		return target{}
@@ -46,12 +48,21 @@ func (l *Line) wanted() target {
 	return target{}
 }
 
+// whole is all of the line, or all that anybody may leave.
+func (l *Line) whole() target {
+	if !l.rule.Departures {
+		return target{key: l.prefix, end: l.end}
+	}
+	entries := l.prefix + l.rule.Dir
+	return target{key: entries, end: clientv3.GetPrefixRangeEnd(entries), deletes: true}
+}
+
 // short says whether the line is watched as a whole, with some reluctance to change.
 func (l *Line) short(p *place) bool {
 	if l.careful || l.rule.Whole { // it has to see how those before it end, or who is behind
 		return true
 	}
-	if !p.alone && p.count > 0 {
+	if !p.alone && p.pred.Key != "" { // others than it matter
 		return true
 	}
 	if l.rule.Values && l.rule.Alone == nil { // it was told whom to wait for when it joined
@@ -87,7 +98,7 @@ func (v *view) shows(t target) bool {
 	if t.end != "" || v.end == "" {
 		return t == v.target
 	}
-	return t.key >= v.key && t.key < v.end && len(v.entries) <= 2*shortLine
+	return t.key >= v.key && t.key < v.end && len(v.entries) <= 2*shortLine && (t.deletes || !v.deletes)
 }
 
 // cool closes the view unless it is wanted again soon.

@@ -53,16 +53,22 @@ func New(rpc pb.WatchClient) *Stream {
 
 // Watch asks for the events of [key, end), or of key alone when end is empty. It does not block. cancel takes it back.
 func (s *Stream) Watch(key, end string, h Handler) (cancel func()) {
+	return s.create(request(key, end), h)
+}
+
+// Deletes is Watch for deletions only.
+func (s *Stream) Deletes(key, end string, h Handler) (cancel func()) {
+	req := request(key, end)
+	req.Filters = []pb.WatchCreateRequest_FilterType{pb.WatchCreateRequest_NOPUT}
+	return s.create(req, h)
+}
+
+func request(key, end string) *pb.WatchCreateRequest {
 	req := &pb.WatchCreateRequest{Key: []byte(key)}
 	if end != "" {
 		req.RangeEnd = []byte(end)
 	}
-	return s.create(req, h)
-}
-
-// Deletes is Watch for the deletions of one key.
-func (s *Stream) Deletes(key string, h Handler) (cancel func()) {
-	return s.create(&pb.WatchCreateRequest{Key: []byte(key), Filters: []pb.WatchCreateRequest_FilterType{pb.WatchCreateRequest_NOPUT}}, h)
+	return req
 }
 
 func (s *Stream) create(req *pb.WatchCreateRequest, h Handler) (cancel func()) {

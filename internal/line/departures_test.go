@@ -1,0 +1,116 @@
+package line
+
+import (
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/etcdtest"
+)
+
+// two may be in at once.
+var two = Rule{
+	Values: true, Departures: true,
+	Alone: func([]Entry) bool { return false },
+	Blocker: func(ahead []Entry) int {
+		if len(ahead) < 2 {
+			return -1
+		}
+		return len(ahead) - 1
+	},
+	In: func(line []Entry) int { return min(len(line), 2) },
+}
+
+func roomForTwo(r *Ref) *Ref { r.Rule = two; return r }
+
+func deafTo(t *testing.T, r *Ref) {
+	t.Helper()
+	etcdtest.Eventually(t, 5*time.Second, "a watch of who leaves", func() bool {
+		return r.look(func(l *Line) bool { return l.view != nil && l.view.deaf() && l.view.ready })
+	})
+}
+
+func TestViewOfDeparturesTakesUpWhatAnAnswerLists(t *testing.T) {
+	v := &view{target: target{key: "line/", end: "line0", deletes: true}, rev: 10, departed: map[string]int64{}}
+	v.apply([]*mvccpb.Event{del("line/a", 12)}) // before the answer, which knows
+	v.apply([]*mvccpb.Event{del("line/b", 31)}) // after it, and heard of before it came
+	v.adopt(30, []Entry{at("limit", 1), at("line/b", 20), at("line/c", 21), at("line/a", 25)}, at("line/m", 30))
+	if len(v.entries) != 3 || v.entries[0].Key != "line/m" || v.entries[1].Key != "line/c" || v.entries[2].Key != "line/a" || v.rev != 31 {
+		t.Errorf("at %d: %+v", v.rev, v.entries)
+	}
+	v.adopt(40, []Entry{at("line/c", 21)}, at("line/n", 40))
+	v.apply([]*mvccpb.Event{del("line/c", 35)}) // an earlier one of that name, which the answer knows to have gone
+	if len(v.entries) != 2 || v.rev != 40 {
+		t.Errorf("at %d: %+v", v.rev, v.entries)
+	}
+	v.apply([]*mvccpb.Event{del("line/c", 41)})
+	if len(v.entries) != 1 || v.rev != 41 {
+		t.Errorf("at %d: %+v", v.rev, v.entries)
+	}
+}
+
+func TestWaiterOnAWarmWatchOfDeparturesHearsOfEachOfThem(t *testing.T) {
+	m, name, opts := etcdtest.Shared(t), etcdtest.Name(t), &Options{}
+	a, b, c := roomForTwo(ref(t, m, name)), roomForTwo(ref(t, m, name)), roomForTwo(ref(t, m, name))
+	for i := range 20 { // each time the other of the two leaves
+		first, second := mustAcquire(t, a, opts), mustAcquire(t, b, opts)
+		holds := c.start(t, 1, opts)
+		deafTo(t, c)
+		if i%2 == 1 {
+			first, second = second, first
+		}
+		mustRelease(t, first)
+		mustRelease(t, <-holds)
+		mustRelease(t, second)
+	}
+}
+
+func TestWaiterWhoseEnqueueWentUnansweredLearnsWhoIsAhead(t *testing.T) {
+	opts := &Options{}
+	c, kv, _ := late(t, etcdtest.Name(t))
+	roomForTwo(c)
+	m := etcdtest.Shared(t)
+	a, b := roomForTwo(ref(t, m, c.Name)), roomForTwo(ref(t, m, c.Name))
+	for range 2 { // the second time on a watch that is open already
+		first, second := mustAcquire(t, a, opts), mustAcquire(t, b, opts)
+		kv.next(1, true)
+		holds := c.start(t, 1, opts)
+		deafTo(t, c)
+		var stood int64
+		etcdtest.Eventually(t, 5*time.Second, "the entry known to stand", func() bool {
+			return c.look(func(l *Line) bool { stood = l.place.entry.Create; return l.place.state == queued })
+		})
+		mustRelease(t, second)
+		h := <-holds
+		if h.place.entry.Create != stood {
+			t.Error("it has lost its place")
+		}
+		mustRelease(t, h)
+		mustRelease(t, first)
+	}
+}
+
+func TestWaiterInALineThatWasOnlyCountedLearnsWhoIsAhead(t *testing.T) {
+	m, opts := etcdtest.Shared(t), &Options{}
+	client := m.Client(t)
+	c := roomForTwo(ref(t, m, etcdtest.Name(t)))
+	strangers(t, client, c.Prefix, 3)
+	holds := c.start(t, 1, opts)
+	deafTo(t, c)
+	c.look(func(l *Line) bool { l.length = longLine + 1; return true }) // so that the next one only counts
+	for range 2 {
+		if _, err := client.Delete(t.Context(), c.Prefix+"x", clientv3.WithPrefix()); err != nil {
+			t.Fatal(err)
+		}
+		h := <-holds
+		strangers(t, client, c.Prefix, 3)
+		mustRelease(t, h)
+		holds = c.start(t, 1, opts)
+	}
+	if _, err := client.Delete(t.Context(), c.Prefix+"x", clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	mustRelease(t, <-holds)
+}
