@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 	"github.com/fenceline/fenceline/session"
 )
@@ -70,7 +71,7 @@ func TestHundredPartiesAndRandomDeathsLetNobodyInEarlyAndNobodyHang(t *testing.T
 				_, _ = client.Revoke(context.Background(), id)
 				kills++
 			}
-			sleep(kill, time.Duration(rand.IntN(1000))*time.Millisecond)
+			ask.Sleep(kill, time.Duration(rand.IntN(1000))*time.Millisecond)
 		}
 	})
 	var l ledger

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 	"github.com/fenceline/fenceline/session"
 )
@@ -32,7 +33,7 @@ func TestAPartyCostsAboutTwoProposalsPerRound(t *testing.T) {
 			b := New(sessions[i%2], name, c.parties)
 			wg.Go(func() {
 				for range c.rounds {
-					sleep(t.Context(), time.Duration(i)*c.apart)
+					ask.Sleep(t.Context(), time.Duration(i)*c.apart)
 					p, err := b.Enter(t.Context())
 					if err == nil {
 						err = p.Leave(t.Context())

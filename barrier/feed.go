@@ -7,6 +7,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
+	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -82,7 +83,7 @@ func follow(ctx context.Context, k *keeper.Keeper, open func(*feed) (cancel func
 		case done:
 			return nil
 		}
-		sleep(ctx, min(10*time.Millisecond<<min(tries, 8), 2*time.Second))
+		ask.Sleep(ctx, min(10*time.Millisecond<<min(tries, 8), 2*time.Second))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/session"
@@ -52,19 +53,19 @@ func (g *Gate) Close(ctx context.Context) error {
 		absent := clientv3.Compare(clientv3.CreateRevision(g.key), "=", 0)
 		ops := []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{absent}, []clientv3.Op{clientv3.OpPut(g.key, g.keeper.Record)}, nil)}
 		if unsure {
-			ops = append(ops, writeRecord(g.keeper, epoch))
+			ops = append(ops, ask.WriteRecord(g.keeper, epoch))
 		}
-		resp, err := g.keeper.Client.Txn(ctx).If(recordOf(epoch)).Then(ops...).
+		resp, err := g.keeper.Client.Txn(ctx).If(ask.RecordOf(epoch)).Then(ops...).
 			Else(clientv3.OpGet(epoch.Record(), clientv3.WithKeysOnly())).Commit()
 		switch {
 		case err != nil:
 			unsure = unsure || keeper.Unknown(err)
 			return err
 		case !resp.Succeeded:
-			if err := caughtUp(ctx, g.keeper, epoch, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange())); err != nil {
+			if err := ask.CaughtUp(ctx, g.keeper, epoch, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange())); err != nil {
 				return err
 			}
-			return errAgain
+			return ask.Again
 		case unsure:
 			epoch.RecordWritten(resp.Header.Revision)
 		}

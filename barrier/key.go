@@ -7,13 +7,14 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
 // waitKey waits until what stands under key satisfies seen, which gets nil when nothing does. A watch that ends is no
 // answer, and neither is an event older than what was read.
 func waitKey(ctx context.Context, k *keeper.Keeper, key string, seen func(*mvccpb.KeyValue) (bool, error)) error {
-	ctx, cancel := open(ctx, k)
+	ctx, cancel := ask.Open(ctx, k)
 	defer cancel()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -34,7 +35,7 @@ type keyWait struct {
 
 // list asks the quorum the first time: an answer from a member that is behind could be older than the call.
 func (w *keyWait) list(ctx context.Context, revision int64) (done bool, err error) {
-	err = ask(ctx, ctx, w.keeper, w.key, func(try context.Context) error {
+	err = ask.Until(ctx, ctx, w.keeper, w.key, func(try context.Context) error {
 		var resp *clientv3.GetResponse
 		var err error
 		if w.rev == 0 {
@@ -53,7 +54,7 @@ func (w *keyWait) list(ctx context.Context, revision int64) (done bool, err erro
 		}
 		w.rev = resp.Header.Revision
 		if done, err = w.seen(kv); err != nil {
-			return settled{err}
+			return ask.Settled(err)
 		}
 		return nil
 	})
@@ -77,13 +78,13 @@ func (w *keyWait) told(_ context.Context, events []*mvccpb.Event) (done bool, er
 	return false, nil
 }
 
-func (w *keyWait) patience() time.Duration { return patience(w.keeper) }
+func (w *keyWait) patience() time.Duration { return ask.Patience(w.keeper) }
 
 // once does a verb that waits for etcd only.
 func once(ctx context.Context, k *keeper.Keeper, keys string, f func(context.Context) error) error {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := ask.Bounded(ctx)
 	defer cancel()
-	ctx, stop := open(ctx, k)
+	ctx, stop := ask.Open(ctx, k)
 	defer stop()
 	if k.Context().Err() != nil {
 		return keeper.ErrClosed
@@ -91,5 +92,5 @@ func once(ctx context.Context, k *keeper.Keeper, keys string, f func(context.Con
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return ask(ctx, ctx, k, keys, f)
+	return ask.Until(ctx, ctx, k, keys, f)
 }

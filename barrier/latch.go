@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/session"
@@ -75,9 +76,9 @@ func (l *Latch) CountDown(ctx context.Context, id string) error {
 			return err
 		}
 		if err := l.check(resp.Responses[0].GetResponseTxn().Responses[0].GetResponseRange().Kvs); err != nil {
-			return settled{err}
+			return ask.Settled(err)
 		}
-		return errAgain
+		return ask.Again
 	}))
 }
 
@@ -122,7 +123,7 @@ func (l *Latch) left(ctx context.Context) (left int64, err error) {
 			return err
 		}
 		if err := l.check(resp.Kvs); err != nil {
-			return settled{err}
+			return ask.Settled(err)
 		}
 		left = l.count
 		if len(resp.Kvs) == 1 {

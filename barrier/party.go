@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -34,14 +35,14 @@ type party struct {
 // it.
 func (p *party) enter(ctx, alive context.Context) error {
 	p.key = slotsOf(p.at.keeper).take(p.at.in, p.epoch.ID())
-	err := ask(ctx, alive, p.at.keeper, p.at.prefix, func(try context.Context) (err error) {
+	err := ask.Until(ctx, alive, p.at.keeper, p.at.prefix, func(try context.Context) (err error) {
 		p.seen, err = p.at.readAt(try, 0)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return ask(ctx, alive, p.at.keeper, p.at.prefix, p.sendEnter)
+	return ask.Until(ctx, alive, p.at.keeper, p.at.prefix, p.sendEnter)
 }
 
 func (p *party) sendEnter(ctx context.Context) error {
@@ -58,7 +59,7 @@ func (p *party) sendEnter(ctx context.Context) error {
 	nobody := clientv3.Compare(clientv3.CreateRevision(p.at.in).WithPrefix(), "=", 0)
 	p.sent = true
 	resp, err := p.at.keeper.Client.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0), recordOf(p.epoch)).
+		If(clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0), ask.RecordOf(p.epoch)).
 		Then(clientv3.OpTxn([]clientv3.Cmp{same}, puts, []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{nobody}, puts, []clientv3.Op{look})})).
 		Else(look, clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly())).Commit()
 	if err != nil {
@@ -78,7 +79,7 @@ func (p *party) sendEnter(ctx context.Context) error {
 		return err
 	}
 	if !joined {
-		return settled{p.strange()}
+		return ask.Settled(p.strange())
 	}
 	p.create = resp.Header.Revision
 	return nil
@@ -98,12 +99,12 @@ func (p *party) refused(ctx context.Context, resp *clientv3.TxnResponse) (err er
 			return nil
 		}
 		p.key = slotsOf(p.at.keeper).take(p.at.in, p.epoch.ID()) // a stranger's, and stays taken
-		return errAgain
+		return ask.Again
 	}
-	if err := caughtUp(ctx, p.at.keeper, p.epoch, (*clientv3.GetResponse)(resp.Responses[1].GetResponseRange())); err != nil {
+	if err := ask.CaughtUp(ctx, p.at.keeper, p.epoch, (*clientv3.GetResponse)(resp.Responses[1].GetResponseRange())); err != nil {
 		return err
 	}
-	return errAgain
+	return ask.Again
 }
 
 // strange says who is in with another number of parties.
@@ -151,12 +152,12 @@ func (w *waiting) patience() time.Duration {
 	if !w.full.IsZero() {
 		return dally
 	}
-	return patience(w.at.keeper)
+	return ask.Patience(w.at.keeper)
 }
 
 func (w *waiting) list(ctx context.Context, revision int64) (bool, error) {
 	var next snapshot
-	err := ask(ctx, w.alive, w.at.keeper, w.at.prefix, func(try context.Context) (err error) {
+	err := ask.Until(ctx, w.alive, w.at.keeper, w.at.prefix, func(try context.Context) (err error) {
 		next, err = w.at.readAt(try, max(revision, w.seen.rev))
 		return err
 	})
@@ -229,7 +230,7 @@ func (w *waiting) due(by []entry) bool {
 
 func (w *waiting) write(ctx context.Context, next record, by []entry) error {
 	var s snapshot
-	err := ask(ctx, w.alive, w.at.keeper, w.at.prefix, func(try context.Context) (err error) {
+	err := ask.Until(ctx, w.alive, w.at.keeper, w.at.prefix, func(try context.Context) (err error) {
 		s, err = w.at.publish(try, w.seen, next, by)
 		return err
 	})

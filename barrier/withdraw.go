@@ -6,6 +6,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -27,7 +28,7 @@ func (p *party) leave(alive context.Context, tell func(error)) {
 
 func (p *party) persist(alive context.Context, f func(context.Context) error, tell func(error)) {
 	for {
-		err := ask(alive, alive, p.at.keeper, p.at.prefix, f)
+		err := ask.Until(alive, alive, p.at.keeper, p.at.prefix, f)
 		if tell != nil {
 			tell(err)
 			tell = nil
@@ -37,7 +38,7 @@ func (p *party) persist(alive context.Context, f func(context.Context) error, te
 			return
 		}
 		p.at.keeper.Log.Debug("entry not deleted", "key", p.key, "error", err)
-		sleep(alive, 2*time.Second)
+		ask.Sleep(alive, 2*time.Second)
 	}
 }
 
@@ -72,22 +73,22 @@ func (p *party) sendWithdraw(ctx context.Context) (round, bool, error) {
 	if v, _ = p.seen.judge(p.create, p.parties); v == gone {
 		return round{}, false, nil
 	}
-	return round{}, false, errAgain
+	return round{}, false, ask.Again
 }
 
 // fence makes an enter that is still on its way fail, and finds out whether it has happened.
 func (p *party) fence(ctx context.Context) error {
-	resp, err := p.at.keeper.Client.Txn(ctx).If(recordOf(p.epoch)).
-		Then(p.at.look(), writeRecord(p.at.keeper, p.epoch)).
+	resp, err := p.at.keeper.Client.Txn(ctx).If(ask.RecordOf(p.epoch)).
+		Then(p.at.look(), ask.WriteRecord(p.at.keeper, p.epoch)).
 		Else(clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly())).Commit()
 	if err != nil {
 		return err
 	}
 	if !resp.Succeeded {
-		if err := caughtUp(ctx, p.at.keeper, p.epoch, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange())); err != nil {
+		if err := ask.CaughtUp(ctx, p.at.keeper, p.epoch, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange())); err != nil {
 			return err
 		}
-		return errAgain
+		return ask.Again
 	}
 	p.epoch.RecordWritten(resp.Header.Revision)
 	if p.seen, err = p.at.seen(resp.Responses[0], resp.Header.Revision); err != nil {
@@ -108,11 +109,11 @@ func (p *party) sendLeave(ctx context.Context) error {
 	case err != nil || left:
 		return err
 	case p.seen.stands(p.create):
-		return errAgain
+		return ask.Again
 	case p.left: // by an earlier attempt
 		return nil
 	}
-	return settled{keeper.ErrEntryGone}
+	return ask.Settled(keeper.ErrEntryGone)
 }
 
 // delete runs out if the entry still stands, and cmps; else it says no, and either way looks. If an enter may still be
@@ -120,8 +121,8 @@ func (p *party) sendLeave(ctx context.Context) error {
 func (p *party) delete(ctx context.Context, out []clientv3.Op, cmps ...clientv3.Cmp) (done bool, err error) {
 	cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(p.key), "=", p.create))
 	if p.unsure {
-		cmps = append(cmps, recordOf(p.epoch))
-		out = append(out, writeRecord(p.at.keeper, p.epoch))
+		cmps = append(cmps, ask.RecordOf(p.epoch))
+		out = append(out, ask.WriteRecord(p.at.keeper, p.epoch))
 	}
 	look := p.at.look()
 	resp, err := p.at.keeper.Client.Txn(ctx).If(cmps...).Then(append(out, look)...).
@@ -137,7 +138,7 @@ func (p *party) delete(ctx context.Context, out []clientv3.Op, cmps ...clientv3.
 		p.epoch.RecordWritten(resp.Header.Revision)
 	}
 	if !resp.Succeeded && p.unsure {
-		return false, caughtUp(ctx, p.at.keeper, p.epoch, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange()))
+		return false, ask.CaughtUp(ctx, p.at.keeper, p.epoch, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange()))
 	}
 	return resp.Succeeded, nil
 }

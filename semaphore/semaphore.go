@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
+	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/line"
@@ -79,7 +79,7 @@ func (m *Semaphore) Acquire(ctx context.Context, n int64) (*Permit, error) {
 // TryAcquire never waits for others: ErrExhausted says that fewer than n units are free, or that somebody waits for
 // units, and then nothing was written. It waits for etcd's answers, within ctx, or 5 s when ctx has no deadline.
 func (m *Semaphore) TryAcquire(ctx context.Context, n int64) (*Permit, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := ask.Bounded(ctx)
 	defer cancel()
 	if err := m.check(n); err != nil {
 		return nil, err
@@ -143,14 +143,6 @@ func (m *Semaphore) acquire(ctx context.Context, n int64, asOf *int64) (*Permit,
 
 func (m *Semaphore) failed(verb string, err error) error {
 	return fmt.Errorf("semaphore: %s %q: %w", verb, m.name, err)
-}
-
-// bounded gives a ctx without a deadline one.
-func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, 5*time.Second)
 }
 
 // Do runs fn while holding n units. fn's ctx ends with the caller's or with the permit, whichever is first. The units

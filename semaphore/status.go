@@ -7,6 +7,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/line"
 )
@@ -18,7 +19,7 @@ type Status struct{ Limit, Held, Waiting int64 }
 // until enough came back: etcd does not know who has been told of its grant. ErrLimit: no limit is stored, nobody has
 // used the name yet.
 func (m *Semaphore) Status(ctx context.Context) (Status, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := ask.Bounded(ctx)
 	defer cancel()
 	if m.err != nil {
 		return Status{}, m.err
@@ -38,7 +39,7 @@ func (m *Semaphore) Status(ctx context.Context) (Status, error) {
 // nothing. It is stored if none was. A Semaphore made with the old limit, or with another, fails with ErrLimit from
 // then on; one made with 0 goes on. When ctx ends first, the limit may have been changed.
 func (m *Semaphore) Resize(ctx context.Context, limit int64) error {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := ask.Bounded(ctx)
 	defer cancel()
 	switch {
 	case m.err != nil:
