@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/mirror"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -57,7 +58,7 @@ func (e *Election) leadOnce(ctx context.Context, c *checker, value string, fn fu
 		again = ctx.Err() == nil && (lost || errors.Is(context.Cause(healthy), ErrUnhealthy))
 		overrun()
 		outside()
-		bounded, done := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		bounded, done := context.WithTimeout(context.WithoutCancel(ctx), mirror.Patience)
 		defer done()
 		resigned := t.Resign(bounded)
 		switch {
@@ -123,14 +124,14 @@ func (e *Election) whileHealthy(ctx context.Context, c *checker) (context.Contex
 			e.keeper.Log.Warn("not standing while unhealthy", "election", e.name, "error", err)
 			said = true
 		}
-		if !sleep(ctx, every) {
+		if !mirror.Sleep(ctx, every) {
 			return nil, nil, context.Cause(ctx)
 		}
 	}
 	healthy, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for sleep(healthy, every) {
+		for mirror.Sleep(healthy, every) {
 			if err := c.ask(healthy, every); err != nil && healthy.Err() == nil {
 				cancel(fmt.Errorf("%w: %w", ErrUnhealthy, err))
 			}

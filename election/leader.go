@@ -42,7 +42,7 @@ func Current(ctx context.Context, client *clientv3.Client, name string, opts ...
 // Candidates asks etcd for all who stand in the election, with one linearizable read: the leader first, then those
 // who wait, in the order of their arrival. Nobody is no error. Bounds and other errors are those of Current.
 func Candidates(ctx context.Context, client *clientv3.Client, name string, opts ...WatchOption) ([]Leader, error) {
-	resp, err := ask(ctx, client, name, opts, (*reader).all)
+	resp, err := ask(ctx, client, name, opts, func(r *reader) *pb.RangeRequest { return r.All() })
 	if err != nil {
 		return nil, fmt.Errorf("election: candidates of %q: %w", name, err)
 	}
@@ -59,23 +59,9 @@ func ask(ctx context.Context, client *clientv3.Client, name string, opts []Watch
 	if err != nil {
 		return nil, err
 	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, patience)
-		defer cancel()
-	}
-	resp, err := r.persist(ctx, read(r))
+	resp, err := r.AskOnce(ctx, read(r))
 	if err == nil {
-		resp.Kvs = slices.DeleteFunc(resp.Kvs, func(kv *mvccpb.KeyValue) bool { return isTransfer(r.prefix, kv) })
-	}
-	if err != nil {
-		err = r.explain(err)
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-			err = fmt.Errorf("%w: %w", err, cause)
-		}
+		resp.Kvs = slices.DeleteFunc(resp.Kvs, func(kv *mvccpb.KeyValue) bool { return isTransfer(r.Prefix, kv) })
 	}
 	return resp, err
 }

@@ -1,12 +1,8 @@
 package election
 
 import (
-	"errors"
 	"fmt"
-	"strings"
 	"unicode/utf8"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
@@ -43,19 +39,4 @@ func resolve(name string, opts []WatchOption) (string, error) {
 		return "", fmt.Errorf("namespace %q: want 1 to %d bytes of UTF-8", o.namespace, keyspace.MaxName)
 	}
 	return keyspace.Line(o.namespace, "election", name), nil
-}
-
-func checkClient(client *clientv3.Client) error {
-	if client == nil {
-		return errors.New("the client is nil")
-	}
-	if client.ActiveConnection() == nil {
-		return errors.New("the client has no connection: make it with clientv3.New")
-	}
-	for _, part := range []any{client.KV, client.Watcher} {
-		if strings.HasSuffix(fmt.Sprintf("%T", part), "Prefix") { // our requests go past these
-			return fmt.Errorf("the client is wrapped by clientv3/namespace (%T): use a plain client and InNamespace", part)
-		}
-	}
-	return nil
 }

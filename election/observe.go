@@ -2,16 +2,12 @@ package election
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"sync"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/fenceline/fenceline/internal/keeper"
-	"github.com/fenceline/fenceline/internal/watch"
 )
 
 // Observe yields the present leader, then every change: another leader, another value of the same leader, or a Leader
@@ -31,8 +27,8 @@ func Observe(ctx context.Context, client *clientv3.Client, name string, opts ...
 	return func(yield func(Leader, error) bool) {
 		r, err := newReader(client, name, opts)
 		if err == nil {
-			o := &observer{reader: r, yield: yield, stream: watch.New(pb.NewWatchClient(client.ActiveConnection()))}
-			err = r.explain(o.run(ctx))
+			o := &observer{reader: r, yield: yield, wake: make(chan struct{}, 1), standing: standing{prefix: r.Prefix}}
+			err = r.Explain(o.run(ctx))
 		}
 		if err != nil {
 			yield(Leader{}, fmt.Errorf("election: observe %q: %w", name, err))
@@ -40,78 +36,66 @@ func Observe(ctx context.Context, client *clientv3.Client, name string, opts ...
 	}
 }
 
-// observer is one loop over Observe.
+// observer is one loop over Observe. The watch's goroutine writes into standing and never waits for the consumer, who
+// reads the latest: there is no backlog, however slow the consumer is.
 type observer struct {
 	*reader
-	stream *watch.Stream
-	yield  func(Leader, error) bool
+	yield func(Leader, error) bool
+	wake  chan struct{} // standing has changed
+
+	mu       sync.Mutex
+	standing standing
 
 	shown   Leader
 	started bool // shown is what the consumer knows
 }
 
-// errBreak: the consumer wants no more.
-var errBreak = errors.New("election: consumer broke off")
-
-// run lists, watches, and does both again whenever a watch ends. It answers nil when ctx has ended or the consumer
-// broke off, and else an error that will not pass.
+// run answers nil when ctx has ended or the consumer broke off, and else an error that will not pass.
 func (o *observer) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	var streaming sync.WaitGroup
-	streaming.Go(func() { o.stream.Run(ctx) })
-	defer streaming.Wait()
 	defer cancel()
-	for wait := firstWait; ; wait = min(2*wait, maxWait) {
-		listed, err := o.follow(ctx)
-		switch {
-		case ctx.Err() != nil || errors.Is(err, errBreak):
-			return nil
-		case keeper.Final(err):
-			return err
-		case listed:
-			wait = firstWait
-		}
-		if !sleep(ctx, wait) {
-			return nil
-		}
-	}
-}
-
-// follow is the life of one watch. It answers why it ended, and whether it got as far as a list.
-func (o *observer) follow(ctx context.Context) (listed bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	v := &view{wake: make(chan struct{}, 1), standing: standing{prefix: o.prefix}}
-	stopWatch := o.stream.Watch(o.prefix, o.end, v)
-	var checking sync.WaitGroup
-	defer checking.Wait()
-	defer cancel()
-	defer stopWatch()
-
-	if err := o.open(ctx, v); err != nil {
-		return false, err
-	}
-	checking.Go(func() { o.check(ctx, v) })
+	ended := make(chan error, 1)
+	go func() { ended <- o.Follow(ctx, o) }()
 	for {
-		leader, err := v.now()
-		if !o.show(leader) {
-			return true, errBreak
-		}
-		if err != nil {
-			return true, err
-		}
 		select {
-		case <-v.wake:
-		case <-ctx.Done():
-			return true, ctx.Err()
+		case <-o.wake:
+		case err := <-ended:
+			if ctx.Err() == nil {
+				o.showNow() // what came before the error
+			}
+			return err
+		}
+		if ctx.Err() == nil && !o.showNow() {
+			cancel()
 		}
 	}
 }
 
-// show yields leader if it is not what the consumer knows already.
-func (o *observer) show(leader Leader) bool {
-	if o.started && leader == o.shown {
+// showNow yields the leader if it is not the one whom the consumer knows already.
+func (o *observer) showNow() bool {
+	o.mu.Lock()
+	leader, known := o.standing.leader()
+	o.mu.Unlock()
+	if !known || o.started && leader == o.shown {
 		return true
 	}
 	o.shown, o.started = leader, true
 	return o.yield(leader, nil)
 }
+
+func (o *observer) change(f func()) {
+	o.mu.Lock()
+	f()
+	o.mu.Unlock()
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Load, Apply and Trouble are called by Follow.
+func (o *observer) Load(revision int64, kvs []*mvccpb.KeyValue) {
+	o.change(func() { o.standing.list(kvs) })
+}
+func (o *observer) Apply(events []*mvccpb.Event) { o.change(func() { o.standing.apply(events) }) }
+func (o *observer) Trouble(error)                {}

@@ -12,6 +12,7 @@ import (
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/mirror"
 )
 
 // TransferTo resigns in favour of a candidate that waits, by its key (Candidates tells). Those before it step aside
@@ -40,7 +41,7 @@ func (t *Term) transferTo(ctx context.Context, key string) error {
 	}
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, patience)
+		ctx, cancel = context.WithTimeout(ctx, mirror.Patience)
 		defer cancel()
 	}
 	select { // one at a time
@@ -125,7 +126,7 @@ func (t *Term) await(ctx context.Context, changes clientv3.WatchChan) error {
 	select {
 	case _, ok := <-changes:
 		if !ok {
-			sleep(ctx, recheck)
+			mirror.Sleep(ctx, recheck)
 		}
 	case <-timer.C:
 	case <-t.Context().Done():

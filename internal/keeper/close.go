@@ -63,10 +63,30 @@ func (k *Keeper) giveBack(e *Epoch, deadline time.Time) <-chan error {
 	k.detach(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), bound)
 		defer cancel()
+		k.part(ctx, e, bound/4)
 		k.sayClosing(ctx, e, bound/4)
 		done <- k.persist(ctx, Final, func(ctx context.Context) error { return k.leases.Revoke(ctx, e.id) })
 	})
 	return done
+}
+
+// OnClose has f called at Close, before the lease is revoked, with a ctx that gives it little time: for a last word
+// about what stands under the lease.
+func (k *Keeper) OnClose(f func(ctx context.Context, e *Epoch)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.parting = append(k.parting, f)
+}
+
+func (k *Keeper) part(ctx context.Context, e *Epoch, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	k.mu.Lock()
+	parting := k.parting
+	k.mu.Unlock()
+	for _, f := range parting {
+		f(ctx, e)
+	}
 }
 
 // sayClosing marks the session's record, once. If it does not get through, those who wait for a while after a death do

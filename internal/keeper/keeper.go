@@ -74,6 +74,7 @@ type Keeper struct {
 	news    []transition  // for the hook
 	telling bool          // somebody is calling the hook
 	tables  map[any]any
+	parting []func(context.Context, *Epoch) // see OnClose
 	closed  chan struct{}                // closed when Close has finished
 	active  int                          // goroutines
 	spare   []chan func(context.Context) // of these, those that wait for work

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -35,7 +36,8 @@ type Handler interface {
 
 // Stream is one gRPC stream with many watches. The zero value is not usable.
 type Stream struct {
-	rpc pb.WatchClient
+	rpc   pb.WatchClient
+	heard atomic.Int64 // how many messages have come
 
 	mu      sync.Mutex
 	next    int64
@@ -112,6 +114,16 @@ func (s *Stream) Restart() {
 		restart(errRestart)
 	}
 }
+
+// Ping asks for any message at all. Whether one has come, Heard tells.
+func (s *Stream) Ping() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}})
+}
+
+// Heard is how many messages have come so far.
+func (s *Stream) Heard() int64 { return s.heard.Load() }
 
 // Run serves the stream until ctx ends, opening it again when it breaks.
 func (s *Stream) Run(ctx context.Context) {
@@ -217,6 +229,7 @@ func (s *Stream) sendLoop(ctx context.Context, stream pb.Watch_WatchClient) {
 }
 
 func (s *Stream) deliver(resp *pb.WatchResponse) {
+	s.heard.Add(1)
 	s.mu.Lock()
 	id := resp.WatchId
 	if resp.Created {
@@ -244,7 +257,7 @@ func (s *Stream) deliver(resp *pb.WatchResponse) {
 		}
 	case resp.Created:
 		h.Created(resp.Header.Revision)
-	default:
+	case len(resp.Events) > 0: // else it only says how far etcd is
 		h.Events(resp.Events)
 	}
 }

@@ -1,0 +1,177 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/mirror"
+)
+
+var (
+	// ErrNoInstance: nobody offers the service, or nobody who is Up.
+	ErrNoInstance = errors.New("registry: no instance")
+	errClosed     = errors.New("registry: the directory is closed")
+)
+
+// Entry is an instance as a Directory shows it.
+type Entry struct {
+	Instance
+	// Stale: its entry has gone from etcd, and is shown all the same; or etcd has not been heard of since the start, and it
+	// comes from a snapshot.
+	Stale bool
+}
+
+// Directory is a live copy of all services under one prefix. Reading it costs no request and takes no lock. It is safe
+// for concurrent use, and meant to be one per process.
+//
+// While etcd is away it keeps the last good state; Healthy tells. When more than a fifth of a service, of five
+// instances at least, vanish within 15 s without having deregistered, that looks less like deaths than like trouble
+// with leases: an etcd that was away for too long, a network that is. Then those that are missing stay, marked as
+// Stale, until they come back, or for a minute at most. That costs calls to those that have died after all, which
+// callers have to survive anyway. Preserve changes the numbers.
+type Directory struct {
+	opts   options
+	cancel context.CancelFunc
+	loops  sync.WaitGroup
+	closed atomic.Bool
+
+	shown atomic.Pointer[map[string]*listing] // what it points to is never written to
+
+	mu       sync.Mutex
+	news     chan struct{} // closed and replaced at each change
+	services map[string]members
+	bad      badEntries
+	again    map[string]time.Time // when services are to be settled
+	heard    bool                 // etcd has told everything, once at least
+	trouble  error                // why shown may be getting old
+	since    time.Time            // of the trouble
+	final    bool                 // it will not pass
+	dirty    bool                 // the file does not show what is shown
+}
+
+// OpenDirectory reads everything under the prefix (see At), and goes on to follow it until Close. It answers when it has
+// read it. An etcd that cannot be reached is reported when ctx ends, or after 5 s when ctx has no deadline; with
+// WithSnapshot, and a file from an earlier time, that is no error: the instances of the file are there, marked as
+// Stale, until etcd is heard of. A file that cannot be read is an error only then.
+//
+// An invalid option is an error before any request. The caller closes the client after the Directory.
+func OpenDirectory(ctx context.Context, client *clientv3.Client, opts ...Option) (*Directory, error) {
+	d, err := open(ctx, client, opts)
+	if err != nil {
+		return nil, fmt.Errorf("registry: open directory: %w", err)
+	}
+	return d, nil
+}
+
+func open(ctx context.Context, client *clientv3.Client, opts []Option) (*Directory, error) {
+	r, o, err := rangeOf(client, "", opts)
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	d := &Directory{opts: o, news: make(chan struct{}), services: map[string]members{}, bad: badEntries{log: o.log}, again: map[string]time.Time{}}
+	d.shown.Store(&map[string]*listing{})
+	fileErr := d.restore()
+	following, cancel := context.WithCancel(context.Background())
+	d.cancel = cancel
+	d.loops.Go(func() { d.follow(following, r) })
+	d.loops.Go(func() { d.tend(following) })
+	if err := d.awaitFirst(ctx, fileErr); err != nil {
+		d.cancel()
+		d.loops.Wait()
+		return nil, err
+	}
+	return d, nil
+}
+
+// awaitFirst waits until there is something to show.
+func (d *Directory) awaitFirst(ctx context.Context, fileErr error) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, mirror.Patience)
+		defer cancel()
+	}
+	restored := d.opts.file != "" && fileErr == nil
+	for {
+		d.mu.Lock()
+		heard, trouble, final, news := d.heard, d.trouble, d.final, d.news
+		d.mu.Unlock()
+		switch {
+		case heard, trouble != nil && restored:
+			return nil
+		case final:
+			return errors.Join(trouble, fileErr)
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			if restored {
+				return nil
+			}
+			err := context.Cause(ctx)
+			if trouble != nil {
+				err = fmt.Errorf("%w: %w", err, trouble)
+			}
+			return errors.Join(err, fileErr)
+		}
+	}
+}
+
+// Instances is who offers a service, sorted by ID, whatever their status; nobody is no error. It answers from memory. The
+// slice is shared with others, and must not be written to. The only error is that the Directory is closed, or that
+// ctx has ended.
+func (d *Directory) Instances(ctx context.Context, service string) ([]Entry, error) {
+	l, err := d.listing(ctx, service)
+	if l == nil {
+		return nil, err
+	}
+	return l.entries, nil
+}
+
+func (d *Directory) listing(ctx context.Context, service string) (*listing, error) {
+	switch {
+	case d.closed.Load():
+		return nil, errClosed
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	}
+	return (*d.shown.Load())[service], nil
+}
+
+// Services are the names of those that somebody offers, sorted.
+func (d *Directory) Services() []string {
+	return slices.Sorted(maps.Keys(*d.shown.Load()))
+}
+
+// Healthy is nil while the copy is current, as far as can be known, and else says since when it is not, and why.
+func (d *Directory) Healthy() error {
+	if d.closed.Load() {
+		return errClosed
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.trouble != nil {
+		return fmt.Errorf("registry: the directory may be out of date, since %s: %w", d.since.Format(time.RFC3339), d.trouble)
+	}
+	return nil
+}
+
+// Close ends it. A second Close does nothing.
+func (d *Directory) Close() error {
+	if d.closed.Swap(true) {
+		return nil
+	}
+	d.cancel()
+	d.loops.Wait()
+	return nil
+}

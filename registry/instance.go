@@ -1,0 +1,104 @@
+package registry
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/fenceline/fenceline/internal/keyspace"
+)
+
+// Status says what an instance may be used for. [Directory.Pick] takes those that are Up.
+type Status string
+
+const (
+	Up       Status = "up"
+	Draining Status = "draining" // finishes what it has, and takes nothing new
+	Starting Status = "starting"
+)
+
+// Instance is one that offers a service.
+type Instance struct {
+	ID      string // unique within the service; default: Addr
+	Addr    string // host:port
+	Status  Status // default: Up
+	Weight  int    // its share of the picks, against the others'; default: 1, at most MaxWeight
+	Zone    string
+	Version string
+	Meta    map[string]string // at most MaxMeta bytes, keys and values together
+}
+
+const (
+	MaxMeta   = 64 << 10
+	MaxWeight = 1_000_000
+)
+
+// ErrInvalid: an instance breaks a rule; the error names the value and the rule. An invalid service or ID is
+// session.ErrInvalidName.
+var ErrInvalid = errors.New("registry: invalid instance")
+
+// checked fills in the defaults, and says which rule is broken. The result shares nothing with in.
+func (in Instance) checked() (Instance, error) {
+	if err := checkAddr(in.Addr); err != nil {
+		return in, err
+	}
+	in.ID, in.Status, in.Weight = cmp.Or(in.ID, in.Addr), cmp.Or(in.Status, Up), cmp.Or(in.Weight, 1)
+	in.Meta = maps.Clone(in.Meta)
+	if err := checkName("instance", in.ID); err != nil {
+		return in, err
+	}
+	switch {
+	case in.Status != Up && in.Status != Draining && in.Status != Starting:
+		return in, fmt.Errorf("%w: Status %q: want %q, %q or %q", ErrInvalid, in.Status, Up, Draining, Starting)
+	case in.Weight < 1 || in.Weight > MaxWeight:
+		return in, fmt.Errorf("%w: Weight %d: want 1 to %d, or 0 for 1", ErrInvalid, in.Weight, MaxWeight)
+	case !utf8.ValidString(in.Zone) || !utf8.ValidString(in.Version):
+		return in, fmt.Errorf("%w: Zone %q, Version %q: want UTF-8", ErrInvalid, in.Zone, in.Version)
+	}
+	size := len(in.Zone) + len(in.Version)
+	for k, v := range in.Meta {
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return in, fmt.Errorf("%w: Meta %.40q: %.40q: want UTF-8", ErrInvalid, k, v)
+		}
+		size += len(k) + len(v)
+	}
+	if size > MaxMeta {
+		return in, fmt.Errorf("%w: Meta has %d bytes: at most %d are allowed, with Zone and Version", ErrInvalid, size, MaxMeta)
+	}
+	return in, nil
+}
+
+func checkAddr(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	number, wrong := strconv.ParseUint(port, 10, 16)
+	odd := strings.ContainsFunc(host, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == '/' })
+	if err != nil || wrong != nil || number == 0 || host == "" || odd {
+		return fmt.Errorf("%w: Addr %.80q: want host:port, with a number from 1 to 65535, as in 10.0.0.1:8080", ErrInvalid, addr)
+	}
+	return nil
+}
+
+// checkName is for services and IDs: each is one element of a path.
+func checkName(kind, name string) error {
+	if err := keyspace.CheckName(kind, name); err != nil {
+		return err
+	}
+	if strings.Contains(name, "/") {
+		return fmt.Errorf("%w: %s %q: it contains a slash", keyspace.ErrInvalidName, kind, name)
+	}
+	return nil
+}
+
+func byID(a, b Instance) int { return cmp.Compare(a.ID, b.ID) }
+
+func sorted(ins []Instance) []Instance {
+	slices.SortFunc(ins, byID)
+	return ins
+}

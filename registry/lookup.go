@@ -1,0 +1,52 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/mirror"
+)
+
+// Lookup reads who offers a service, once, from the quorum: sorted by ID, whatever their status, and empty if there is
+// nobody. It needs no Session. An etcd that cannot be reached is reported when ctx ends, or after 5 s when ctx has no
+// deadline. An invalid service is an error before any request.
+func Lookup(ctx context.Context, client *clientv3.Client, service string, opts ...Option) ([]Instance, error) {
+	ins, err := lookup(ctx, client, service, opts)
+	if err != nil {
+		return nil, fmt.Errorf("registry: look up %q: %w", service, err)
+	}
+	return ins, nil
+}
+
+func lookup(ctx context.Context, client *clientv3.Client, service string, opts []Option) ([]Instance, error) {
+	if err := checkName("service", service); err != nil {
+		return nil, err
+	}
+	r, o, err := rangeOf(client, service, opts)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := r.AskOnce(ctx, r.All())
+	if err != nil {
+		return nil, err
+	}
+	s := newSet(o)
+	s.load(resp.Kvs)
+	return s.list(), nil
+}
+
+// rangeOf is where the instances of a service stand; of all services, if it is empty.
+func rangeOf(client *clientv3.Client, service string, opts []Option) (*mirror.Range, options, error) {
+	o, err := resolve(opts)
+	if err != nil {
+		return nil, o, err
+	}
+	prefix := o.prefix
+	if service != "" {
+		prefix = o.serviceAt(service)
+	}
+	r, err := mirror.NewRange(client, prefix, "At")
+	return r, o, err
+}

@@ -1,0 +1,201 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// lookEvery is how often a Registration reads its own entry although nothing was heard of it: a connection that has
+// died in silence tells nothing. A process with a thousand of them asks etcd some seventeen times a second.
+const lookEvery = time.Minute
+
+// spread is how long to wait with a registration under a new lease, as a share of at most: after an outage a whole fleet
+// comes back, and should not do so in one moment.
+func spread(ttl time.Duration, share float64) time.Duration {
+	return time.Duration(share * float64(min(ttl/3, 5*time.Second)))
+}
+
+// run keeps the entry in etcd. All requests about it are made here, so that they follow each other.
+func (r *Registration) run(ctx context.Context) {
+	defer close(r.done)
+	defer func() {
+		if ctx.Err() == nil { // else Close has something to say
+			r.roster.remove(r)
+		}
+	}()
+	r.heard = listen(r)
+	defer r.heard.stop()
+	for tries := 0; ctx.Err() == nil; {
+		epoch := r.live(ctx)
+		switch {
+		case r.isLeaving():
+			r.withdraw(ctx)
+			return
+		case epoch == nil:
+			continue
+		}
+		err := r.step(ctx, epoch)
+		switch {
+		case err == nil:
+			tries = 0
+			r.idle(ctx, epoch)
+			continue
+		case errors.Is(err, ask.Again):
+			continue
+		case errors.Is(err, rpctypes.ErrLeaseNotFound):
+			epoch.Gone()
+			continue
+		}
+		tries++
+		if r.trouble(err) {
+			return
+		}
+		r.pause(ctx, backoff(err, tries))
+	}
+}
+
+// live waits for a lease. nil: somebody wants something else, or the Session was closed.
+func (r *Registration) live(ctx context.Context) *keeper.Epoch {
+	if e := r.keeper.Current(); e != nil {
+		return e
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	got := make(chan *keeper.Epoch, 1)
+	go func() {
+		e, _ := r.keeper.Live(ctx) // it fails only when ctx ends
+		got <- e
+	}()
+	select {
+	case e := <-got:
+		return e
+	case <-r.wake:
+		cancel()
+		return <-got
+	}
+}
+
+func (r *Registration) isLeaving() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.leaving
+}
+
+// step does what is to be done so that etcd has the latest.
+func (r *Registration) step(ctx context.Context, epoch *keeper.Epoch) error {
+	r.mu.Lock()
+	last, value := r.epoch, encode(r.want)
+	r.mu.Unlock()
+	if last != epoch {
+		if last != nil {
+			if r.dueFor != epoch {
+				r.dueFor, r.due = epoch, time.Now().Add(spread(epoch.TTL(), rand.Float64()))
+			}
+			if !r.pause(ctx, time.Until(r.due)) {
+				return ask.Again
+			}
+			r.past = append(r.past[max(0, len(r.past)-7):], last.ID())
+		}
+		r.enter(epoch)
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.keeper.RequestTimeout())
+	defer cancel()
+	if r.has("") && r.heard.news(r.mod) {
+		if err := r.look(ctx, epoch); err != nil {
+			return err
+		}
+	}
+	if r.has(value) {
+		return nil
+	}
+	return r.put(ctx, epoch, value)
+}
+
+// has says whether etcd has the entry, with this value if it is not empty.
+func (r *Registration) has(value string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stands && (value == "" || r.value == value)
+}
+
+// enter begins with a new lease.
+func (r *Registration) enter(epoch *keeper.Epoch) {
+	r.unsure = false // what was on its way under another lease fails with that
+	r.change(func() { r.epoch, r.stands = epoch, false })
+	epoch.OnLoss(r, func(cause error) {
+		told := false
+		r.change(func() {
+			if r.epoch == epoch {
+				told, r.stands = r.stands, false
+			}
+		})
+		if hook := r.keeper.Hooks.Lost; told && hook != nil && cause != keeper.ErrClosed {
+			hook("registry", r.service+"/"+r.id, cause)
+		}
+		r.nudge()
+	})
+}
+
+// idle waits until there may be something to do.
+func (r *Registration) idle(ctx context.Context, epoch *keeper.Epoch) {
+	t := time.NewTimer(lookEvery * time.Duration(80+rand.IntN(40)) / 100)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-r.wake:
+	case <-epoch.Done():
+	case <-t.C:
+		r.heard.doubt()
+	}
+}
+
+// pause answers false when somebody wants something meanwhile.
+func (r *Registration) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-r.wake:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// backoff is how long to wait after an attempt that failed.
+func backoff(err error, tries int) time.Duration {
+	most := time.Second
+	switch {
+	case errors.Is(err, errContested):
+		return contestEvery
+	case errors.Is(err, ErrDuplicate), keeper.Final(err):
+		most = 10 * time.Second
+	}
+	return min(10*time.Millisecond<<min(tries, 20), most) * time.Duration(75+rand.IntN(50)) / 100
+}
+
+// trouble notes why etcd does not have the latest. It answers true if that is the end: nobody was told yet that the
+// instance is registered, and waiting would not help.
+func (r *Registration) trouble(err error) (end bool) {
+	explained := keeper.Explain(r.keeper.Client, err, r.key)
+	if errors.Is(err, ErrDuplicate) || errors.Is(err, errContested) {
+		explained = err
+	}
+	r.keeper.Log.Debug("not registered", "key", r.key, "error", explained)
+	r.change(func() {
+		r.err = explained
+		if keeper.Final(err) {
+			r.refusal = explained
+		}
+		end = !r.everStood && (errors.Is(err, ErrDuplicate) || keeper.Final(err))
+	})
+	return end
+}

@@ -1,0 +1,104 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// put writes the entry over what is known to stand there. The transaction compares the entry, so that nobody else's is
+// overwritten, and the session's record, so that it fails if it arrives after the Registration was given up.
+func (r *Registration) put(ctx context.Context, epoch *keeper.Epoch, value string) error {
+	resp, err := r.keeper.Client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(r.key), "=", r.mod), ask.RecordOf(epoch)).
+		Then(clientv3.OpPut(r.key, value, clientv3.WithLease(epoch.ID()))).
+		Else(clientv3.OpGet(r.key), clientv3.OpGet(epoch.Record(), clientv3.WithKeysOnly())).Commit()
+	switch {
+	case err != nil:
+		r.unsure = r.unsure || keeper.Unknown(err) && !isLeaseGone(err)
+		return err
+	case resp.Succeeded:
+		r.stood(resp.Header.Revision, value)
+		return nil
+	}
+	kv := only(resp.Responses[0].GetResponseRange().Kvs)
+	if kv.ModRevision == r.mod { // so it was the record
+		if err := ask.CaughtUp(ctx, r.keeper, epoch, (*clientv3.GetResponse)(resp.Responses[1].GetResponseRange())); err != nil {
+			return err
+		}
+		return ask.Again
+	}
+	if r.unsure && lease(kv) == epoch.ID() && string(kv.Value) == value { // an earlier attempt got through
+		r.stood(kv.ModRevision, value)
+		return nil
+	}
+	return r.take(ctx, epoch, kv)
+}
+
+// look reads the entry, of which something was heard.
+func (r *Registration) look(ctx context.Context, epoch *keeper.Epoch) error {
+	resp, err := r.keeper.Client.Get(ctx, r.key)
+	if err != nil {
+		return err
+	}
+	r.heard.knows(resp.Header.Revision)
+	kv := only(resp.Kvs)
+	switch {
+	case kv.ModRevision == r.mod:
+		return nil
+	case lease(kv) == epoch.ID() && r.has(string(kv.Value)):
+		r.mod = kv.ModRevision
+		return nil
+	}
+	r.change(func() { r.stands = false })
+	return r.take(ctx, epoch, kv)
+}
+
+// take finds out whether what stands there may be overwritten; then it says ask.Again.
+func (r *Registration) take(ctx context.Context, epoch *keeper.Epoch, kv *mvccpb.KeyValue) error {
+	switch id := lease(kv); {
+	case kv.ModRevision == 0: // somebody has deleted it
+	case id == epoch.ID(), slices.Contains(r.past, id): // ours, from before
+	case id == clientv3.NoLease && !r.fresh(): // somebody has overwritten it, by hand
+	case id == clientv3.NoLease:
+		return permanent(r.id)
+	default:
+		return r.contest(ctx, id)
+	}
+	r.mod = kv.ModRevision
+	return ask.Again
+}
+
+func (r *Registration) fresh() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.everStood
+}
+
+// stood notes that etcd has the entry.
+func (r *Registration) stood(mod int64, value string) {
+	r.mod = mod
+	r.change(func() {
+		r.stands, r.everStood, r.placed = r.epoch.Err() == nil, true, r.epoch
+		r.value, r.err, r.refusal = value, nil, nil
+	})
+}
+
+// only is the one that was read. The zero value has revision 0, as etcd compares a key that is not there.
+func only(kvs []*mvccpb.KeyValue) *mvccpb.KeyValue {
+	if len(kvs) == 0 {
+		return &mvccpb.KeyValue{}
+	}
+	return kvs[0]
+}
+
+func lease(kv *mvccpb.KeyValue) clientv3.LeaseID { return clientv3.LeaseID(kv.Lease) }
+
+func isLeaseGone(err error) bool { return errors.Is(err, rpctypes.ErrLeaseNotFound) }

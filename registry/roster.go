@@ -1,0 +1,81 @@
+package registry
+
+import (
+	"context"
+	"sync"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+)
+
+// roster is all that one Session has registered.
+type roster struct {
+	keeper *keeper.Keeper
+	once   sync.Once
+	mu     sync.Mutex
+	in     map[string]*Registration // by key
+}
+
+type rosterKey struct{}
+
+func rosterOf(k *keeper.Keeper) *roster {
+	t := k.Table(rosterKey{}, func() any { return &roster{keeper: k, in: map[string]*Registration{}} }).(*roster)
+	t.once.Do(func() { k.OnClose(t.part) })
+	return t
+}
+
+func (t *roster) add(r *Registration) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, taken := t.in[r.key]; taken {
+		return false
+	}
+	t.in[r.key] = r
+	return true
+}
+
+func (t *roster) remove(r *Registration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.in, r.key)
+}
+
+// etcd takes 128 operations in a transaction, and 1.5 MiB.
+const partAtOnce, partBytes = 100, 512 << 10
+
+// part marks all entries as leaving, before the Session's Close revokes their lease: else that looks like a death.
+func (t *roster) part(ctx context.Context, e *keeper.Epoch) {
+	var ops []clientv3.Op
+	size := 0
+	send := func() {
+		if len(ops) == 0 {
+			return
+		}
+		if _, err := t.keeper.Client.Txn(ctx).Then(ops...).Commit(); err != nil {
+			t.keeper.Log.Debug("registrations not marked as leaving", "error", err)
+		}
+		ops, size = nil, 0
+	}
+	for _, r := range t.all() {
+		value, ok := r.lastWord(e)
+		if !ok {
+			continue
+		}
+		ops, size = append(ops, r.markOp(e, value)), size+len(r.key)+len(value)
+		if len(ops) == partAtOnce || size > partBytes {
+			send()
+		}
+	}
+	send()
+}
+
+func (t *roster) all() []*Registration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := make([]*Registration, 0, len(t.in))
+	for _, r := range t.in {
+		all = append(all, r)
+	}
+	return all
+}

@@ -1,0 +1,97 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/mirror"
+)
+
+// Watch yields who offers a service: the whole set, sorted by ID, at the start, if only to say that it is empty, and at
+// each change. It needs no Session. A slice that was yielded is the consumer's own; the Meta in it are shared, and not to
+// be written to.
+//
+// It never goes back to an earlier state. A consumer that is slower than the changes gets the latest set, and not those
+// in between. Compaction, lost connections, and members that restart or hang delay what is yielded, and etcd is asked
+// again until it answers; OnTrouble tells of that.
+//
+// The end of ctx ends it without a word. An error that will not pass (permission denied, the client was closed, an
+// invalid service) is yielded last, with a nil set. Breaking out of the loop leaves nothing behind.
+func Watch(ctx context.Context, client *clientv3.Client, service string, opts ...Option) iter.Seq2[[]Instance, error] {
+	return func(yield func([]Instance, error) bool) {
+		if err := watch(ctx, client, service, opts, yield); err != nil {
+			yield(nil, fmt.Errorf("registry: watch %q: %w", service, err))
+		}
+	}
+}
+
+func watch(ctx context.Context, client *clientv3.Client, service string, opts []Option, yield func([]Instance, error) bool) error {
+	if err := checkName("service", service); err != nil {
+		return err
+	}
+	r, o, err := rangeOf(client, service, opts)
+	if err != nil {
+		return err
+	}
+	w := &watcher{set: newSet(o), trouble: o.trouble, wake: make(chan struct{}, 1)}
+	return r.Explain(w.run(ctx, r, yield))
+}
+
+// watcher is one loop over Watch. The watch's goroutine keeps the set, and never waits for the consumer.
+type watcher struct {
+	trouble func(error)
+	wake    chan struct{} // the set has changed
+
+	mu  sync.Mutex
+	set *set
+}
+
+func (w *watcher) run(ctx context.Context, r *mirror.Range, yield func([]Instance, error) bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- r.Follow(ctx, w) }()
+	for more := true; ; {
+		select {
+		case <-w.wake:
+		case err := <-ended:
+			return err
+		}
+		if ctx.Err() == nil && more {
+			if more = yield(w.now(), nil); !more {
+				cancel()
+			}
+		}
+	}
+}
+
+func (w *watcher) now() []Instance {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.set.list()
+}
+
+func (w *watcher) change(f func()) {
+	w.mu.Lock()
+	f()
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Load, Apply and Trouble are called by Follow.
+func (w *watcher) Load(_ int64, kvs []*mvccpb.KeyValue) { w.change(func() { w.set.load(kvs) }) }
+func (w *watcher) Apply(events []*mvccpb.Event)         { w.change(func() { w.set.apply(events) }) }
+
+func (w *watcher) Trouble(err error) {
+	if w.trouble != nil {
+		w.trouble(err)
+	}
+}
