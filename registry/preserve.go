@@ -19,9 +19,9 @@ const preserveFrom = 5
 func (p preservation) check() error {
 	switch {
 	case !(p.share >= 0 && p.share <= 1):
-		return fmt.Errorf("registry: preserve: share %v: want 0 to 1", p.share)
+		return fmt.Errorf("preserve: share %v: want 0 to 1", p.share)
 	case p.window <= 0 || p.keep <= 0:
-		return fmt.Errorf("registry: preserve: window %v, keep %v: want more than 0", p.window, p.keep)
+		return fmt.Errorf("preserve: window %v, keep %v: want more than 0", p.window, p.keep)
 	}
 	return nil
 }
