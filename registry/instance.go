@@ -35,6 +35,13 @@ type Instance struct {
 	Meta    map[string]string // at most MaxMeta bytes, keys and values together
 }
 
+// Equal says whether nothing differs.
+func (in Instance) Equal(o Instance) bool {
+	return in.ID == o.ID && in.Addr == o.Addr && in.Status == o.Status && in.Weight == o.Weight && in.Zone == o.Zone &&
+		in.Version == o.Version && maps.Equal(in.Meta, o.Meta)
+}
+
+// MaxMeta and MaxWeight are what an instance may have.
 const (
 	MaxMeta   = 64 << 10
 	MaxWeight = 1_000_000

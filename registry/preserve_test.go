@@ -30,13 +30,13 @@ func TestMassDisappearanceIsDistrusted(t *testing.T) {
 		of    int
 		steps []step
 	}{
-		"one of ten dies":                           {10, []step{{0, 1, 0, 9, 0}}},
-		"two of ten, a fifth":                       {10, []step{{0, 2, 0, 8, 0}}},
-		"three of ten":                              {10, []step{{0, 3, 0, 7, 3}}},
-		"all":                                       {10, []step{{0, 10, 0, 0, 10}}},
-		"all of four":                               {4, []step{{0, 4, 0, 0, 0}}},
-		"all of five":                               {5, []step{{0, 5, 0, 0, 5}}},
-		"one after the other, within the window":    {10, []step{{0, 1, 0, 9, 0}, {5 * time.Second, 1, 0, 8, 0}, {10 * time.Second, 1, 0, 7, 3}}},
+		"one of ten dies":                        {10, []step{{0, 1, 0, 9, 0}}},
+		"two of ten, a fifth":                    {10, []step{{0, 2, 0, 8, 0}}},
+		"three of ten":                           {10, []step{{0, 3, 0, 7, 3}}},
+		"all":                                    {10, []step{{0, 10, 0, 0, 10}}},
+		"all of four":                            {4, []step{{0, 4, 0, 0, 0}}},
+		"all of five":                            {5, []step{{0, 5, 0, 0, 5}}},
+		"one after the other, within the window": {10, []step{{0, 1, 0, 9, 0}, {5 * time.Second, 1, 0, 8, 0}, {10 * time.Second, 1, 0, 7, 3}}},
 		"one after the other, over a longer time":   {10, []step{{0, 1, 0, 9, 0}, {16 * time.Second, 1, 0, 8, 0}, {32 * time.Second, 1, 0, 7, 0}}},
 		"they stay for a minute":                    {10, []step{{0, 5, 0, 5, 5}, {59 * time.Second, 0, 0, 5, 5}, {time.Minute, 0, 0, 5, 0}}},
 		"each by its own time":                      {10, []step{{0, 5, 0, 5, 5}, {10 * time.Second, 3, 0, 2, 8}, {61 * time.Second, 0, 0, 2, 3}, {71 * time.Second, 0, 0, 2, 0}}},
