@@ -39,7 +39,7 @@ func TestProgramInTheReadmeIsTheExampleAndRuns(t *testing.T) {
 
 // A user of the library links the etcd client, and neither a server nor a command line nor a test.
 func TestLibraryPullsInNoServerCommandOrTestModule(t *testing.T) {
-	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./session", "./fence", "./lock/...", "./election", "./cron", "./semaphore", "./barrier")
+	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./session", "./fence", "./lock/...", "./election", "./cron", "./semaphore", "./barrier", "./registry/...")
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	out, err := cmd.Output()
 	if err != nil {

@@ -51,6 +51,15 @@ const (
 // session.ErrInvalidName.
 var ErrInvalid = errors.New("registry: invalid instance")
 
+// Check says which rule a service or an instance breaks, as Register would; nil: none.
+func Check(service string, in Instance) error {
+	if err := checkName("service", service); err != nil {
+		return err
+	}
+	_, err := in.checked()
+	return err
+}
+
 // checked fills in the defaults, and says which rule is broken. The result shares nothing with in.
 func (in Instance) checked() (Instance, error) {
 	if err := checkAddr(in.Addr); err != nil {

@@ -20,6 +20,21 @@ func Lookup(ctx context.Context, client *clientv3.Client, service string, opts .
 	return ins, nil
 }
 
+// LookupAll is Lookup for all services under the prefix, by name.
+func LookupAll(ctx context.Context, client *clientv3.Client, opts ...Option) (map[string][]Instance, error) {
+	r, o, err := rangeOf(client, "", opts)
+	if err != nil {
+		return nil, fmt.Errorf("registry: look up all: %w", err)
+	}
+	resp, err := r.AskOnce(ctx, r.All())
+	if err != nil {
+		return nil, fmt.Errorf("registry: look up all: %w", err)
+	}
+	s := newSet(o)
+	s.load(resp.Kvs)
+	return s.byService(), nil
+}
+
 func lookup(ctx context.Context, client *clientv3.Client, service string, opts []Option) ([]Instance, error) {
 	if err := checkName("service", service); err != nil {
 		return nil, err

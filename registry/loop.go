@@ -133,7 +133,7 @@ func (r *Registration) enter(epoch *keeper.Epoch) {
 		told := false
 		r.change(func() {
 			if r.epoch == epoch {
-				told, r.stands = r.stands, false
+				told, r.stands = r.placed == epoch, false // it may have been found to be gone before
 			}
 		})
 		if hook := r.keeper.Hooks.Lost; told && hook != nil && cause != keeper.ErrClosed {

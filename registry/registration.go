@@ -61,6 +61,9 @@ func (r *Registration) nudge() {
 	}
 }
 
+// ID is the instance's, which Addr is by default.
+func (r *Registration) ID() string { return r.id }
+
 // Update replaces the instance in place: readers see the one state or the other, and never none. ID must be empty or the
 // one that is registered; everything else may change. It answers when etcd has the new state.
 //

@@ -53,6 +53,19 @@ func (s *set) list() []Instance {
 	return sorted(slices.AppendSeq(make([]Instance, 0, len(s.in)), maps.Values(s.in)))
 }
 
+// byService is the same for each service of which there are instances.
+func (s *set) byService() map[string][]Instance {
+	all := map[string][]Instance{}
+	for key, in := range s.in {
+		service, _, _ := parseKey(s.prefix, key) // or it would not be there
+		all[service] = append(all[service], in)
+	}
+	for _, ins := range all {
+		sorted(ins)
+	}
+	return all
+}
+
 // badEntries are keys of entries that do not parse: each is logged once.
 type badEntries struct {
 	log  *slog.Logger

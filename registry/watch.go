@@ -24,26 +24,46 @@ import (
 // invalid service) is yielded last, with a nil set. Breaking out of the loop leaves nothing behind.
 func Watch(ctx context.Context, client *clientv3.Client, service string, opts ...Option) iter.Seq2[[]Instance, error] {
 	return func(yield func([]Instance, error) bool) {
-		if err := watch(ctx, client, service, opts, yield); err != nil {
+		err := checkName("service", service)
+		if err == nil {
+			err = watch(ctx, client, service, opts, func(s *set) func() bool {
+				ins := s.list()
+				return func() bool { return yield(ins, nil) }
+			})
+		}
+		if err != nil {
 			yield(nil, fmt.Errorf("registry: watch %q: %w", service, err))
 		}
 	}
 }
 
-func watch(ctx context.Context, client *clientv3.Client, service string, opts []Option, yield func([]Instance, error) bool) error {
-	if err := checkName("service", service); err != nil {
-		return err
+// WatchAll is Watch for all services under the prefix, by name: all of them, at the start and at each change of any.
+// A program that wants to know them over and over, and not each change, uses a Directory.
+func WatchAll(ctx context.Context, client *clientv3.Client, opts ...Option) iter.Seq2[map[string][]Instance, error] {
+	return func(yield func(map[string][]Instance, error) bool) {
+		err := watch(ctx, client, "", opts, func(s *set) func() bool {
+			all := s.byService()
+			return func() bool { return yield(all, nil) }
+		})
+		if err != nil {
+			yield(nil, fmt.Errorf("registry: watch all: %w", err))
+		}
 	}
+}
+
+// watch calls look at each change, and then without a lock what it has answered.
+func watch(ctx context.Context, client *clientv3.Client, service string, opts []Option, look func(*set) (yield func() bool)) error {
 	r, o, err := rangeOf(client, service, opts)
 	if err != nil {
 		return err
 	}
-	w := &watcher{set: newSet(o), trouble: o.trouble, wake: make(chan struct{}, 1)}
-	return r.Explain(w.run(ctx, r, yield))
+	w := &watcher{set: newSet(o), look: look, trouble: o.trouble, wake: make(chan struct{}, 1)}
+	return r.Explain(w.run(ctx, r))
 }
 
 // watcher is one loop over Watch. The watch's goroutine keeps the set, and never waits for the consumer.
 type watcher struct {
+	look    func(*set) (yield func() bool)
 	trouble func(error)
 	wake    chan struct{} // the set has changed
 
@@ -51,7 +71,7 @@ type watcher struct {
 	set *set
 }
 
-func (w *watcher) run(ctx context.Context, r *mirror.Range, yield func([]Instance, error) bool) error {
+func (w *watcher) run(ctx context.Context, r *mirror.Range) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan error, 1)
@@ -63,17 +83,18 @@ func (w *watcher) run(ctx context.Context, r *mirror.Range, yield func([]Instanc
 			return err
 		}
 		if ctx.Err() == nil && more {
-			if more = yield(w.now(), nil); !more {
+			if more = w.now()(); !more {
 				cancel()
 			}
 		}
 	}
 }
 
-func (w *watcher) now() []Instance {
+// now is what there is to yield.
+func (w *watcher) now() (yield func() bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.set.list()
+	return w.look(w.set)
 }
 
 func (w *watcher) change(f func()) {

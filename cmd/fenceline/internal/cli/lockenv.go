@@ -25,7 +25,7 @@ func forgetOuterHold() {
 // holdVariables are all that any command is told of its hold: those of an outer hold must not be taken for the inner's.
 var holdVariables = []string{
 	"FENCELINE_TOKEN", "FENCELINE_LEASE", "FENCELINE_LOCK_NAME", "FENCELINE_LOCK_NAMES", "FENCELINE_KEYS",
-	"FENCELINE_ELECTION_NAME", "FENCELINE_VALUE", "FENCELINE_JOB", "FENCELINE_SCHEDULED", "FENCELINE_ATTEMPT",
+	"FENCELINE_ELECTION_NAME", "FENCELINE_VALUE", "FENCELINE_SEMAPHORE_NAME", "FENCELINE_UNITS", "FENCELINE_JOB", "FENCELINE_SCHEDULED", "FENCELINE_ATTEMPT",
 	entryVariable, "ETCD_LOCK_REV",
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // packageNames finds the names of the library's packages in front of its errors, and what is quoted, to leave it alone.
-var packageNames = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|(?:^|(: |\())(?:(?:lock|session|fence|bench|election|semaphore|barrier|cron): )+`)
+var packageNames = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|(?:^|(: |\())(?:(?:lock|session|fence|bench|election|semaphore|barrier|cron|registry): )+`)
 
 // plain is text without the names of the packages that an error went through: they mean nothing at a prompt.
 func plain(text string) string {

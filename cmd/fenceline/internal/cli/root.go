@@ -31,6 +31,8 @@ var subcommands = []func(*globals) *cobra.Command{
 	newBarrierCommand,
 	newGateCommand,
 	newLatchCommand,
+	newRegisterCommand,
+	newServicesCommand,
 	newLsCommand,
 }
 

@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
+	"github.com/fenceline/fenceline/registry"
+	"github.com/fenceline/fenceline/session"
+)
+
+// registerRun is one instance, and perhaps the command that is it.
+type registerRun struct {
+	*registerFlags
+	*holder
+	registration *registry.Registration
+}
+
+func runRegister(ctx context.Context, g *globals, f *registerFlags, stderr io.Writer) error {
+	if len(f.command) == 0 {
+		h := &holder{flags: &f.holdFlags, g: g, say: talk(stderr, fmt.Sprintf("fenceline: %s: ", f.what())), interrupts: interrupts{signals: make(chan os.Signal, 16)}}
+		child.Notify(h.interrupts.signals)
+		defer signal.Stop(h.interrupts.signals)
+		f.command = []string{"fenceline register " + f.service} // how the session is called
+		r := &registerRun{registerFlags: f, holder: h}
+		return h.around(ctx, r.acquire, func() error { return r.stay(ctx) }, r.release)
+	}
+	h, stop, err := newHolder(g, &f.holdFlags, f.what(), stderr)
+	if err != nil {
+		return startFailed(err)
+	}
+	defer stop()
+	r := &registerRun{registerFlags: f, holder: h}
+	return h.around(ctx, r.acquire, func() error { return r.runCommand(ctx) }, r.release)
+}
+
+func (r *registerRun) acquire(ctx context.Context) error {
+	if err := r.open(ctx, &session.Trace{Lost: func(_, name string, cause error) {
+		go r.say("lost the registration of %s, registering again: %v", name, cause)
+	}}); err != nil {
+		return err
+	}
+	in := r.instance
+	if r.waitOpen {
+		in.Status = registry.Starting
+	}
+	registration, err := registry.Register(ctx, r.session, r.service, in, registry.At(r.prefix))
+	switch {
+	case errors.Is(err, registry.ErrDuplicate):
+		return &ExitError{Code: exitFailure, Err: err}
+	case err != nil:
+		return unavailableErrorf("%w", err)
+	}
+	r.registration = registration
+	if r.verbose {
+		r.say("registered at %s", r.instance.Addr)
+	}
+	return nil
+}
+
+func (r *registerRun) release(ctx context.Context) error {
+	if r.registration == nil {
+		return nil
+	}
+	return r.registration.Deregister(ctx)
+}
+
+// stay waits to be interrupted.
+func (r *registerRun) stay(ctx context.Context) error {
+	err := r.interrupts.during(ctx, func(ctx context.Context) error {
+		r.openUp(ctx)
+		<-ctx.Done()
+		return nil
+	})
+	r.interrupts.got = 0 // that was no interruption, but what was waited for
+	return err
+}
+
+// runCommand runs it, and keeps signals that ask it to end until it is known that it drains.
+func (r *registerRun) runCommand(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go r.openUp(ctx)
+	signals := make(chan os.Signal, 16)
+	go r.passOn(ctx, signals)
+	env := r.environment("FENCELINE_SERVICE="+r.service, "FENCELINE_INSTANCE_ID="+r.registration.ID(), "FENCELINE_ADDR="+r.instance.Addr)
+	return r.ended(r.run(unlosable{}, os.Stdin, env, signals))
+}
+
+// passOn hands signals to the command; those that ask it to end, after the time for draining. A second one does not wait.
+func (r *registerRun) passOn(ctx context.Context, to chan<- os.Signal) {
+	draining := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case sig := <-r.interrupts.signals:
+			asks := sig == syscall.SIGINT || sig == syscall.SIGTERM
+			if r.drain == 0 || !asks || draining {
+				to <- sig
+				continue
+			}
+			draining = true
+			go func() {
+				began := time.Now()
+				r.startDraining(ctx)
+				select {
+				case <-time.After(time.Duration(r.drain) - time.Since(began)):
+					to <- sig
+				case <-ctx.Done():
+				}
+			}()
+		}
+	}
+}
+
+func (r *registerRun) startDraining(ctx context.Context) {
+	in := r.instance
+	in.Status = registry.Draining
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(r.drain))
+	defer cancel()
+	if err := r.registration.Update(ctx, in); err != nil {
+		r.say("not marked as draining: %v", err)
+	}
+}
+
+// openUp has the instance up once its address accepts connections.
+func (r *registerRun) openUp(ctx context.Context) {
+	if !r.waitOpen {
+		return
+	}
+	const every = 200 * time.Millisecond
+	for ctx.Err() == nil {
+		if conn, err := net.DialTimeout("tcp", r.instance.Addr, time.Second); err == nil {
+			conn.Close()
+			if err := r.registration.Update(ctx, r.instance); err != nil && ctx.Err() == nil {
+				r.say("not marked as up: %v", err)
+			} else if r.verbose {
+				r.say("%s accepts connections", r.instance.Addr)
+			}
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(every):
+		}
+	}
+}
+
+// unlosable is the hold of a command that does not end with anything.
+type unlosable struct{}
+
+func (unlosable) Context() context.Context { return context.Background() }
+func (unlosable) Deadline() time.Time      { return time.Now().Add(time.Hour) }
