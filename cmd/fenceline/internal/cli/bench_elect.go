@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -103,20 +99,11 @@ func (c *connection) named() bool {
 }
 
 func (g *globals) elect(ctx context.Context, cfg elect.Config, cluster *benchCluster) (*elect.Result, error) {
-	self, err := os.Executable()
-	if err != nil {
+	var err error
+	if cfg.Command, err = g.again(cluster, "bench", "elect", "candidate"); err != nil {
 		return nil, err
 	}
 	cfg.Etcd = cluster.config
-	args := append([]string{"bench", "elect", "candidate"}, g.connection.candidateFlags(cluster)...)
-	cfg.Command = func() *exec.Cmd {
-		cmd := exec.Command(self, args...)
-		cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { // the flags say it all
-			return strings.HasPrefix(v, "FENCELINE_") || strings.HasPrefix(v, "ETCDCTL_")
-		})
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal is for us
-		return cmd
-	}
 	return elect.Run(ctx, cfg)
 }
 
