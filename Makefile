@@ -13,9 +13,9 @@ race: ## the same under the race detector
 	go test -race work
 
 stress: ## the concurrency tests, fifty times, also under the race detector and on one processor
-	go test -count=50 -timeout 60m ./session ./internal/... ./lock ./election ./cron ./semaphore ./barrier
-	go test -count=50 -timeout 60m -race ./session ./internal/... ./lock ./election ./cron ./semaphore ./barrier
-	GOMAXPROCS=1 go test -count=50 -timeout 60m ./session ./internal/... ./lock ./election ./cron ./semaphore ./barrier
+	go test -count=50 -timeout 60m ./session ./internal/... ./lock ./election ./cron ./semaphore ./barrier ./registry/...
+	go test -count=50 -timeout 60m -race ./session ./internal/... ./lock ./election ./cron ./semaphore ./barrier ./registry/...
+	GOMAXPROCS=1 go test -count=50 -timeout 60m ./session ./internal/... ./lock ./election ./cron ./semaphore ./barrier ./registry/...
 
 soak: ## a semaphore under load and with deaths, for a minute, against etcd's history
 	go test -count=1 -v -run TestHistoryShows ./semaphore -soak 60s
