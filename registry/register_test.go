@@ -324,6 +324,16 @@ func TestSpreadIsAThirdOfTheTTLAndFiveSecondsAtMost(t *testing.T) {
 	}
 }
 
+// With a new lease, and before the entry stands under it, nothing is registered and nothing is wrong.
+func TestNothingIsRegisteredBeforeEtcdHasIt(t *testing.T) {
+	client := etcdtest.Shared(t).Client(t)
+	s := opened(t, client)
+	r := &Registration{keeper: s.Keeper(), epoch: s.Keeper().Current(), everStood: true}
+	if err := r.Registered(); !errors.Is(err, errOnItsWay) {
+		t.Error(err)
+	}
+}
+
 func TestRenewalIsTold(t *testing.T) {
 	at := time.Now()
 	for what, c := range map[string]struct {

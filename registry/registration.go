@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -130,11 +131,16 @@ func (r *Registration) registered() error {
 		}
 		return lost
 	}
-	if !r.stands {
+	switch {
+	case r.stands:
+		return nil
+	case r.err != nil:
 		return r.err
 	}
-	return nil
+	return errOnItsWay
 }
+
+var errOnItsWay = errors.New("its entry is on its way to etcd")
 
 // Deregister marks the instance as Draining and then takes it out, and ends the Registration. When ctx ends before etcd
 // has answered, the Session goes on with that in the background, until the entry or its lease is gone.

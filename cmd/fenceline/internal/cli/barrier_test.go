@@ -246,7 +246,7 @@ func TestLsShowsWhoIsInABarrierAndNoBookkeeping(t *testing.T) {
 	w := started(t, m.Endpoint(), "barrier", "--parties", "2", name, "true")
 	parties(t, m.Client(t), name, 1)
 	l := lsJSON(t, m).Lines
-	if len(l) != 1 || l[0].Kind != "barrier" || len(l[0].Entries) != 1 || l[0].Entries[0].Session == nil || l[0].Entries[0].Session.Name != "true" {
+	if len(l) != 2 || l[1].Kind != "latch" || l[0].Kind != "barrier" || len(l[0].Entries) != 1 || l[0].Entries[0].Session == nil || l[0].Entries[0].Session.Name != "true" {
 		t.Errorf("%+v", l)
 	}
 	w.signal(syscall.SIGTERM)

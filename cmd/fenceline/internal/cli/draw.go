@@ -70,6 +70,9 @@ func (e *entry) value() string {
 // who is the process as its session calls it, or what there is to know of an unknown one.
 func (e *entry) who() string {
 	s := e.Session
+	if e.nobodys {
+		return ""
+	}
 	if s == nil && e.parked {
 		return "its session has ended"
 	}

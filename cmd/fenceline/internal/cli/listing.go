@@ -26,7 +26,7 @@ const (
 )
 
 // kinds are those that there are primitives for: one that is added to the library is added here.
-var kinds = []string{lockKind, rwlockKind, electionKind, semaphoreKind}
+var kinds = []string{lockKind, rwlockKind, electionKind, semaphoreKind, barrierKind, gateKind, latchKind}
 
 const (
 	stateHolds    = "holds"
@@ -47,16 +47,17 @@ type listing struct {
 
 // line is everyone who wants one name, in order.
 type line struct {
-	Kind    string  `json:"kind"`
-	Name    string  `json:"name"`
-	Limit   int64   `json:"limit,omitempty"` // of a semaphore
-	Entries []entry `json:"entries"`
+	Kind    string         `json:"kind"`
+	Name    string         `json:"name"`
+	Limit   int64          `json:"limit,omitempty"` // of a semaphore
+	Entries []entry        `json:"entries"`
+	inside  map[int64]bool // of a barrier: entries of rounds that were full
 }
 
 // entry is one key in a line.
 type entry struct {
 	Position  int             `json:"position"`             // from 1
-	State     string          `json:"state,omitempty"`      // holds, waits or released, where the order alone decides
+	State     string          `json:"state,omitempty"`      // holds, waits or released, where the order alone decides; else what the kind makes of it
 	KeptUntil *time.Time      `json:"kept_until,omitempty"` // of a released one, at the latest
 	Mode      string          `json:"mode,omitempty"`       // of a rwlock: read or write
 	Units     int64           `json:"units,omitempty"`      // of a semaphore
@@ -69,6 +70,8 @@ type entry struct {
 	foreign   bool            // not a key as fenceline or etcd's concurrency package write it
 	parked    bool            // under another lease than the one it came with
 	lease     clientv3.LeaseID
+	version   int64 // how often it was written
+	nobodys   bool  // there is nobody to name
 }
 
 // sessions reads the records among the keys. A value that is no record is nobody's.
@@ -98,7 +101,7 @@ func (f *lsFlags) lines(kvs []*mvccpb.KeyValue, sessions map[clientv3.LeaseID]*s
 	kvs = slices.Clone(kvs)
 	slices.SortStableFunc(kvs, func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) })
 	lines, byName := []*line{}, map[[2]string]*line{} // in JSON, none is not null
-	limits := f.limits(kvs)
+	limits, rounds := f.limits(kvs), f.rounds(kvs)
 	for _, kv := range kvs {
 		if _, ok := f.sessionOf(string(kv.Key)); ok && f.prefix == "" {
 			continue
@@ -113,8 +116,11 @@ func (f *lsFlags) lines(kvs []*mvccpb.KeyValue, sessions map[clientv3.LeaseID]*s
 		l, found := byName[[2]string{kind, name}]
 		if !found {
 			l = &line{Kind: kind, Name: name}
-			if kind == semaphoreKind {
+			switch kind {
+			case semaphoreKind:
 				l.Limit = limits[name]
+			case barrierKind:
+				l.inside = rounds[name]
 			}
 			lines, byName[[2]string{kind, name}] = append(lines, l), l
 		}
@@ -149,6 +155,7 @@ func (l *line) add(kv *mvccpb.KeyValue, rest string, sessions map[clientv3.Lease
 		Key:      string(kv.Key),
 		Value:    string(kv.Value),
 		lease:    clientv3.LeaseID(kv.Lease),
+		version:  kv.Version,
 	}
 	if kv.Lease != 0 {
 		e.Lease = keyspace.Lease(e.lease)
@@ -159,6 +166,9 @@ func (l *line) add(kv *mvccpb.KeyValue, rest string, sessions map[clientv3.Lease
 	}
 	e.foreign, e.parked = !own, own && e.lease != 0 && e.lease != of
 	e.Session = sessions[of]
+	if l.Kind == gateKind || l.Kind == latchKind {
+		l.shut(&e)
+	}
 	if own {
 		e.Priority = l.priorityOf(e.Key)
 	}
@@ -173,8 +183,12 @@ func (l *line) add(kv *mvccpb.KeyValue, rest string, sessions map[clientv3.Lease
 
 // judge says who holds and who waits.
 func (l *line) judge() {
-	if l.Kind == semaphoreKind {
+	switch l.Kind {
+	case semaphoreKind:
 		l.judgeUnits()
+		return
+	case barrierKind:
+		l.judgeParties()
 		return
 	}
 	rule, ok := rules[l.Kind]

@@ -69,15 +69,19 @@ semaphore  s        2    1 of 4  holds  3      backup@db1 pid 7 job=x zone=b   2
 semaphore  s        3    2 of 4  waits  4      unknown, lease 2  -
 semaphore  s        4    1 of 4  waits  5      unknown, lease 2  -
 semaphore  without  1    1       -      7      unknown, lease 2  -`},
-		{"who is in a barrier, and what is no entry is not shown", lsFlags{}, []*mvccpb.KeyValue{
-			kv(1, 0, "fenceline/barrier/b/round", "{}"),
+		{"who is in a barrier, and inside, and what a latch has left", lsFlags{}, []*mvccpb.KeyValue{
+			kv(1, 0, "fenceline/barrier/b/round", `{"round":1,"through":2,"rounds":[{"round":1,"in":[2]}]}`),
 			kv(2, 1, "fenceline/barrier/b/in/1", "3"),
 			kv(3, 1, "fenceline/barrier/b/in/1-1", "3"),
 			kv(4, 0, "fenceline/latch/l/tally", "3"),
+			kv(5, 0, "fenceline/latch/l/id/a", ""),
+			kv(6, 0, "fenceline/gate/g/closed", `{"name":"web","pid":8}`),
 		}, `
-KIND     NAME  POS  STATE  TOKEN  WHO               SINCE  VALUE
-barrier  b     1    -      2      unknown, lease 1  -      3
-barrier  b     2    -      3      unknown, lease 1  -      3`},
+KIND     NAME  POS  STATE        TOKEN  WHO               SINCE  VALUE
+barrier  b     1    inside       2      unknown, lease 1  -      3
+barrier  b     2    waits        3      unknown, lease 1  -      3
+gate     g     1    closed       6      web pid 8         -      -
+latch    l     1    3 of 3 left  4      -                 -      3`},
 		{"readers in front hold together", lsFlags{}, []*mvccpb.KeyValue{
 			kv(5, 4, "fenceline/rwlock/r/4", "read"),
 			kv(2, 2, "fenceline/rwlock/r/2-1", "read"),

@@ -33,18 +33,22 @@ func newLsCommand(g *globals) *cobra.Command {
 		DisableFlagsInUseLine: true,
 		Short:                 "Show who holds and who waits",
 		Long: `Show who holds and who waits, in their order: in all lines, those of one KIND (lock, rwlock, election,
-semaphore), or that of one NAME. All is read at one revision of etcd.
+semaphore, barrier, gate, latch), or that of one NAME. All is read at one revision of etcd.
 
   POS    place in the line
   STATE  holds (in an election: leads) or waits; who wants several locks at once waits until all of them are free.
-         Or released: given back, but kept from the others for the rest of a minimum hold
+         Or released: given back, but kept from the others for the rest of a minimum hold. Of a semaphore whose limit
+         was made smaller, who holds and does not fit any more counts as one who waits: etcd is told of no grant.
+         A party of a barrier waits, or is inside a round that was full; a gate is closed, or not shown; a latch is
+         open, or has so many count-downs left. Who waits at gates and latches leaves no trace
   MODE   of a rwlock (fenceline lock -s, -x): who reads holds together with the readers next to it, who writes alone
   UNITS  of a semaphore: what this one has or wants, of how many
   PRIORITY  of a candidate in an election: among those who wait, the highest goes first
   TOKEN  fencing token: the create revision of the entry
   WHO    what the process says of itself; an entry that fenceline did not write is unknown
   SINCE  when the process's session began, not when it got in line: etcd keeps no times
-  VALUE  what a leader or candidate says, or an entry that is not of fenceline; -o json has all of a long one
+  VALUE  what a leader or candidate says, or an entry that is not of fenceline; of a barrier and a latch, their number.
+         -o json has all of a long one
 
 Exit codes: 0, also when nobody is there; 64 wrong command line; 69 etcd cannot be reached, or refuses.`,
 		Example: `  fenceline ls

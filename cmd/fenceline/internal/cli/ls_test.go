@@ -60,7 +60,7 @@ func TestWrongLockAndLsCommandLinesAre64BeforeAnyRequest(t *testing.T) {
 		{[]string{"lock", "--max-waiters", "few", "a", "true"}, `--max-waiters "few": it is not a whole number`},
 		{[]string{"ls", ""}, `KIND ""`},
 		{[]string{"ls", "a/b"}, `KIND "a/b"`},
-		{[]string{"ls", "foo"}, `KIND "foo": it is none of lock, rwlock, election, semaphore; did you mean "fenceline ls lock foo"?`},
+		{[]string{"ls", "foo"}, `KIND "foo": it is none of lock, rwlock, election, semaphore, barrier, gate, latch; did you mean "fenceline ls lock foo"?`},
 		{[]string{"ls", "foo bar"}, `did you mean "fenceline ls lock "foo bar""?`},
 		{[]string{"ls", "locks", "foo"}, `KIND "locks": it is none of lock, rwlock, election, semaphore`},
 		{[]string{"ls", "session"}, `KIND "session"`},

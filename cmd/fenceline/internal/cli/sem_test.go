@@ -233,7 +233,7 @@ func TestSemResizeLetsWaitersInAtOnce(t *testing.T) {
 	waiter := started(t, m.Endpoint(), "sem", name, "true")
 	permits(t, m.Client(t), name, 2)
 	code, stdout, stderr := fenceline("sem", "resize", name, "2", "--endpoints", m.Endpoint())
-	if code != 0 || stdout != "" || stderr != "" {
+	if code != 0 || stdout != "" || !strings.Contains(stderr, "the limit is 2, it was 1") {
 		t.Errorf("code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	waiter.exits(0)

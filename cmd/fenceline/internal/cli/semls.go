@@ -8,11 +8,14 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 )
 
-// The keys of a semaphore in its line: the limit, and a folder of entries. A barrier has such a folder, too.
+// The keys of a semaphore in its line: the limit, and a folder of entries. A barrier has such a folder, too, and the
+// record of its rounds.
 const (
 	semaphoreLimit = "limit"
 	semaphoreLine  = "line/"
 	barrierIn      = "in/"
+	barrierRound   = "round"
+	latchTally     = "tally"
 )
 
 // unitsIn reads a number of units. An entry that does not say counts as one.
@@ -41,9 +44,9 @@ func isEntry(kind, rest string) bool {
 	case semaphoreKind:
 		return rest != semaphoreLimit
 	case barrierKind:
-		return rest != "round"
-	case latchKind: // nobody waits in a line for it
-		return false
+		return rest != barrierRound
+	case latchKind: // its count stands for it
+		return rest == latchTally
 	}
 	return true
 }

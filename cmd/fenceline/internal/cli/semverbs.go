@@ -20,7 +20,8 @@ func newSemResizeCommand(g *globals) *cobra.Command {
 		Use:   "resize NAME N",
 		Short: "Change the limit of a semaphore for everyone",
 		Long: `Change the limit of a semaphore for everyone, also for those who wait. A larger one lets them in at once. A smaller one
-takes units from nobody: others wait until enough came back. Commands that name the old --limit fail from then on.
+takes units from nobody: others wait until enough came back. Commands that name the old --limit fail from then on. A NAME
+that nobody has used gets the limit, as if somebody had.
 
 Exit codes: 0; 64 wrong command line; 69 etcd cannot be reached, or refuses.`,
 		Args: takes("NAME", "N"),
@@ -33,9 +34,17 @@ Exit codes: 0; 64 wrong command line; 69 etcd cannot be reached, or refuses.`,
 				return err
 			}
 			return g.inSession(cmd.Context(), namespace, fmt.Sprintf("semaphore %q", args[0]), cmd.ErrOrStderr(), func(ctx context.Context, s *session.Session) error {
-				if err := semaphore.New(s, args[0], 0).Resize(ctx, limit); err != nil {
+				m, was := semaphore.New(s, args[0], 0), "none"
+				switch status, err := m.Status(ctx); {
+				case err == nil:
+					was = strconv.FormatInt(status.Limit, 10)
+				case !errors.Is(err, semaphore.ErrLimit): // that there is none
 					return unavailableErrorf("%w", err)
 				}
+				if err := m.Resize(ctx, limit); err != nil {
+					return unavailableErrorf("%w", err)
+				}
+				talk(cmd.ErrOrStderr(), "fenceline: ")("semaphore %q: the limit is %d, it was %s", args[0], limit, was)
 				return nil
 			})
 		},
