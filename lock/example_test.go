@@ -148,3 +148,55 @@ func ExampleWithLinger() {
 	fmt.Println(total)
 	// Output: 1000
 }
+
+// Readers hold together, a writer alone, first come, first served.
+func ExampleRWMutex() {
+	client := etcdtest.Connect()
+	defer client.Close()
+	ctx := context.Background()
+	s, err := session.Open(ctx, client)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close(ctx)
+
+	catalogue := lock.NewRW(s, "catalogue")
+	first, err := catalogue.AcquireRead(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	second, err := catalogue.AcquireRead(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = catalogue.TryAcquireWrite(ctx)
+	fmt.Println(errors.Is(err, lock.ErrHeld))
+	fmt.Println(first.Release(ctx), second.Release(ctx))
+	// Output:
+	// true
+	// <nil> <nil>
+}
+
+// Both accounts are taken in one transaction, so that two transfers cannot wait for each other.
+func ExampleAcquireAll() {
+	client := etcdtest.Connect()
+	defer client.Close()
+	ctx := context.Background()
+	s, err := session.Open(ctx, client)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close(ctx)
+
+	from, to := lock.New(s, "account 1"), lock.New(s, "account 2")
+	both, err := lock.AcquireAll(ctx, from, to)
+	if err != nil {
+		log.Fatal(err)
+	}
+	done, err := client.Txn(ctx).If(both.Guard()...).Commit() // Then: what both are needed for
+	fmt.Println(done.Succeeded, err)
+	fmt.Println(both.Release(ctx))
+	// Output:
+	// true <nil>
+	// <nil>
+}
