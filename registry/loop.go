@@ -191,7 +191,9 @@ func (r *Registration) trouble(err error) (end bool) {
 	}
 	r.keeper.Log.Debug("not registered", "key", r.key, "error", explained)
 	r.change(func() {
-		r.err = explained
+		if !errors.Is(err, errContested) || !errors.Is(r.err, ErrDuplicate) { // that it lived a while ago says more
+			r.err = explained
+		}
 		if keeper.Final(err) {
 			r.refusal = explained
 		}

@@ -88,6 +88,9 @@ func (r *Registration) await(ctx context.Context, holds func() bool) error {
 		case <-r.done:
 			return r.ending(holds)
 		case <-ctx.Done():
+			if err == nil {
+				err = r.keeper.Healthy()
+			}
 			if err != nil {
 				return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 			}

@@ -391,3 +391,27 @@ func TestBadInputIsRefusedBeforeAnyRequest(t *testing.T) {
 		t.Errorf("%q", keys)
 	}
 }
+
+func TestEtcdThatIsAwayDelaysRegisterAndIsNamedWhenTimeIsUp(t *testing.T) {
+	m := etcdtest.Start(t)
+	client, name := m.Client(t), service(t)
+	s := short(t, client)
+	m.Kill()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if _, err := Register(ctx, s, name, Instance{ID: "a", Addr: "10.0.0.1:80"}); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "cannot reach etcd at "+m.Endpoint()) {
+		t.Error(err)
+	}
+	registered := make(chan error, 1)
+	go func() {
+		_, err := Register(t.Context(), s, name, Instance{ID: "b", Addr: "10.0.0.1:80"})
+		registered <- err
+	}()
+	m.Restart(t)
+	if err := <-registered; err != nil {
+		t.Error(err)
+	}
+	if ins, err := Lookup(t.Context(), client, name); err != nil || len(ins) != 1 || ins[0].ID != "b" {
+		t.Errorf("%+v, %v", ins, err)
+	}
+}

@@ -45,7 +45,7 @@ func (r *Registration) contest(ctx context.Context, id clientv3.LeaseID) error {
 		r.rival = rival{id, resp.TTL, time.Now()}
 		return contested(id)
 	case r.rival.renewed(resp.TTL, asked):
-		r.rival = rival{}
+		r.rival = rival{id, resp.TTL, time.Now()}
 		return r.duplicate(ctx, id)
 	}
 	return contested(id)
