@@ -89,6 +89,7 @@ type Result struct {
 const (
 	Seen      = "registered to seen" // by each watcher, from the call
 	Gone      = "ended to unseen"    // the same for a registration that is taken back
+	Resolved  = "registered to gRPC" // told by a resolver
 	Killed    = "kill -9 to gone"    // from the signal until a watcher sees it
 	Read      = "look up"            // a service, from etcd
 	Local     = "read from memory"   // the same, from a copy
@@ -155,7 +156,7 @@ func Run(ctx context.Context, cfg Config) (result *Result, err error) {
 	}
 	r := &runner{Config: cfg, client: client, result: &Result{Schema: Schema}}
 	defer func() { err = errors.Join(err, r.clean(ctx)) }()
-	for _, measure := range []func(context.Context, string) error{r.spread, r.deaths, r.reads, r.large, r.upkeep} {
+	for _, measure := range []func(context.Context, string) error{r.spread, r.resolvers, r.deaths, r.reads, r.large, r.upkeep} {
 		for _, subject := range cfg.Subjects {
 			if err := measure(ctx, subject); err != nil {
 				if ctx.Err() != nil {
@@ -177,7 +178,7 @@ const (
 
 // sort puts the subjects of one measure next to each other.
 func (r *runner) sort() {
-	order := []string{Seen, Gone, Killed, Read, Local, Load, Memory, Change, Garbage, Renewals, OtherCost}
+	order := []string{Seen, Gone, Resolved, Killed, Read, Local, Load, Memory, Change, Garbage, Renewals, OtherCost}
 	slices.SortStableFunc(r.result.Rows, func(a, b Row) int { return slices.Index(order, a.Measure) - slices.Index(order, b.Measure) })
 }
 

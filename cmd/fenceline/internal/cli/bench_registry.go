@@ -21,7 +21,7 @@ func newBenchRegistryCommand(g *globals) *cobra.Command {
 		Use:   "registry [flags]",
 		Short: "Measure a service registry: how fast changes are seen, what reading and a large directory cost",
 		Long: `Measure a service registry, beside etcd's own package naming/endpoints: from the call that registers an instance, or
-takes it back, until each of many watchers sees that; from kill -9 of a process until its instance is gone; a look at
+takes it back, until each of many watchers, and a resolver of gRPC, sees that; from kill -9 of a process until its instance is gone; a look at
 etcd against a read from memory; loading many instances, the memory they take, and how soon a change of one is seen;
 and what a session with many registrations asks of etcd while nothing happens.
 

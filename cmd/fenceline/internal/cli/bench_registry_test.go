@@ -21,7 +21,7 @@ func TestBenchRegistryMeasuresBothSubjectsAndLeavesNothing(t *testing.T) {
 	if err := json.Unmarshal(b.stdout.Bytes(), &r); err != nil {
 		t.Fatalf("%v in %q", err, b.stdout.String())
 	}
-	counts := map[string]int{registry.Seen: 6, registry.Gone: 6, registry.Killed: 1, registry.Read: 300, registry.Local: 200_000, registry.Load: 1,
+	counts := map[string]int{registry.Seen: 6, registry.Gone: 6, registry.Resolved: 2, registry.Killed: 1, registry.Read: 300, registry.Local: 200_000, registry.Load: 1,
 		registry.Memory: 23, registry.Change: 100, registry.Renewals: 7, registry.OtherCost: 7}
 	for measure, count := range counts {
 		for _, subject := range []string{"fenceline", "etcd"} {
