@@ -47,7 +47,7 @@ reached; 128 plus the signal's number when interrupted, after cleaning up and re
 	for _, w := range workloads[1:] {
 		cmd.AddCommand(newWorkloadCommand(g, w))
 	}
-	cmd.AddCommand(newBenchIdleCommand(g), newBenchElectCommand(g), newBenchBarrierCommand(g), newBenchRegistryCommand(g))
+	cmd.AddCommand(newBenchIdleCommand(g), newBenchElectCommand(g), newBenchBarrierCommand(g), newBenchRegistryCommand(g), newBenchCompareCommand(g))
 	return cmd
 }
 

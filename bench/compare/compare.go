@@ -1,0 +1,196 @@
+// Package compare says what has changed between two results of the benchmark, and whether that is more than is allowed.
+//
+// It compares summaries, and knows nothing of noise: limits belong above what two runs of the same thing differ by.
+// For statistics over rounds there is benchstat, which reads report.GoBench.
+package compare
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fenceline/fenceline/bench"
+)
+
+// measure is a figure of a subject in a cell.
+type measure struct {
+	of     func(m *bench.Measures) (value float64, there bool)
+	larger bool // is better
+	time   bool // in nanoseconds
+}
+
+func latency(of func(m *bench.Measures) bench.Latency, part func(bench.Latency) time.Duration) measure {
+	return measure{time: true, of: func(m *bench.Measures) (float64, bool) {
+		l := of(m)
+		return float64(part(l)), l.Count > 0
+	}}
+}
+
+var (
+	acquire  = func(m *bench.Measures) bench.Latency { return m.Acquire }
+	handOver = func(m *bench.Measures) bench.Latency { return m.HandOver }
+	p50      = func(l bench.Latency) time.Duration { return l.P50 }
+	p90      = func(l bench.Latency) time.Duration { return l.P90 }
+	p99      = func(l bench.Latency) time.Duration { return l.P99 }
+	longest  = func(l bench.Latency) time.Duration { return l.Max }
+)
+
+var measures = map[string]measure{
+	"rate":          {of: func(m *bench.Measures) (float64, bool) { return m.Rate, true }, larger: true},
+	"jain":          {of: func(m *bench.Measures) (float64, bool) { return m.Jain, true }, larger: true},
+	"p50":           latency(acquire, p50),
+	"p90":           latency(acquire, p90),
+	"p99":           latency(acquire, p99),
+	"max":           latency(acquire, longest),
+	"hand-over-p50": latency(handOver, p50),
+	"hand-over-p99": latency(handOver, p99),
+	"wait":          {time: true, of: func(m *bench.Measures) (float64, bool) { return float64(m.LongestWait), true }},
+	"proposals":     {of: func(m *bench.Measures) (float64, bool) { return m.PerAcquisition.Proposals, true }},
+	"reads": {of: func(m *bench.Measures) (float64, bool) {
+		return m.PerAcquisition.Linearizable + m.PerAcquisition.Serializable, true
+	}},
+	"events": {of: func(m *bench.Measures) (float64, bool) { return m.PerAcquisition.Events, true }},
+}
+
+// Names of the measures, sorted.
+func Names() []string { return slices.Sorted(maps.Keys(measures)) }
+
+// Limits are how much worse a measure may be: 0.1 is a tenth.
+type Limits map[string]float64
+
+// ParseLimits reads p99=10%,rate=5%.
+func ParseLimits(text string) (Limits, error) {
+	limits := Limits{}
+	for part := range strings.SplitSeq(text, ",") {
+		name, percent, ok := strings.Cut(strings.TrimSpace(part), "=")
+		value, err := strconv.ParseFloat(strings.TrimSuffix(percent, "%"), 64)
+		switch {
+		case !ok || !strings.HasSuffix(percent, "%") || err != nil || !(value >= 0):
+			return nil, bench.Invalid("limit is %q, want a measure and a percentage, as in p99=10%%", part)
+		case measures[name].of == nil:
+			return nil, bench.Invalid("limit is for %q, want one of %s", name, strings.Join(Names(), ", "))
+		}
+		limits[name] = value / 100
+	}
+	return limits, nil
+}
+
+// Change is a measure of one subject in one cell, in both results.
+type Change struct {
+	Cell    string  `json:"cell"`
+	Subject string  `json:"subject"`
+	Measure string  `json:"measure"`
+	Old     float64 `json:"old"` // times in nanoseconds
+	New     float64 `json:"new"`
+	Worse   float64 `json:"worse"` // by which share of the old; negative: better
+	TooFar  bool    `json:"regression"`
+}
+
+// Time says that the measure is one.
+func (c Change) Time() bool { return measures[c.Measure].time }
+
+// Comparison of two results.
+type Comparison struct {
+	Changes []Change `json:"changes"`
+	// Missing and Added are in one of the two only: "2 fenceline".
+	Missing []string `json:"missing"`
+	Added   []string `json:"added"`
+}
+
+// Regressions is how many changes go too far.
+func (c *Comparison) Regressions() (n int) {
+	for _, change := range c.Changes {
+		if change.TooFar {
+			n++
+		}
+	}
+	return n
+}
+
+// Results compares the measures that are named, and those that have a limit.
+func Results(before, after *bench.Result, names []string, limits Limits) *Comparison {
+	names = slices.Clone(names)
+	for _, name := range slices.Sorted(maps.Keys(limits)) {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	c := &Comparison{Changes: []Change{}, Missing: []string{}, Added: []string{}}
+	olds, news := subjects(before), subjects(after)
+	known := map[string]*bench.Measures{}
+	for _, n := range news {
+		known[n.key] = n.measures
+	}
+	for _, o := range olds {
+		n := known[o.key]
+		if n == nil {
+			c.Missing = append(c.Missing, o.cell+" "+o.subject)
+			continue
+		}
+		delete(known, o.key)
+		for _, name := range names {
+			c.add(o, name, n, limits)
+		}
+	}
+	for _, n := range news {
+		if known[n.key] != nil {
+			c.Added = append(c.Added, n.cell+" "+n.subject)
+		}
+	}
+	return c
+}
+
+func (c *Comparison) add(o one, name string, after *bench.Measures, limits Limits) {
+	m := measures[name]
+	was, there := m.of(o.measures)
+	is, still := m.of(after)
+	if !there || !still {
+		return
+	}
+	change := Change{Cell: o.cell, Subject: o.subject, Measure: name, Old: was, New: is}
+	switch {
+	case was == is:
+	case was == 0 && !m.larger: // from nothing: no share of it would say how much
+		change.Worse = 1
+	case was != 0:
+		change.Worse = (is - was) / was
+		if m.larger {
+			change.Worse = -change.Worse
+		}
+	}
+	limit, limited := limits[name]
+	change.TooFar = limited && change.Worse > limit
+	c.Changes = append(c.Changes, change)
+}
+
+// one is a subject in a cell.
+type one struct {
+	key, cell, subject string
+	measures           *bench.Measures
+}
+
+func subjects(r *bench.Result) (all []one) {
+	for i := range r.Cells {
+		cell := &r.Cells[i]
+		setting := ""
+		if cell.Setting != nil {
+			text, err := json.Marshal(cell.Setting)
+			if err == nil && string(text) != "{}" {
+				setting = string(text)
+			}
+		}
+		name := cell.Cell.String()
+		if cell.Workload != "" && cell.Workload != (bench.Mutex{}).About().Workload {
+			name = strings.TrimSpace(cell.Workload + " " + setting + " " + name)
+		}
+		for j := range cell.Subjects {
+			s := &cell.Subjects[j]
+			all = append(all, one{fmt.Sprintf("%s|%s|%s", name, setting, s.Subject), name, s.Subject, &s.Measures})
+		}
+	}
+	return all
+}
