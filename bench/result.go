@@ -64,7 +64,14 @@ type Measures struct {
 	Errors         int64          `json:"errors"` // calls of Lock, Unlock and Close that failed
 	FirstError     string         `json:"first_error,omitempty"`
 
+	// Shares is how many acquisitions each contender had. What follows is told of all rounds together only: how long an
+	// acquire took, by percentage, and who was inside when, in the beginning of the first round.
+	Shares   []int64    `json:"shares,omitempty"`
+	Curve    []Quantile `json:"acquire_curve,omitempty"`
+	Timeline []Hold     `json:"timeline,omitempty"`
+
 	acquire, handOver *latencies
+	timeline          []Hold
 }
 
 // ModeMeasures is the part of Measures that one mode has: what readers got, and what writers did.
@@ -141,11 +148,18 @@ func summarize(rounds []Measures) Measures {
 		sum.acquire.merge(r.acquire)
 		sum.handOver.merge(r.handOver)
 		rates, jains = append(rates, r.Rate), append(jains, r.Jain)
+		for i, n := range r.Shares {
+			if len(sum.Shares) < len(r.Shares) {
+				sum.Shares = make([]int64, len(r.Shares))
+			}
+			sum.Shares[i] += n
+		}
 	}
 	sum.Rate, sum.Jain = median(rates), median(jains)
 	sum.Acquire, sum.HandOver = sum.acquire.summary(), sum.handOver.summary()
 	sum.PerAcquisition = perAcquisition(sum.Cost, sum.Acquisitions)
 	sum.Modes = summarizeModes(rounds)
+	sum.Curve, sum.Timeline = sum.acquire.curve(), rounds[0].timeline
 	return sum
 }
 

@@ -33,8 +33,9 @@ type trial struct {
 	meter cost.Meter
 	began time.Time // of its clock
 
-	phase atomic.Int32 // read by everyone all the time, so not in one cache line with what holders write
-	_     [64]byte
+	measured atomic.Int64 // when the measurement began
+	phase    atomic.Int32 // read by everyone all the time, so not in one cache line with what holders write
+	_        [64]byte
 
 	referee    Referee
 	seed       uint64
@@ -124,6 +125,7 @@ func (t *trial) run(ctx context.Context, warmUp, duration time.Duration, report 
 // measure opens the window in which acquisitions count.
 func (t *trial) measure(ctx context.Context, duration time.Duration, report func(rate float64)) *Measures {
 	before, start := t.meter.Count(), t.now()
+	t.measured.Store(start)
 	t.phase.Store(measuring)
 	t.watch(ctx, duration, report)
 	t.phase.Store(done)

@@ -21,6 +21,8 @@ type worker struct {
 	holds      atomic.Int64 // all, counted or not
 	modes      []book       // by mode; one when there are none
 	handOver   *latencies
+	history    history
+	contender  int
 	failures   int64
 	firstError error
 }
@@ -40,6 +42,9 @@ func newWorker(t *trial, l Locker, n int) *worker {
 		draw:     rand.New(rand.NewPCG(t.seed, uint64(n))),
 		modes:    make([]book, max(1, len(t.cell.About().Modes))),
 		handOver: newLatencies(),
+		history:  history{most: historyHolds / (t.cell.Contenders * t.cell.Goroutines)},
+
+		contender: n / t.cell.Goroutines,
 	}
 	for i := range w.modes {
 		w.modes[i].acquire = newLatencies()
@@ -76,36 +81,38 @@ func (w *worker) turn(acquiring, releasing context.Context) bool {
 		return true
 	}
 	inside := t.now()
-	freed := w.hold(acquiring, inside)
+	freed, over := w.hold(acquiring, inside)
 	if err := w.locker.Unlock(releasing); err != nil {
 		w.fail(err)
 	}
-	w.record(start, inside, freed)
+	w.record(start, inside, freed, over)
 	return true
 }
 
-// hold is the critical section. It returns when the one in the way had let go.
-func (w *worker) hold(ctx context.Context, inside int64) (freed int64) {
+// hold is the critical section. It returns when the one in the way had let go, and when it was over.
+func (w *worker) hold(ctx context.Context, inside int64) (freed, over int64) {
 	t := w.trial
 	freed = t.referee.Enter(&w.next, w.locker)
 	if t.cell.Hold > 0 && t.phase.Load() != done {
 		sleep(ctx, t.cell.Hold)
 	}
-	over := inside // a few nanoseconds ago is as good
+	over = inside // a few nanoseconds ago is as good
 	if t.cell.Hold > 0 || t.cell.Fenced {
 		over = t.now()
 	}
 	t.referee.Leave(&w.next, over)
 	w.holds.Store(w.holds.Load() + 1)
-	return freed
+	return freed, over
 }
 
 // record comes after Unlock, where it delays nobody else.
-func (w *worker) record(start, inside, freed int64) {
+func (w *worker) record(start, inside, freed, over int64) {
 	wait, b := inside-start, &w.modes[w.next.Mode]
 	switch w.trial.phase.Load() {
 	case measuring:
 		b.counted++
+		began := w.trial.measured.Load()
+		w.history.add(Hold{w.contender, w.next.Mode, time.Duration(inside - began), time.Duration(over - began)})
 		b.acquire.record(wait)
 		if freed > start { // was waiting when the one before let go
 			w.handOver.record(inside - freed)
@@ -171,7 +178,8 @@ func (m *Measures) with(t *trial, leaving error) *Measures {
 		m.Modes[i].finish(m.Elapsed)
 	}
 	m.Acquire, m.HandOver = m.acquire.summary(), m.handOver.summary()
-	m.Jain = Jain(shares)
+	m.Jain, m.Shares = Jain(shares), shares
+	m.timeline = timeline(t.workers)
 	m.PerAcquisition = perAcquisition(m.Cost, m.Acquisitions)
 	m.Safety = t.referee.Safety()
 	return m

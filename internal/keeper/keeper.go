@@ -75,10 +75,10 @@ type Keeper struct {
 	telling bool          // somebody is calling the hook
 	tables  map[any]any
 	parting []func(context.Context, *Epoch) // see OnClose
-	closed  chan struct{}                // closed when Close has finished
-	active  int                          // goroutines
-	spare   []chan func(context.Context) // of these, those that wait for work
-	idle    chan struct{}                // closed when active is zero after Close began
+	closed  chan struct{}                   // closed when Close has finished
+	active  int                             // goroutines
+	spare   []chan func(context.Context)    // of these, those that wait for work
+	idle    chan struct{}                   // closed when active is zero after Close began
 }
 
 // patience is how long etcd is given by a caller who sets no deadline.

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"time"
 
@@ -35,11 +36,13 @@ hold, and many goroutines of few contenders. With any of them it measures every 
 
 That is for a mutex; the subcommands measure other workloads in the same way.
 
-The report goes to stdout: a table, JSON with -o json, or with --bench the format of "go test -bench".
+The report goes to stdout: a table, JSON with -o json, or with --bench the format of "go test -bench". --html writes a
+page as well: throughput and hand-over against contenders, latency curves, who was inside when, and what each got.
 
 Exit codes: 1 when a lock did not exclude or could not be measured; 64 for a wrong setting; 69 when etcd cannot be
 reached; 128 plus the signal's number when interrupted, after cleaning up and reporting what was measured by then.`
 	cmd.Example = `  fenceline bench
+  fenceline bench --html report.html
   fenceline bench --contenders 2,8 --hold 0,10ms --duration 5s
   fenceline bench rw --readers 90,99
   fenceline bench --endpoints etcd-1:2379 -o json > result.json
@@ -58,6 +61,7 @@ type benchFlags struct {
 	goroutines []int
 	holds      []time.Duration
 	goBench    bool
+	html       string
 }
 
 func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
@@ -86,6 +90,7 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 	flags.DurationVar(&cfg.WarmUp, "warm-up", cfg.WarmUp, "`time` before that, not counted")
 	flags.IntVar(&cfg.Rounds, "rounds", cfg.Rounds, "`number` of rounds, each in the opposite order of the one before")
 	flags.DurationVar(&cfg.TTL, "ttl", cfg.TTL, "`time` that leases live without renewal")
+	flags.StringVar(&f.html, "html", "", "also write a page with pictures to this `file`")
 	flags.BoolVar(&f.goBench, "bench", false, "report in the format of go test -bench, for benchstat")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if f.goBench && g.output == outputJSON {
@@ -102,9 +107,32 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 		if err := cfg.Validate(); err != nil {
 			return usageErrorf("%w", err)
 		}
-		return g.bench(cmd, cfg, f.format(g))
+		write, err := f.writer(g)
+		if err != nil {
+			return err
+		}
+		return g.bench(cmd, cfg, write)
 	}
 	return cmd
+}
+
+// writer is format, and the page.
+func (f *benchFlags) writer(g *globals) (func(io.Writer, *bench.Result) error, error) {
+	format := f.format(g)
+	if f.html == "" {
+		return format, nil
+	}
+	file, err := os.OpenFile(f.html, os.O_CREATE|os.O_WRONLY, 0o644) // before the run, whose time would be lost
+	if err != nil {
+		return nil, usageErrorf("--html: %w", err)
+	}
+	return func(w io.Writer, r *bench.Result) error {
+		err := file.Truncate(0)
+		if err == nil {
+			err = report.HTML(file, r)
+		}
+		return errors.Join(format(w, r), err, file.Close())
+	}, nil
 }
 
 func (f *benchFlags) format(g *globals) func(io.Writer, *bench.Result) error {

@@ -1,0 +1,235 @@
+package report
+
+import (
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fenceline/fenceline/bench"
+)
+
+//go:embed page.html
+var pageText string
+
+var page = template.Must(template.New("page").Parse(pageText))
+
+// HTML writes r as one page that needs nothing else: no script, no network. Its pictures are SVG, and readable in light,
+// in dark, on paper and on a phone.
+func HTML(w io.Writer, r *bench.Result) error {
+	p := &pageOf{Result: r, Headline: strings.TrimSpace(headline(r)), Footnotes: strings.TrimSpace(footnotes(r)), Unit: unit(r), classes: map[string]int{}}
+	for i, name := range r.Settings.Subjects {
+		p.classes[name] = i % colours
+		p.Legend = append(p.Legend, legend{name, i % colours})
+	}
+	for _, g := range groups(r.Cells) {
+		p.Scaling = append(p.Scaling, p.scaling(g)...)
+	}
+	for i := range r.Cells {
+		p.Cells = append(p.Cells, p.cell(&r.Cells[i]))
+	}
+	return page.Execute(w, p)
+}
+
+// colours is how many the style sheet has.
+const colours = 6
+
+type legend struct {
+	Name  string
+	Class int
+}
+
+type figure struct {
+	Title string
+	SVG   template.HTML
+}
+
+// pageOf is what the template shows.
+type pageOf struct {
+	*bench.Result
+	Headline, Footnotes, Unit string
+	Legend                    []legend
+	Scaling                   []figure
+	Cells                     []cellOf
+	classes                   map[string]int
+}
+
+// cellOf is one cell on the page.
+type cellOf struct {
+	Name    string
+	Header  []string
+	Rows    [][]string
+	Figures []figure
+}
+
+// group is cells that differ in the number of contenders only.
+type group struct {
+	name  string
+	cells []*bench.CellResult
+}
+
+func groups(cells []bench.CellResult) (all []*group) {
+	for i := range cells {
+		c := cells[i].Cell
+		c.Contenders = 1
+		name := strings.TrimPrefix(strings.TrimPrefix(c.String(), "1"), " ")
+		j := slices.IndexFunc(all, func(g *group) bool { return g.name == name })
+		if j < 0 {
+			j = len(all)
+			all = append(all, &group{name: name})
+		}
+		all[j].cells = append(all[j].cells, &cells[i])
+	}
+	return slices.DeleteFunc(all, func(g *group) bool { return len(g.cells) < 2 })
+}
+
+// scaling is what more contenders do.
+func (p *pageOf) scaling(g *group) []figure {
+	draw := func(title, y string, value func(*bench.SubjectResult) float64, text func(float64) string) figure {
+		c := &chart{title: title, x: "contenders", y: y, xLog: true, yLog: true, xText: count, yText: text}
+		for _, subject := range p.Settings.Subjects {
+			s := series{name: subject, class: p.classes[subject]}
+			for _, cell := range g.cells {
+				for i := range cell.Subjects {
+					if v := value(&cell.Subjects[i]); cell.Subjects[i].Subject == subject && v > 0 {
+						s.points = append(s.points, [2]float64{float64(cell.Contenders), v})
+					}
+				}
+			}
+			slices.SortFunc(s.points, func(a, b [2]float64) int { return int(a[0] - b[0]) })
+			c.series = append(c.series, s)
+		}
+		for _, cell := range g.cells {
+			c.xTicks = append(c.xTicks, float64(cell.Contenders))
+		}
+		if g.name != "" {
+			title += ", " + strings.TrimPrefix(g.name, ", ")
+		}
+		return figure{title, c.svg()}
+	}
+	return []figure{
+		draw("Throughput", p.Unit+"s per second", func(s *bench.SubjectResult) float64 { return s.Rate }, rate),
+		draw("Hand-over, median", "time", func(s *bench.SubjectResult) float64 { return float64(s.HandOver.P50) }, nanoseconds),
+	}
+}
+
+func count(v float64) string       { return fmt.Sprint(int(math.Round(v))) }
+func nanoseconds(v float64) string { return duration(time.Duration(v)) }
+
+func (p *pageOf) cell(c *bench.CellResult) cellOf {
+	out := cellOf{Name: "contenders: " + c.Cell.String(),
+		Header: []string{"subject", p.Unit + "s/s", "acquire p50", "p90", "p99", "max", "hand-over p50", "p90", "p99", "max", "Jain", "longest wait", "starved", "proposals", "reads", "events", "ratio"}}
+	curves := &chart{title: "How long an acquire takes", x: "of 100 acquisitions, so many took no longer", y: "time", xLog: true, yLog: true, yText: nanoseconds,
+		xText: func(v float64) string { return percent(100 - 100/v) }, xTicks: []float64{1, 2, 10, 100, 1000, 10000}}
+	longest := 1.0
+	for _, s := range c.Subjects {
+		cells := row("", s)[1:]
+		out.Rows = append(out.Rows, slices.Insert(cells, 12, starved(s.Shares)))
+		line := series{name: s.Subject, class: p.classes[s.Subject]}
+		for _, q := range s.Curve {
+			if q.Percent < 100 {
+				x := 100 / (100 - q.Percent)
+				line.points, longest = append(line.points, [2]float64{x, float64(q.Time)}), max(longest, x)
+			}
+		}
+		curves.series = append(curves.series, line)
+	}
+	curves.xTicks = slices.DeleteFunc(curves.xTicks, func(v float64) bool { return v > longest })
+	if longest > 1 {
+		out.Figures = append(out.Figures, figure{curves.title, curves.svg()})
+	}
+	if c.Contenders > 1 {
+		for _, s := range c.Subjects {
+			out.Figures = append(out.Figures, figure{"Who was inside when: " + s.Subject, p.timeline(c, s)})
+		}
+		out.Figures = append(out.Figures, figure{"What each contender got", p.shares(c)})
+	}
+	return out
+}
+
+func percent(v float64) string {
+	return strings.TrimSuffix(strings.TrimSuffix(fmt.Sprintf("%.2f", v), "0"), ".0") + " %"
+}
+
+func starved(shares []int64) string {
+	n := 0
+	for _, s := range shares {
+		if s == 0 {
+			n++
+		}
+	}
+	return fmt.Sprint(n)
+}
+
+// maxRows is how many contenders a time line and a bar chart show.
+const maxRows = 64
+
+// timeline has a row for each contender, and a mark for each time that it was inside.
+func (p *pageOf) timeline(c *bench.CellResult, s bench.SubjectResult) template.HTML {
+	rows := min(c.Contenders, maxRows)
+	height := max(min(240/rows, 14), 3)
+	var end time.Duration
+	for _, h := range s.Timeline {
+		end = max(end, h.Until)
+	}
+	end = max(end, 1)
+	x := axis{low: 0, high: float64(end), from: marginLeft, over: chartWidth - marginLeft - marginRight}
+	bottom := marginTop + rows*height
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="time line of %s">`, chartWidth, bottom+36, template.HTMLEscapeString(s.Subject))
+	for i := range rows {
+		y := marginTop + i*height
+		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%d" y2="%d"/>`, marginLeft, chartWidth-marginRight, y+height, y+height)
+	}
+	for _, h := range s.Timeline {
+		if h.Contender < rows {
+			from := x.at(float64(h.From))
+			fmt.Fprintf(&b, `<rect class="s%d" x="%.2f" y="%d" width="%.2f" height="%d"/>`, p.classes[s.Subject], from, marginTop+h.Contender*height, max(x.at(float64(h.Until))-from, 0.8), height)
+		}
+	}
+	for _, v := range x.ticks() {
+		fmt.Fprintf(&b, `<text class="tick" text-anchor="middle" x="%.1f" y="%d">%s</text>`, x.at(v), bottom+16, duration(time.Duration(v)))
+	}
+	fmt.Fprintf(&b, `<text class="label" text-anchor="middle" x="%d" y="%d">since the measurement began</text>`, (marginLeft+chartWidth-marginRight)/2, bottom+32)
+	fmt.Fprintf(&b, `<text class="label" text-anchor="middle" transform="translate(12 %d) rotate(-90)">contenders</text></svg>`, (marginTop+bottom)/2)
+	return template.HTML(b.String())
+}
+
+// shares has a bar for each contender of each subject, of what it got against an even share.
+func (p *pageOf) shares(c *bench.CellResult) template.HTML {
+	rows := min(c.Contenders, maxRows)
+	each := float64(chartWidth-marginLeft-marginRight) / float64(len(c.Subjects))
+	most := 2.0 // times an even share
+	ratio := func(s bench.SubjectResult, i int) float64 {
+		if s.Acquisitions == 0 || i >= len(s.Shares) {
+			return 0
+		}
+		return float64(s.Shares[i]) * float64(len(s.Shares)) / float64(s.Acquisitions)
+	}
+	for _, s := range c.Subjects {
+		for i := range rows {
+			most = max(most, ratio(s, i))
+		}
+	}
+	y := axis{low: 0, high: most, from: 200 - 30, over: -(200 - 30 - marginTop)}
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg viewBox="0 0 %d 200" role="img" aria-label="fairness">`, chartWidth)
+	for _, v := range []float64{0, 1, most} {
+		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text class="tick" text-anchor="end" x="%d" y="%.1f">%s×</text>`,
+			marginLeft, chartWidth-marginRight, y.at(v), y.at(v), marginLeft-6, y.at(v)+4, digits(v))
+	}
+	for j, s := range c.Subjects {
+		left, width := float64(marginLeft)+each*float64(j)+4, (each-8)/float64(rows)
+		for i := range rows {
+			top := y.at(ratio(s, i))
+			fmt.Fprintf(&b, `<rect class="s%d" x="%.2f" y="%.1f" width="%.2f" height="%.1f"/>`, p.classes[s.Subject], left+width*float64(i), top, max(width*0.8, 0.5), y.at(0)-top)
+		}
+		fmt.Fprintf(&b, `<text class="tick" text-anchor="middle" x="%.1f" y="190">%s</text>`, left+(each-8)/2, template.HTMLEscapeString(s.Subject))
+	}
+	b.WriteString(`</svg>`)
+	return template.HTML(b.String())
+}
