@@ -171,7 +171,7 @@ const maxRows = 64
 // timeline has a row for each contender, and a mark for each time that it was inside.
 func (p *pageOf) timeline(c *bench.CellResult, s bench.SubjectResult) template.HTML {
 	rows := min(c.Contenders, maxRows)
-	height := max(min(240/rows, 14), 3)
+	height := max(min(240/rows, 30), 3)
 	var end time.Duration
 	for _, h := range s.Timeline {
 		end = max(end, h.Until)

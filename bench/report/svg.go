@@ -117,6 +117,9 @@ func (c *chart) svg() template.HTML {
 		ticks = x.ticks()
 	}
 	for _, v := range ticks {
+		if v < x.low || v > x.high {
+			continue
+		}
 		at := x.at(v)
 		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/><text class="tick" text-anchor="middle" x="%.1f" y="%d">%s</text>`,
 			at, at, marginTop, chartHeight-marginBottom, at, chartHeight-marginBottom+16, template.HTMLEscapeString(c.xText(v)))
