@@ -8,11 +8,12 @@ import (
 
 // Cell is one situation to measure.
 type Cell struct {
-	Contenders int           `json:"contenders"` // separate connections and sessions
-	Goroutines int           `json:"goroutines"` // per contender
-	Hold       time.Duration `json:"hold_ns"`    // between Lock and Unlock, asleep
-	Fenced     bool          `json:"fenced"`     // every hold looks at its token and writes through a fence.Gate; for Mutex only
-	Load       Load          `json:"-"`          // nil: Mutex
+	Contenders int           `json:"contenders"`     // separate connections and sessions
+	Goroutines int           `json:"goroutines"`     // per contender
+	Hold       time.Duration `json:"hold_ns"`        // between Lock and Unlock, asleep
+	Fenced     bool          `json:"fenced"`         // every hold looks at its token and writes through a fence.Gate; for Mutex only
+	Rate       float64       `json:"rate,omitempty"` // turns that all contenders together begin in a second; 0: as soon as the last one is over
+	Load       Load          `json:"-"`              // nil: Mutex
 }
 
 // DefaultCells is the tour: what more contenders do to a lock, what a hold time changes, and what many goroutines
@@ -80,6 +81,9 @@ func (c Cell) String() string {
 	if c.Fenced {
 		b.WriteString(" fenced")
 	}
+	if c.Rate > 0 {
+		fmt.Fprintf(&b, " at %v/s", c.Rate)
+	}
 	if setting := c.About().Setting; setting != "" {
 		b.WriteString(", " + setting)
 	}
@@ -96,6 +100,8 @@ func (c Cell) validate() error {
 		return Invalid("contenders is %d and goroutines is %d, want at most %d together", c.Contenders, c.Goroutines, maxWorkers)
 	case c.Hold < 0:
 		return Invalid("hold is %v, want 0 or more", c.Hold)
+	case !(c.Rate >= 0) || c.Rate > 1e6:
+		return Invalid("rate is %v, want 0 to 1000000 a second", c.Rate)
 	case c.Fenced && c.load() != Mutex{}:
 		return Invalid("fenced is set for %s, want it for mutex only", c.About().Workload)
 	}

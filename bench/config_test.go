@@ -21,6 +21,7 @@ func TestBadSettingIsRefusedByValueAndRuleBeforeAnythingStarts(t *testing.T) {
 		"goroutines is -1, want at least 1":                                                       cell(func(c *bench.Cell) { c.Goroutines = -1 }),
 		"hold is -1ms, want 0 or more":                                                            cell(func(c *bench.Cell) { c.Hold = -time.Millisecond }),
 		"hold is 2s, want less than the measured time of 2s":                                      cell(func(c *bench.Cell) { c.Hold = 2 * time.Second }),
+		"rate is -1, want 0 to 1000000 a second":                                                  cell(func(c *bench.Cell) { c.Rate = -1 }),
 		"duration is 0s, want more than 0":                                                        func(c *bench.Config) { c.Duration = 0 },
 		"warm-up is -1s, want 0 or more":                                                          func(c *bench.Config) { c.WarmUp = -time.Second },
 		"rounds is 0, want at least 1":                                                            func(c *bench.Config) { c.Rounds = 0 },

@@ -15,7 +15,9 @@
 //	drain     who waits gets his turn and leaves; checked, not counted
 //	leave     sessions and connections are closed
 //
-// It is a closed loop without think time: whoever releases queues again at once. What turns are drawn comes from a
+// It is a closed loop without think time: whoever releases queues again at once. With Cell.Rate it is an open one: turns
+// are due at random times, as those of users are, and an acquire takes from when it was due, also when the worker was
+// late, so that one long wait is not counted as one only (coordinated omission). What turns are drawn comes from a
 // seed: the n-th worker of each subject gets the same sequence.
 //
 // # Workloads

@@ -55,6 +55,7 @@ type Measures struct {
 	Rate           float64        `json:"acquisitions_per_second"`
 	Acquire        Latency        `json:"acquire"`
 	HandOver       Latency        `json:"hand_over"`
+	Lag            *Latency       `json:"schedule_lag,omitempty"` // with Cell.Rate: how late turns began, which Acquire includes
 	Jain           float64        `json:"jain"`
 	LongestWait    time.Duration  `json:"longest_wait_ns"`
 	Modes          []ModeMeasures `json:"modes,omitempty"` // of workloads that have any, in the order of About.Modes
@@ -70,8 +71,8 @@ type Measures struct {
 	Curve    []Quantile `json:"acquire_curve,omitempty"`
 	Timeline []Hold     `json:"timeline,omitempty"`
 
-	acquire, handOver *latencies
-	timeline          []Hold
+	acquire, handOver, lag *latencies
+	timeline               []Hold
 }
 
 // ModeMeasures is the part of Measures that one mode has: what readers got, and what writers did.
@@ -135,7 +136,7 @@ func perAcquisition(c cost.Count, n int64) PerAcquisition {
 
 // summarize takes rounds of one subject in one cell together.
 func summarize(rounds []Measures) Measures {
-	sum := Measures{acquire: newLatencies(), handOver: newLatencies()}
+	sum := Measures{acquire: newLatencies(), handOver: newLatencies(), lag: newLatencies()}
 	var rates, jains []float64
 	for _, r := range rounds {
 		sum.Elapsed += r.Elapsed
@@ -147,6 +148,11 @@ func summarize(rounds []Measures) Measures {
 		sum.FirstError = cmp.Or(sum.FirstError, r.FirstError)
 		sum.acquire.merge(r.acquire)
 		sum.handOver.merge(r.handOver)
+		if r.Lag != nil {
+			sum.lag.merge(r.lag)
+			lag := sum.lag.summary()
+			sum.Lag = &lag
+		}
 		rates, jains = append(rates, r.Rate), append(jains, r.Jain)
 		for i, n := range r.Shares {
 			if len(sum.Shares) < len(r.Shares) {

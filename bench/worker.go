@@ -21,6 +21,8 @@ type worker struct {
 	holds      atomic.Int64 // all, counted or not
 	modes      []book       // by mode; one when there are none
 	handOver   *latencies
+	schedule   schedule
+	lag        *latencies // of the schedule
 	history    history
 	contender  int
 	failures   int64
@@ -42,6 +44,8 @@ func newWorker(t *trial, l Locker, n int) *worker {
 		draw:     rand.New(rand.NewPCG(t.seed, uint64(n))),
 		modes:    make([]book, max(1, len(t.cell.About().Modes))),
 		handOver: newLatencies(),
+		lag:      newLatencies(),
+		schedule: newSchedule(t.cell, t.seed, n),
 		history:  history{most: historyHolds / (t.cell.Contenders * t.cell.Goroutines)},
 
 		contender: n / t.cell.Goroutines,
@@ -68,12 +72,19 @@ func (w *worker) turn(acquiring, releasing context.Context) bool {
 	if t.phase.Load() == done {
 		return false
 	}
+	due, ok := w.schedule.wait(acquiring, t)
+	if !ok {
+		return false
+	}
 	t.referee.Next(w.draw, &w.next)
 	start := t.now()
+	if due == 0 {
+		due = start
+	}
 	if err := w.locker.Lock(acquiring, &w.next); err != nil {
 		if acquiring.Err() != nil {
 			b := &w.modes[w.next.Mode]
-			b.longest = max(b.longest, t.now()-start) // it ended without an acquisition, but it was a wait
+			b.longest = max(b.longest, t.now()-due) // it ended without an acquisition, but it was a wait
 			return false
 		}
 		w.fail(err)
@@ -85,7 +96,7 @@ func (w *worker) turn(acquiring, releasing context.Context) bool {
 	if err := w.locker.Unlock(releasing); err != nil {
 		w.fail(err)
 	}
-	w.record(start, inside, freed, over)
+	w.record(due, start, inside, freed, over)
 	return true
 }
 
@@ -105,15 +116,19 @@ func (w *worker) hold(ctx context.Context, inside int64) (freed, over int64) {
 	return freed, over
 }
 
-// record comes after Unlock, where it delays nobody else.
-func (w *worker) record(start, inside, freed, over int64) {
-	wait, b := inside-start, &w.modes[w.next.Mode]
+// record comes after Unlock, where it delays nobody else. A wait begins when the turn was due: else one that is late
+// since the last one took long would be forgotten.
+func (w *worker) record(due, start, inside, freed, over int64) {
+	wait, b := inside-due, &w.modes[w.next.Mode]
 	switch w.trial.phase.Load() {
 	case measuring:
 		b.counted++
 		began := w.trial.measured.Load()
 		w.history.add(Hold{w.contender, w.next.Mode, time.Duration(inside - began), time.Duration(over - began)})
 		b.acquire.record(wait)
+		if w.schedule.rate > 0 {
+			w.lag.record(start - due)
+		}
 		if freed > start { // was waiting when the one before let go
 			w.handOver.record(inside - freed)
 		}
@@ -144,7 +159,7 @@ func (m *Measures) with(t *trial, leaving error) *Measures {
 	if m == nil {
 		m = new(Measures)
 	}
-	m.acquire, m.handOver = newLatencies(), newLatencies()
+	m.acquire, m.handOver, m.lag = newLatencies(), newLatencies(), newLatencies()
 	for _, mode := range t.cell.About().Modes {
 		m.Modes = append(m.Modes, ModeMeasures{Mode: mode, acquire: newLatencies()})
 	}
@@ -159,6 +174,7 @@ func (m *Measures) with(t *trial, leaving error) *Measures {
 			}
 		}
 		m.handOver.merge(w.handOver)
+		m.lag.merge(w.lag)
 		m.Errors += w.failures
 		if m.FirstError == "" && w.firstError != nil {
 			m.FirstError = w.firstError.Error()
@@ -178,6 +194,10 @@ func (m *Measures) with(t *trial, leaving error) *Measures {
 		m.Modes[i].finish(m.Elapsed)
 	}
 	m.Acquire, m.HandOver = m.acquire.summary(), m.handOver.summary()
+	if t.cell.Rate > 0 {
+		lag := m.lag.summary()
+		m.Lag = &lag
+	}
 	m.Jain, m.Shares = Jain(shares), shares
 	m.timeline = timeline(t.workers)
 	m.PerAcquisition = perAcquisition(m.Cost, m.Acquisitions)

@@ -128,6 +128,10 @@ func footnotes(r *bench.Result) string {
 			if s.Safety != (bench.Safety{}) {
 				fmt.Fprintf(&b, "\n%v", &bench.SafetyError{Subject: s.Subject, Cell: cell.Cell, Safety: s.Safety})
 			}
+			if s.Lag != nil {
+				fmt.Fprintf(&b, "\n%s in cell %v: turns began %s late at the median, %s at p99, %s at most; acquire includes that", s.Subject, cell.Cell,
+					duration(s.Lag.P50), duration(s.Lag.P99), duration(s.Lag.Max))
+			}
 			if s.Errors > 0 {
 				fmt.Fprintf(&b, "\n%s in cell %v: %s, first: %s", s.Subject, cell.Cell, plural(int(s.Errors), "error"), s.FirstError)
 			}

@@ -44,6 +44,7 @@ reached; 128 plus the signal's number when interrupted, after cleaning up and re
 	cmd.Example = `  fenceline bench
   fenceline bench --html report.html
   fenceline bench --contenders 2,8 --hold 0,10ms --duration 5s
+  fenceline bench --contenders 32 --rate 300      # as many as users would begin
   fenceline bench rw --readers 90,99
   fenceline bench --endpoints etcd-1:2379 -o json > result.json
   fenceline bench --bench | benchstat -col /subject -`
@@ -62,6 +63,7 @@ type benchFlags struct {
 	holds      []time.Duration
 	goBench    bool
 	html       string
+	rate       float64
 }
 
 func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
@@ -82,6 +84,7 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 	flags.IntSliceVar(&f.contenders, "contenders", w.Contenders, "`numbers` of contenders: separate connections and sessions")
 	flags.IntSliceVar(&f.goroutines, "goroutines", []int{1}, "`numbers` of goroutines for each contender")
 	flags.DurationSliceVar(&f.holds, "hold", []time.Duration{0}, "`times` to hold the lock")
+	flags.Float64Var(&f.rate, "rate", 0, "`turns` that all contenders together begin in a second, at random times; 0: each as soon as its last one is over")
 	var settings []string // that change the cells: those that are declared so far
 	flags.VisitAll(func(f *pflag.Flag) { settings = append(settings, f.Name) })
 
@@ -99,6 +102,9 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 		cfg.Cells = w.Tour
 		if len(w.Tour) == 0 || slices.ContainsFunc(settings, flags.Changed) {
 			cfg.Cells = cells(bench.Grid(f.contenders, f.goroutines, f.holds, false))
+			for i := range cfg.Cells {
+				cfg.Cells[i].Rate = f.rate
+			}
 		}
 		var err error
 		if cfg.Subjects, err = w.Subjects.ByName(f.subjects...); err != nil {
