@@ -34,7 +34,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 }
 
 func (c *Config) settings() Settings {
-	s := Settings{Rounds: c.Rounds, Duration: c.Duration, WarmUp: c.WarmUp, TTL: c.TTL, Seed: c.Seed}
+	s := Settings{Rounds: c.Rounds, Duration: c.Duration, WarmUp: c.WarmUp, TTL: c.TTL, Seed: c.Seed, Conditions: c.Conditions}
 	for _, subject := range c.Subjects {
 		s.Subjects = append(s.Subjects, subject.Name())
 	}

@@ -27,6 +27,8 @@ type Config struct {
 	TTL      time.Duration // of the contenders' leases
 	Seed     uint64        // of what loads draw; in one round all subjects see the same
 	Progress Progress
+
+	Conditions []string // that the caller has made, for the report: see package condition
 }
 
 // Defaults is the run of under two minutes, without endpoints and subjects.

@@ -29,6 +29,8 @@ type Settings struct {
 	WarmUp   time.Duration `json:"warm_up_ns"`
 	TTL      time.Duration `json:"ttl_ns"`
 	Seed     uint64        `json:"seed,omitempty"`
+
+	Conditions []string `json:"conditions,omitempty"` // under which it was measured
 }
 
 // CellResult is one cell with all its subjects, in the order of the Config.

@@ -114,6 +114,9 @@ func headline(r *bench.Result) string {
 	}
 	text := fmt.Sprintf("%s; %s %s/%s, %s; %s of %v each, TTL %v\n", where, e.Go, e.OS, e.Arch, plural(e.CPUs, "CPU"),
 		plural(s.Rounds, "round"), s.Duration, s.TTL)
+	if len(s.Conditions) > 0 {
+		text += "with " + strings.Join(s.Conditions, ", ") + "\n"
+	}
 	if n := len(s.Subjects); n > 1 {
 		text += fmt.Sprintf("ratio: %ss per second to those of %s\n", unit(r), s.Subjects[n-1])
 	}

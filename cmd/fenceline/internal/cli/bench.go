@@ -8,12 +8,15 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/bench"
+	"github.com/fenceline/fenceline/bench/condition"
 	"github.com/fenceline/fenceline/bench/report"
 	"github.com/fenceline/fenceline/bench/workload"
 )
@@ -45,6 +48,7 @@ reached; 128 plus the signal's number when interrupted, after cleaning up and re
   fenceline bench --html report.html
   fenceline bench --contenders 2,8 --hold 0,10ms --duration 5s
   fenceline bench --contenders 32 --rate 300      # as many as users would begin
+  fenceline bench --members 3 --delay 1ms --noise 500
   fenceline bench rw --readers 90,99
   fenceline bench --endpoints etcd-1:2379 -o json > result.json
   fenceline bench --bench | benchstat -col /subject -`
@@ -64,6 +68,8 @@ type benchFlags struct {
 	goBench    bool
 	html       string
 	rate       float64
+	members    int
+	conditions condition.Conditions
 }
 
 func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
@@ -93,6 +99,10 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 	flags.DurationVar(&cfg.WarmUp, "warm-up", cfg.WarmUp, "`time` before that, not counted")
 	flags.IntVar(&cfg.Rounds, "rounds", cfg.Rounds, "`number` of rounds, each in the opposite order of the one before")
 	flags.DurationVar(&cfg.TTL, "ttl", cfg.TTL, "`time` that leases live without renewal")
+	flags.IntVar(&f.members, "members", 1, "`number` of members of the etcd that it starts: 1 or 3")
+	flags.Float64Var(&f.conditions.Noise, "noise", 0, "`puts` a second by somebody else meanwhile")
+	flags.DurationVar(&f.conditions.Compact, "compact", 0, "`time` between two compactions meanwhile; 0: none")
+	flags.DurationVar(&f.conditions.Delay, "delay", 0, "`time` that each message to and from etcd takes longer")
 	flags.StringVar(&f.html, "html", "", "also write a page with pictures to this `file`")
 	flags.BoolVar(&f.goBench, "bench", false, "report in the format of go test -bench, for benchstat")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -113,11 +123,20 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 		if err := cfg.Validate(); err != nil {
 			return usageErrorf("%w", err)
 		}
+		if err := f.conditions.Validate(); err != nil {
+			return usageErrorf("%w", err)
+		}
+		if f.members != 1 && f.members != 3 {
+			return usageErrorf("--members %d: want 1 or 3", f.members)
+		}
+		if f.members > 1 && g.connection.named() {
+			return usageErrorf("--members %d: is for the etcd that it starts, and not with --endpoints", f.members)
+		}
 		write, err := f.writer(g)
 		if err != nil {
 			return err
 		}
-		return g.bench(cmd, cfg, write)
+		return g.bench(cmd, cfg, f, write)
 	}
 	return cmd
 }
@@ -153,16 +172,25 @@ func (f *benchFlags) format(g *globals) func(io.Writer, *bench.Result) error {
 }
 
 // bench runs cfg, which is valid, and writes the report even if the run ended early.
-func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, write func(io.Writer, *bench.Result) error) error {
+func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, f benchFlags, write func(io.Writer, *bench.Result) error) error {
 	ctx, stop := untilSignal(cmd.Context())
 	defer stop()
 	stderr := cmd.ErrOrStderr()
-	cluster, err := g.benchCluster(ctx, stderr)
+	config, end, err := g.clusterOf(ctx, f.members, stderr)
 	if err != nil {
 		return err
 	}
-	defer cluster.close()
-	cfg.Etcd = cluster.config
+	defer end()
+	config, stopConditions, err := f.conditions.Start(config)
+	if err != nil {
+		return unavailableErrorf("%w", err)
+	}
+	defer func() {
+		if err := stopConditions(); err != nil {
+			fmt.Fprintf(stderr, "fenceline: %v\n", err)
+		}
+	}()
+	cfg.Etcd, cfg.Conditions = config, f.conditions.Names()
 
 	fmt.Fprintf(stderr, "Measuring for about %v.\n", cfg.Estimate().Round(time.Second))
 	done := func() {}
@@ -177,6 +205,23 @@ func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, write func(io.Writ
 		err = errors.Join(err, write(cmd.OutOrStdout(), result))
 	}
 	return benchError(ctx, err)
+}
+
+// clusterOf is the etcd that the flags name, or one of our own, of so many members.
+func (g *globals) clusterOf(ctx context.Context, members int, stderr io.Writer) (config clientv3.Config, end func(), err error) {
+	if members == 1 {
+		cluster, err := g.benchCluster(ctx, stderr)
+		if err != nil {
+			return config, nil, err
+		}
+		return cluster.config, cluster.close, nil
+	}
+	c, err := startMembers(ctx, members)
+	if err != nil {
+		return config, nil, benchError(ctx, err)
+	}
+	fmt.Fprintf(stderr, "Started an etcd of %d members at %s.\n", members, strings.Join(c.config.Endpoints, ","))
+	return c.config, c.close, nil
 }
 
 // benchError adds the exit code.
