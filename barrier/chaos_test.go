@@ -9,8 +9,6 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/etcdtest"
@@ -131,69 +129,42 @@ func TestCancelAtAnyMomentLeavesNoEntryAndAFullRoundStaysFull(t *testing.T) {
 	}
 }
 
-// flakyKV loses requests, loses answers, and has requests arrive late.
-type flakyKV struct {
-	clientv3.KV
-	rate  int
-	lates *sync.WaitGroup
-}
-
-type flakyTxn struct {
-	clientv3.Txn
-	kv *flakyKV
-}
-
-func (kv *flakyKV) Txn(ctx context.Context) clientv3.Txn {
-	return &flakyTxn{kv.KV.Txn(context.WithoutCancel(ctx)), kv}
-}
-
-func (x *flakyTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { x.Txn = x.Txn.If(cs...); return x }
-func (x *flakyTxn) Then(ops ...clientv3.Op) clientv3.Txn { x.Txn = x.Txn.Then(ops...); return x }
-func (x *flakyTxn) Else(ops ...clientv3.Op) clientv3.Txn { x.Txn = x.Txn.Else(ops...); return x }
-
-func (x *flakyTxn) Commit() (*clientv3.TxnResponse, error) {
-	if rand.IntN(100) >= x.kv.rate {
-		return x.Txn.Commit()
-	}
-	switch rand.IntN(3) {
-	case 0:
-	case 1:
-		_, _ = x.Txn.Commit()
-	case 2:
-		x.kv.lates.Add(1)
-		time.AfterFunc(time.Duration(rand.IntN(60))*time.Millisecond, func() { defer x.kv.lates.Done(); _, _ = x.Txn.Commit() })
-	}
-	return nil, status.Error(codes.Unavailable, "the connection broke")
-}
-
 func TestRoundsSurviveLostAndLateAnswers(t *testing.T) {
 	client, name := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
 	since := now(t, client)
-	var lates sync.WaitGroup
+	var flaky []*etcdtest.Flaky
 	var sessions []*session.Session
 	for range 3 {
 		c := etcdtest.Shared(t).Client(t)
-		c.KV = &flakyKV{c.KV, 20, &lates}
+		flaky = append(flaky, etcdtest.NewFlaky(c, 20))
+		t.Cleanup(flaky[len(flaky)-1].Settle)
 		sessions = append(sessions, opened(t, c))
 	}
-	t.Cleanup(lates.Wait)
 	var l ledger
 	crowd(t, sessions, name, 5, 40, &l)
-	lates.Wait()
+	settle(flaky)
 	standing(t, client, name, 0)
 	if rounds := l.check(t, client, name, 5, since, false); rounds < 40 {
 		t.Errorf("%d rounds", rounds)
 	}
 }
 
+func settle(flaky []*etcdtest.Flaky) {
+	for _, f := range flaky {
+		f.Settle()
+	}
+}
+
 func TestCancelsWithLostAndLateAnswersLeaveNoEntry(t *testing.T) {
 	client, name := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
 	since := now(t, client)
-	var wg, lates sync.WaitGroup
+	var wg sync.WaitGroup
+	var flaky []*etcdtest.Flaky
 	var l ledger
 	for range 2 {
 		c := etcdtest.Shared(t).Client(t)
-		c.KV = &flakyKV{c.KV, 20, &lates}
+		flaky = append(flaky, etcdtest.NewFlaky(c, 20))
+		t.Cleanup(flaky[len(flaky)-1].Settle)
 		s := opened(t, c)
 		for range 2 {
 			wg.Go(func() {
@@ -209,9 +180,8 @@ func TestCancelsWithLostAndLateAnswersLeaveNoEntry(t *testing.T) {
 			})
 		}
 	}
-	t.Cleanup(lates.Wait)
 	wg.Wait()
-	lates.Wait()
+	settle(flaky)
 	standing(t, client, name, 0)
 	t.Log(l.check(t, client, name, 3, since, false), "rounds")
 }

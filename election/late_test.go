@@ -121,45 +121,6 @@ func marked(t *testing.T, client *clientv3.Client, name string, n int) {
 	})
 }
 
-// flakyKV loses requests, loses answers, and has requests arrive late.
-type flakyKV struct {
-	clientv3.KV
-	rate atomic.Int32
-	wg   sync.WaitGroup
-}
-
-type flakyTxn struct {
-	clientv3.Txn
-	kv *flakyKV
-}
-
-func (kv *flakyKV) Txn(ctx context.Context) clientv3.Txn {
-	return &flakyTxn{kv.KV.Txn(context.WithoutCancel(ctx)), kv}
-}
-
-func (x *flakyTxn) If(cs ...clientv3.Cmp) clientv3.Txn { x.Txn = x.Txn.If(cs...); return x }
-
-func (x *flakyTxn) Then(ops ...clientv3.Op) clientv3.Txn { x.Txn = x.Txn.Then(ops...); return x }
-
-func (x *flakyTxn) Else(ops ...clientv3.Op) clientv3.Txn { x.Txn = x.Txn.Else(ops...); return x }
-
-func (x *flakyTxn) Commit() (*clientv3.TxnResponse, error) {
-	broken := status.Error(codes.Unavailable, "the connection broke")
-	if rand.Int32N(100) >= x.kv.rate.Load() {
-		return x.Txn.Commit()
-	}
-	switch rand.IntN(3) {
-	case 0:
-		return nil, broken
-	case 1:
-		_, _ = x.Txn.Commit()
-		return nil, broken
-	}
-	x.kv.wg.Add(1)
-	time.AfterFunc(time.Duration(rand.IntN(40))*time.Millisecond, func() { defer x.kv.wg.Done(); _, _ = x.Txn.Commit() })
-	return nil, broken
-}
-
 func faultyStorm(t *testing.T, transfers bool) {
 	client, name := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
 	ctx, stop := context.WithTimeout(t.Context(), 6*time.Second)
@@ -167,16 +128,13 @@ func faultyStorm(t *testing.T, transfers bool) {
 	var inside atomic.Int32
 	var terms, last, lastAt atomic.Int64
 	var wg sync.WaitGroup
-	var kvs []*flakyKV
+	var flaky []*etcdtest.Flaky
 	lastAt.Store(time.Now().UnixNano())
 	var worst atomic.Int64
 	for i := range 4 {
 		c := etcdtest.Shared(t).Client(t)
-		kv := &flakyKV{KV: c.KV}
-		c.KV = kv
-		kvs = append(kvs, kv)
+		flaky = append(flaky, etcdtest.NewFlaky(c, 15))
 		s := open(t, c)
-		kv.rate.Store(15)
 		for range 2 {
 			wg.Go(func() {
 				for ctx.Err() == nil {
@@ -223,9 +181,8 @@ func faultyStorm(t *testing.T, transfers bool) {
 		}
 	}
 	wg.Wait()
-	for _, kv := range kvs {
-		kv.rate.Store(0)
-		kv.wg.Wait()
+	for _, f := range flaky {
+		f.Heal()
 	}
 	t.Logf("%d terms, longest gap %v", terms.Load(), time.Duration(worst.Load()))
 	time.Sleep(1500 * time.Millisecond)

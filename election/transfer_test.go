@@ -160,8 +160,6 @@ func TestTransferDoesNotStayMuchLongerThanItsCtx(t *testing.T) {
 	resign(t, <-b)
 }
 
-// flakyKV loses requests, loses answers, and has requests arrive late.
-
 func TestCandidateNamedInVainStepsAsideAgain(t *testing.T) {
 	client, name := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
 	a := campaign(t, election.New(open(t, client), name), "a")
@@ -190,8 +188,7 @@ func TestCandidateNamedInVainStepsAsideAgain(t *testing.T) {
 	}
 }
 
-// A mark that is the oldest key: an observer's check takes it for a leader that the watch has missed.
-
+// Also when it is the oldest key.
 func TestNobodyTakesAMarkForACandidate(t *testing.T) {
 	client, name := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
 	if _, err := client.Put(t.Context(), "fenceline/election/"+name+"/next~77", ""); err != nil {

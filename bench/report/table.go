@@ -45,8 +45,11 @@ func row(cell string, s bench.SubjectResult) []string {
 	row := []string{cell, s.Subject, rate(s.Rate)}
 	row = append(row, latency(s.Acquire)...)
 	row = append(row, latency(s.HandOver)...)
-	return append(row, fmt.Sprintf("%.3f", s.Jain), duration(s.LongestWait),
-		share(cost.Proposals), share(cost.Linearizable+cost.Serializable), share(cost.Events), ratio(s.Ratio))
+	row = append(row, fmt.Sprintf("%.3f", s.Jain), duration(s.LongestWait))
+	if s.Cost.Requests() == 0 { // it is not on etcd
+		return append(row, "–", "–", "–", ratio(s.Ratio))
+	}
+	return append(row, share(cost.Proposals), share(cost.Linearizable+cost.Serializable), share(cost.Events), ratio(s.Ratio))
 }
 
 // modeRow stands below the row of its subject and has what can be told apart: the cost cannot.

@@ -9,64 +9,28 @@ import (
 	"testing"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/fenceline/fenceline/internal/etcdtest"
 	"github.com/fenceline/fenceline/session"
 )
 
-// flakyKV loses requests, loses answers, and has requests arrive late.
-type flakyKV struct {
-	clientv3.KV
-	rate int32
-	wg   *sync.WaitGroup
-}
-
-type flakyTxn struct {
-	clientv3.Txn
-	kv *flakyKV
-}
-
-func (kv *flakyKV) Txn(ctx context.Context) clientv3.Txn {
-	return &flakyTxn{kv.KV.Txn(context.WithoutCancel(ctx)), kv}
-}
-
-func (x *flakyTxn) If(cs ...clientv3.Cmp) clientv3.Txn { x.Txn = x.Txn.If(cs...); return x }
-
-func (x *flakyTxn) Then(ops ...clientv3.Op) clientv3.Txn { x.Txn = x.Txn.Then(ops...); return x }
-
-func (x *flakyTxn) Else(ops ...clientv3.Op) clientv3.Txn { x.Txn = x.Txn.Else(ops...); return x }
-
-func (x *flakyTxn) Commit() (*clientv3.TxnResponse, error) {
-	broken := status.Error(codes.Unavailable, "the connection broke")
-	if rand.Int32N(100) >= x.kv.rate {
-		return x.Txn.Commit()
+func settle(flaky []*etcdtest.Flaky) {
+	for _, f := range flaky {
+		f.Settle()
 	}
-	switch rand.IntN(3) {
-	case 0:
-		return nil, broken
-	case 1:
-		_, _ = x.Txn.Commit()
-		return nil, broken
-	}
-	x.kv.wg.Add(1)
-	time.AfterFunc(time.Duration(rand.IntN(60))*time.Millisecond, func() { defer x.kv.wg.Done(); _, _ = x.Txn.Commit() })
-	return nil, broken
 }
 
 func TestReadersAndWritersSurviveLostAndLateAnswers(t *testing.T) {
 	name := etcdtest.Name(t)
 	client := etcdtest.Shared(t).Client(t)
-	var wg, lates sync.WaitGroup
+	var wg sync.WaitGroup
+	var flaky []*etcdtest.Flaky
 	var readers, writers, turns atomic.Int32
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	var sessions []*session.Session
 	for range 3 {
 		c := etcdtest.Shared(t).Client(t)
-		c.KV = &flakyKV{c.KV, 20, &lates}
+		flaky = append(flaky, etcdtest.NewFlaky(c, 20))
 		s, err := session.Open(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
@@ -118,20 +82,21 @@ func TestReadersAndWritersSurviveLostAndLateAnswers(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	lates.Wait()
+	settle(flaky)
 	time.Sleep(4 * time.Second)
 	empty(t, client, name+"/")
 	t.Log(turns.Load(), "turns")
 	for _, s := range sessions {
 		_ = s.Close(context.Background())
 	}
-	lates.Wait()
+	settle(flaky)
 }
 
 func TestSetsSurviveLostAndLateAnswers(t *testing.T) {
 	name := etcdtest.Name(t)
 	client := etcdtest.Shared(t).Client(t)
-	var wg, lates sync.WaitGroup
+	var wg sync.WaitGroup
+	var flaky []*etcdtest.Flaky
 	var inside [3]atomic.Int32
 	var turns atomic.Int32
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -139,7 +104,7 @@ func TestSetsSurviveLostAndLateAnswers(t *testing.T) {
 	var sessions []*session.Session
 	for range 3 {
 		c := etcdtest.Shared(t).Client(t)
-		c.KV = &flakyKV{c.KV, 20, &lates}
+		flaky = append(flaky, etcdtest.NewFlaky(c, 20))
 		s, err := session.Open(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
@@ -198,7 +163,7 @@ func TestSetsSurviveLostAndLateAnswers(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	lates.Wait()
+	settle(flaky)
 	time.Sleep(4 * time.Second)
 	for i := range 3 {
 		empty(t, client, fmt.Sprintf("%s%d/", name, i))
@@ -207,5 +172,5 @@ func TestSetsSurviveLostAndLateAnswers(t *testing.T) {
 	for _, s := range sessions {
 		_ = s.Close(context.Background())
 	}
-	lates.Wait()
+	settle(flaky)
 }

@@ -49,9 +49,11 @@ reached; 128 plus the signal's number when interrupted, after cleaning up and re
   fenceline bench --contenders 2,8 --hold 0,10ms --duration 5s
   fenceline bench --contenders 32 --rate 300      # as many as users would begin
   fenceline bench --members 3 --delay 1ms --noise 500
+  fenceline bench --rivals auto
   fenceline bench rw --readers 90,99
   fenceline bench --endpoints etcd-1:2379 -o json > result.json
   fenceline bench --bench | benchstat -col /subject -`
+	cmd.Long = withRivals(cmd.Long)
 	for _, w := range workloads[1:] {
 		cmd.AddCommand(newWorkloadCommand(g, w))
 	}
@@ -70,6 +72,7 @@ type benchFlags struct {
 	rate       float64
 	members    int
 	conditions condition.Conditions
+	rivals     rivalFlags
 }
 
 func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
@@ -103,6 +106,10 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 	flags.Float64Var(&f.conditions.Noise, "noise", 0, "`puts` a second by somebody else meanwhile")
 	flags.DurationVar(&f.conditions.Compact, "compact", 0, "`time` between two compactions meanwhile; 0: none")
 	flags.DurationVar(&f.conditions.Delay, "delay", 0, "`time` that each message to and from etcd takes longer")
+	f.rivals.start = "none"
+	if w.Name == (bench.Mutex{}).About().Workload {
+		f.rivals.addTo(flags)
+	}
 	flags.StringVar(&f.html, "html", "", "also write a page with pictures to this `file`")
 	flags.BoolVar(&f.goBench, "bench", false, "report in the format of go test -bench, for benchstat")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -125,6 +132,9 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 		}
 		if err := f.conditions.Validate(); err != nil {
 			return usageErrorf("%w", err)
+		}
+		if err := f.rivals.check(); err != nil {
+			return err
 		}
 		if f.members != 1 && f.members != 3 {
 			return usageErrorf("--members %d: want 1 or 3", f.members)
@@ -191,6 +201,16 @@ func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, f benchFlags, writ
 		}
 	}()
 	cfg.Etcd, cfg.Conditions = config, f.conditions.Names()
+	rivals, stopRivals, err := f.rivals.open(ctx, func(text string) { fmt.Fprintln(stderr, text) })
+	if err != nil {
+		return benchError(ctx, err)
+	}
+	defer func() {
+		if err := stopRivals(); err != nil {
+			fmt.Fprintf(stderr, "fenceline: %v\n", err)
+		}
+	}()
+	cfg.Subjects = beside(cfg.Subjects, rivals)
 
 	fmt.Fprintf(stderr, "Measuring for about %v.\n", cfg.Estimate().Round(time.Second))
 	done := func() {}

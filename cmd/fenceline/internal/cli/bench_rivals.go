@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/fenceline/fenceline/bench"
+	"github.com/fenceline/fenceline/bench/rival"
+	"github.com/fenceline/fenceline/bench/rival/postgres"
+	"github.com/fenceline/fenceline/bench/rival/redis"
+	"github.com/fenceline/fenceline/bench/rival/zookeeper"
+)
+
+// rivalFlags are locks on something else than etcd, to be measured as well.
+type rivalFlags struct {
+	redis, postgres string
+	zookeeper       []string
+	start           string // none or auto
+}
+
+const rivalsHelp = `
+With --redis, --postgres or --zookeeper the usual lock there is measured as well; --rivals auto starts those servers
+that are installed, on loopback and in temporary directories, and ends them. A row is named after how durable its server
+is: what memory alone has is gone when that one machine is.
+`
+
+func (f *rivalFlags) addTo(flags *pflag.FlagSet) {
+	flags.StringVar(&f.redis, "redis", "", "`host:port` of a Redis, for redsync")
+	flags.StringVar(&f.postgres, "postgres", "", "`url` of a PostgreSQL, for its advisory lock: postgres://user@host/database")
+	flags.StringSliceVar(&f.zookeeper, "zookeeper", nil, "`host:port` of members of a ZooKeeper, for its lock")
+	flags.StringVar(&f.start, "rivals", "none", "`whether` to start servers of rivals: none, or auto for those that are installed")
+}
+
+func (f *rivalFlags) check() error {
+	if f.start != "none" && f.start != "auto" {
+		return usageErrorf("--rivals %q: it is neither none nor auto", f.start)
+	}
+	return nil
+}
+
+const rivalTimeout = 30 * time.Second
+
+// open answers the subjects, and ends what it has started with stop.
+func (f *rivalFlags) open(ctx context.Context, say func(string)) (subjects []bench.Subject, stop func() error, err error) {
+	var servers []*rival.Server
+	stop = func() (err error) {
+		for _, s := range servers {
+			err = errors.Join(err, s.Close())
+		}
+		return err
+	}
+	add := func(what string, connect func(context.Context) (bench.Subject, error)) {
+		if err != nil {
+			return
+		}
+		bounded, cancel := context.WithTimeout(ctx, rivalTimeout)
+		defer cancel()
+		s, failed := connect(bounded)
+		if failed != nil {
+			err = unavailableErrorf("cannot reach %s: %w", what, failed)
+			return
+		}
+		subjects = append(subjects, s)
+	}
+	if f.redis != "" {
+		add("Redis at "+f.redis, func(ctx context.Context) (bench.Subject, error) { return redis.New(ctx, f.redis) })
+	}
+	if f.postgres != "" {
+		add("PostgreSQL", func(ctx context.Context) (bench.Subject, error) { return postgres.New(ctx, f.postgres) })
+	}
+	if len(f.zookeeper) > 0 {
+		add("ZooKeeper", func(ctx context.Context) (bench.Subject, error) { return zookeeper.New(ctx, f.zookeeper...) })
+	}
+	if f.start == "auto" {
+		for _, r := range installable {
+			if err != nil || !r.installed() {
+				continue
+			}
+			s, failed := r.start(ctx)
+			if failed != nil {
+				err = unavailableErrorf("cannot start %s: %w", r.name, failed)
+				break
+			}
+			servers = append(servers, s)
+			say(fmt.Sprintf("Started %s at %s.", r.name, s.Addr))
+			add(r.name, func(ctx context.Context) (bench.Subject, error) { return r.connect(ctx, s) })
+		}
+		if len(servers) == 0 && err == nil {
+			say("None of redis-server, PostgreSQL and ZooKeeper is installed here.")
+		}
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, stop())
+	}
+	return subjects, stop, nil
+}
+
+// installable are the servers that --rivals auto starts.
+var installable = []struct {
+	name      string
+	installed func() bool
+	start     func(context.Context) (*rival.Server, error)
+	connect   func(context.Context, *rival.Server) (bench.Subject, error)
+}{
+	{"a ZooKeeper", zookeeper.Installed, zookeeper.Start,
+		func(ctx context.Context, s *rival.Server) (bench.Subject, error) { return zookeeper.New(ctx, s.Addr) }},
+	{"a Redis that writes to the disk", redis.Installed, func(ctx context.Context) (*rival.Server, error) { return redis.Start(ctx, true) },
+		func(ctx context.Context, s *rival.Server) (bench.Subject, error) { return redis.New(ctx, s.Addr) }},
+	{"a Redis in memory", redis.Installed, func(ctx context.Context) (*rival.Server, error) { return redis.Start(ctx, false) },
+		func(ctx context.Context, s *rival.Server) (bench.Subject, error) { return redis.New(ctx, s.Addr) }},
+	{"a PostgreSQL", postgres.Installed, postgres.Start,
+		func(ctx context.Context, s *rival.Server) (bench.Subject, error) {
+			return postgres.New(ctx, postgres.URL(s))
+		}},
+}
+
+// beside puts rivals before the last subject, to which the ratios are.
+func beside(subjects, rivals []bench.Subject) []bench.Subject {
+	return slices.Insert(slices.Clone(subjects), max(len(subjects)-1, 0), rivals...)
+}
+
+// withRivals adds their help.
+func withRivals(long string) string {
+	before, after, _ := strings.Cut(long, "\nExit codes:")
+	return before + rivalsHelp + "\nExit codes:" + after
+}
