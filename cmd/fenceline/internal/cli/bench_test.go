@@ -190,6 +190,8 @@ func TestBenchRefusesBadSettingsBeforeItStartsAnything(t *testing.T) {
 		"--noise -1":                          "noise is -1",
 		"--compact -1s":                       "compact is -1s",
 		"--delay 11s":                         "delay is 11s",
+		"--rivals all":                `--rivals "all": it is neither none nor auto`,
+		"rw --rivals auto":            "--rivals",
 		"--rate -1":                           "rate is -1",
 		"registry --watchers 0":               "watchers is 0, want at least 1",
 		"registry --watchers 1001":            "watchers is 1001, want at most 1000",
