@@ -60,7 +60,8 @@ func TestRivalsTakeTurnsAndLeaveNothing(t *testing.T) {
 			}()
 			s, err := r.subject(ctx, server)
 			if err != nil {
-				t.Fatal(err)
+				text, _ := os.ReadFile(filepath.Join(server.Dir, "log"))
+				t.Fatalf("%v\n%s", err, text)
 			}
 			cfg := bench.Defaults()
 			cfg.Etcd = clientv3.Config{Endpoints: []string{etcdtest.Shared(t).Endpoint()}, Logger: zap.NewNop()}

@@ -33,6 +33,12 @@ const (
 // port to listen at; stop is the signal that ends the server at once, also with connections that are open. A shell looks after the server, and ends it when we end, however we do. As root it runs as somebody
 // else, since some servers refuse to be run by root.
 func Start(ctx context.Context, prepare, serve, stop string) (*Server, error) {
+	return StartAfter(ctx, prepare, serve, stop, "")
+}
+
+// StartAfter is Start for a server that must be left alone until it has made a file, named by a pattern below its
+// directory.
+func StartAfter(ctx context.Context, prepare, serve, stop, file string) (*Server, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -67,7 +73,7 @@ func Start(ctx context.Context, prepare, serve, stop string) (*Server, error) {
 		_ = s.shell.Wait() // the log says what went wrong
 		close(s.ended)
 	}()
-	return s, s.ready(ctx)
+	return s, s.ready(ctx, file)
 }
 
 // unprivileged has the shell run as somebody who is not root.
@@ -91,13 +97,15 @@ func (s *Server) unprivileged() error {
 }
 
 // ready waits until the server accepts connections. After an error it is closed.
-func (s *Server) ready(ctx context.Context) error {
+func (s *Server) ready(ctx context.Context, file string) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	for {
-		if conn, err := net.DialTimeout("tcp", s.Addr, time.Second); err == nil {
-			conn.Close()
-			return nil
+		if s.has(file) {
+			if conn, err := net.DialTimeout("tcp", s.Addr, time.Second); err == nil {
+				conn.Close()
+				return nil
+			}
 		}
 		select {
 		case <-s.ended:
@@ -107,6 +115,11 @@ func (s *Server) ready(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+func (s *Server) has(file string) bool {
+	found, _ := filepath.Glob(filepath.Join(s.Dir, file))
+	return len(found) > 0
 }
 
 // said is the end of what the server has written.

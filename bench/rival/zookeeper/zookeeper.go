@@ -78,8 +78,9 @@ const script = "/usr/share/zookeeper/bin/zkServer.sh"
 // Installed says whether Start can start one.
 func Installed() bool { return rival.Find("zkServer.sh", script) != "" }
 
-// Start starts one that writes to the disk before it answers.
+// Start starts one that writes to the disk before it answers. Who connects before it has loaded its data is accepted
+// while there is no server behind the port yet, and takes the thread down that serves connections.
 func Start(ctx context.Context) (*rival.Server, error) {
-	return rival.Start(ctx, `mkdir conf && printf 'tickTime=2000\ndataDir=%s/data\nclientPort=%s\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\nadmin.enableServer=false\nforceSync=yes\n' "$DIR" "$PORT" >conf/zoo.cfg`,
-		`env JMXDISABLE=true bash `+rival.Find("zkServer.sh", script)+` start-foreground $DIR/conf/zoo.cfg`, "TERM")
+	return rival.StartAfter(ctx, `mkdir conf && printf 'tickTime=2000\ndataDir=%s/data\nclientPort=%s\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\nadmin.enableServer=false\nforceSync=yes\n' "$DIR" "$PORT" >conf/zoo.cfg`,
+		`env JMXDISABLE=true bash `+rival.Find("zkServer.sh", script)+` start-foreground $DIR/conf/zoo.cfg`, "TERM", "data/version-2/snapshot.*")
 }
