@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"errors"
+	"io"
 	"slices"
 	"time"
 )
@@ -63,6 +65,17 @@ type Quantile struct {
 }
 
 var curvePercents = []float64{0, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99, 100}
+
+// WriteHgrm writes the percentiles of all acquires in HdrHistogram's text format, in milliseconds, for the plotters that
+// read it. It is for a result of Run, of all rounds together: one that was read from JSON has no histogram, which is an
+// error.
+func (m *Measures) WriteHgrm(w io.Writer) error {
+	if m.acquire == nil {
+		return errors.New("bench: no histogram is kept with this result")
+	}
+	_, err := m.acquire.hist.PercentilesPrint(w, 5, float64(time.Millisecond))
+	return err
+}
 
 // curve leaves out what so few values cannot tell.
 func (l *latencies) curve() []Quantile {

@@ -45,7 +45,7 @@ func WithLogger(l *slog.Logger) Option { return func(o *options) { o.log = l } }
 func WithTrace(t *Trace) Option { return func(o *options) { o.trace = t } }
 
 // Trace is a set of hooks, in the manner of net/http/httptrace; any may be nil. They are called without locks held
-// and must not block. kind is "lock" for a Mutex, "rwlock", "election".
+// and must not block. kind is "lock" for a Mutex, "rwlock", "election", "semaphore", "barrier", "registry".
 type Trace struct {
 	// StateChanged: cause says why when it got worse, and is nil when it got better.
 	StateChanged func(from, to State, cause error)

@@ -33,6 +33,27 @@ func TestCloseEndsHoldsAndRevokes(t *testing.T) {
 	})
 }
 
+func TestLastWordsComeBeforeTheRevokeAndAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, ttl)
+		e := r.Current()
+		said := 0
+		r.OnClose(func(ctx context.Context, under *Epoch) {
+			if said++; under != e || len(r.etcd.seen(revokes)) != 0 || ctx.Err() != nil {
+				t.Errorf("under %v, after %d revokes, ctx %v", under, len(r.etcd.seen(revokes)), ctx.Err())
+			}
+			<-ctx.Done() // one who never comes to an end
+		})
+		began := time.Now()
+		if err := r.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(began); said != 1 || r.etcd.standing() != 0 || d > 2*time.Second {
+			t.Errorf("said %d times, %d leases, after %v", said, r.etcd.standing(), d)
+		}
+	})
+}
+
 func TestSecondCloseDoesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, ttl)

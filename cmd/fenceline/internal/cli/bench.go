@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -40,7 +39,8 @@ hold, and many goroutines of few contenders. With any of them it measures every 
 That is for a mutex; the subcommands measure other workloads in the same way.
 
 The report goes to stdout: a table, JSON with -o json, or with --bench the format of "go test -bench". --html writes a
-page as well: throughput and hand-over against contenders, latency curves, who was inside when, and what each got.
+page as well: throughput and hand-over against contenders, latency curves, who was inside when, and what each got;
+--csv a row for each round, --hgrm the percentiles.
 
 Exit codes: 1 when a lock did not exclude or could not be measured; 64 for a wrong setting; 69 when etcd cannot be
 reached; 128 plus the signal's number when interrupted, after cleaning up and reporting what was measured by then.`
@@ -69,6 +69,7 @@ type benchFlags struct {
 	holds      []time.Duration
 	goBench    bool
 	html       string
+	csv, hgrm  string
 	rate       float64
 	members    int
 	conditions condition.Conditions
@@ -111,6 +112,8 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 		f.rivals.addTo(flags)
 	}
 	flags.StringVar(&f.html, "html", "", "also write a page with pictures to this `file`")
+	flags.StringVar(&f.csv, "csv", "", "also write a row for each round to this `file`")
+	flags.StringVar(&f.hgrm, "hgrm", "", "also write the percentiles of each cell and subject to files in this `directory`, in HdrHistogram's format")
 	flags.BoolVar(&f.goBench, "bench", false, "report in the format of go test -bench, for benchstat")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if f.goBench && g.output == outputJSON {
@@ -149,25 +152,6 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 		return g.bench(cmd, cfg, f, write)
 	}
 	return cmd
-}
-
-// writer is format, and the page.
-func (f *benchFlags) writer(g *globals) (func(io.Writer, *bench.Result) error, error) {
-	format := f.format(g)
-	if f.html == "" {
-		return format, nil
-	}
-	file, err := os.OpenFile(f.html, os.O_CREATE|os.O_WRONLY, 0o644) // before the run, whose time would be lost
-	if err != nil {
-		return nil, usageErrorf("--html: %w", err)
-	}
-	return func(w io.Writer, r *bench.Result) error {
-		err := file.Truncate(0)
-		if err == nil {
-			err = report.HTML(file, r)
-		}
-		return errors.Join(format(w, r), err, file.Close())
-	}, nil
 }
 
 func (f *benchFlags) format(g *globals) func(io.Writer, *bench.Result) error {

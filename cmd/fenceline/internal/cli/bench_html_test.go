@@ -28,3 +28,19 @@ func TestBenchSaysBeforeItMeasuresThatThePageCannotBeWritten(t *testing.T) {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}
 }
+
+func TestBenchWritesRowsAndPercentiles(t *testing.T) {
+	dir := t.TempDir()
+	code, _, stderr := fenceline("bench", "--endpoints", etcdtest.Shared(t).Endpoint(), "--contenders", "2", "--hold", "1ms", "--rounds", "1", "--duration", "200ms",
+		"--csv", filepath.Join(dir, "rows.csv"), "--hgrm", filepath.Join(dir, "hgrm"))
+	rows, err := os.ReadFile(filepath.Join(dir, "rows.csv"))
+	if code != 0 || err != nil || strings.Count(string(rows), "\n") != 5 {
+		t.Errorf("code %d, %v: %s%s", code, err, rows, stderr)
+	}
+	for _, subject := range []string{"fenceline", "etcd"} {
+		text, err := os.ReadFile(filepath.Join(dir, "hgrm", "2-hold-1ms-"+subject+".hgrm"))
+		if err != nil || !strings.Contains(string(text), "Percentile") || !strings.Contains(string(text), "#[Mean") {
+			t.Errorf("%v: %.300s", err, text)
+		}
+	}
+}
