@@ -29,8 +29,11 @@ import (
 const Scheme = "fenceline"
 
 // New makes a builder for [grpc.WithResolvers], or for resolver.Register. The caller closes client after the last
-// connection. Options are those of registry.Watch: At says where services stand.
-func New(client *clientv3.Client, opts ...registry.Option) resolver.Builder {
+// connection.
+func New(client *clientv3.Client) resolver.Builder { return NewWith(client) }
+
+// NewWith is New with options of registry.Watch: At says where services stand.
+func NewWith(client *clientv3.Client, opts ...registry.Option) resolver.Builder {
 	return &builder{client, opts}
 }
 
