@@ -7,8 +7,10 @@ import (
 	"errors"
 	"hash/fnv"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/fenceline/fenceline/bench"
 	"github.com/fenceline/fenceline/bench/rival"
@@ -16,16 +18,33 @@ import (
 
 // New is the advisory lock of the server at url, as pgx takes it: postgres://user@host:port/database.
 func New(ctx context.Context, url string) (bench.Subject, error) {
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return nil, err
-	}
-	if err := conn.Close(ctx); err != nil {
+	if err := ready(ctx, url); err != nil {
 		return nil, err
 	}
 	return rival.Subject("pg-advisory-memory", func(context.Context, bench.Place) (rival.Contender, error) {
 		return &contender{url: url}, nil
 	}), nil
+}
+
+// startingUp is what a server says that accepts connections and serves none yet.
+const startingUp = "57P03"
+
+func ready(ctx context.Context, url string) error {
+	for {
+		conn, err := pgx.Connect(ctx, url)
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		var said *pgconn.PgError
+		if !errors.As(err, &said) || said.Code != startingUp {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // contender has a connection for each goroutine: all on one connection would hold together.

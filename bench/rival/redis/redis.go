@@ -5,6 +5,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/go-redsync/redsync/v4"
 	"github.com/go-redsync/redsync/v4/redis/goredis/v9"
@@ -27,7 +28,15 @@ func New(ctx context.Context, addr string) (bench.Subject, error) {
 	}), nil
 }
 
+// silent keeps the client from writing to stderr what its errors say, too.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+var silence = sync.OnceFunc(func() { client.SetLogger(silent{}) })
+
 func connect(addr string) *client.Client {
+	silence()
 	return client.NewClient(&client.Options{Addr: addr, MaxRetries: -1})
 }
 
