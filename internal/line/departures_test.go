@@ -80,7 +80,13 @@ func TestWaiterWhoseEnqueueWentUnansweredLearnsWhoIsAhead(t *testing.T) {
 		deafTo(t, c)
 		var stood int64
 		etcdtest.Eventually(t, 5*time.Second, "the entry known to stand", func() bool {
-			return c.look(func(l *Line) bool { stood = l.place.entry.Create; return l.place.state == queued })
+			return c.look(func(l *Line) bool {
+				if l.place.state != queued {
+					return false
+				}
+				stood = l.place.entry.Create
+				return true
+			})
 		})
 		mustRelease(t, second)
 		h := <-holds
@@ -89,6 +95,34 @@ func TestWaiterWhoseEnqueueWentUnansweredLearnsWhoIsAhead(t *testing.T) {
 		}
 		mustRelease(t, h)
 		mustRelease(t, first)
+	}
+}
+
+// What a view of departures lists may be of an earlier entry: then it says nothing of this one.
+func TestHoldThatTheViewDoesNotListIsNotLostWithTheNextDeparture(t *testing.T) {
+	opts := &Options{}
+	c, kv, client := late(t, etcdtest.Name(t))
+	roomForTwo(c)
+	m := etcdtest.Shared(t)
+	a, b := roomForTwo(ref(t, m, c.Name)), roomForTwo(ref(t, m, c.Name))
+	first, second := mustAcquire(t, a, opts), mustAcquire(t, b, opts)
+	holds := c.start(t, 1, opts)
+	deafTo(t, c)
+	mustRelease(t, second)
+	mustRelease(t, <-holds)
+	mustRelease(t, first)
+	for range 5 {
+		kv.next(1, true) // so that it does not hear who is ahead, and has to look
+		h := mustAcquire(t, c, opts)
+		mustRelease(t, mustAcquire(t, a, opts))
+		now := revision(t, client)
+		if !c.look(func(l *Line) bool { return l.view != nil && l.view.deaf() }) {
+			t.Fatal("its watch is closed")
+		}
+		etcdtest.Eventually(t, 5*time.Second, "the departure to be heard of", func() bool {
+			return c.look(func(l *Line) bool { return l.view == nil || l.view.rev >= now })
+		})
+		mustRelease(t, h)
 	}
 }
 

@@ -243,6 +243,9 @@ func (l *Line) ask(ctx context.Context) error {
 	at := resp.Header.Revision
 	entries := entriesOf(resp.Kvs)
 	v, by := l.rule.judge(at, entries, p.entry)
+	if view := l.view; view != nil && view.deaf() && view.ready && (v == granted || v == blocked) {
+		view.adopt(at, ahead(entries, p.entry), p.entry)
+	}
 	switch v {
 	case granted:
 		if quorum { // the watch should have told
@@ -259,9 +262,6 @@ func (l *Line) ask(ctx context.Context) error {
 			l.keeper.Watch().Restart()
 		}
 		p.blockedBy(by, &l.rule, entries)
-		if v := l.view; v != nil && v.deaf() && v.ready {
-			v.adopt(at, ahead(entries, p.entry), p.entry)
-		}
 		l.changed() // the view may know this one already
 	}
 	return nil

@@ -25,6 +25,7 @@ type view struct {
 	// Of a view that hears of deletions only, entries are what an answer has listed, less those who have left since:
 	// these, by the revision at which they did.
 	departed map[string]int64
+	about    int64 // create revision of the entry for which that was listed
 }
 
 // deaf says whether v hears only of those who leave a line.
@@ -40,8 +41,12 @@ func (v *view) adopt(revision int64, ahead []Entry, mine Entry) {
 	}
 	v.entries = slices.DeleteFunc(v.entries, func(e Entry) bool { return v.departed[e.Key] > revision })
 	clear(v.departed)
-	v.rev = max(v.rev, revision)
+	v.rev, v.about = max(v.rev, revision), mine.Create
 }
+
+// tells says whether v knows the line in which mine stands. One that hears of departures only may still list who was
+// there for an earlier entry.
+func (v *view) tells(mine Entry) bool { return !v.deaf() || v.about == mine.Create }
 
 func (v *view) find(key string) (Entry, bool) {
 	for _, e := range v.entries {
@@ -160,9 +165,11 @@ func (v *view) load(ctx context.Context, revision int64) {
 	v.apply(v.backlog)
 	v.backlog = nil
 	if p := l.place; p != nil && p.state == queued && v.end != "" {
-		if v.rev >= p.entry.Create {
+		switch {
+		case v.rev >= p.entry.Create:
 			l.note(v.entries, v.rev)
-		} else if v.deaf() { // nothing will tell it of our entry
+			v.about = p.entry.Create
+		case v.deaf(): // nothing will tell it of our entry
 			p.check = true
 		}
 	}

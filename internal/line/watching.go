@@ -130,6 +130,8 @@ func (l *Line) changed() {
 		return
 	}
 	switch {
+	case !v.tells(p.entry):
+		p.check = p.check || p.state == queued
 	case v.end != "" && l.yields(p):
 		l.broken()
 	case v.end != "":
