@@ -31,7 +31,7 @@ func small(t *testing.T, c bench.Cell, subjects ...bench.Subject) bench.Config {
 	cfg.Cells = []bench.Cell{c}
 	cfg.Rounds = 1
 	cfg.WarmUp = 10 * time.Millisecond
-	cfg.Duration = 100 * time.Millisecond
+	cfg.Duration = 300 * time.Millisecond // etcd's Mutex waits on a tick of 100 ms: in less it may get nothing
 	return cfg
 }
 

@@ -12,7 +12,7 @@ import (
 func TestBenchWritesAPageBesideTheReport(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "report.html")
 	writeFile(t, path, strings.Repeat("old", 1_000_000))
-	code, stdout, stderr := fenceline("bench", "--endpoints", etcdtest.Shared(t).Endpoint(), "--contenders", "2,3", "--rounds", "1", "--duration", "200ms", "--html", path)
+	code, stdout, stderr := fenceline("bench", "--endpoints", etcdtest.Shared(t).Endpoint(), "--contenders", "2,3", "--rounds", "1", "--duration", "300ms", "--html", path)
 	page, err := os.ReadFile(path)
 	if code != 0 || err != nil || !strings.Contains(stdout, "contenders") {
 		t.Fatalf("code %d, %v: %s%s", code, err, stdout, stderr)
@@ -31,7 +31,7 @@ func TestBenchSaysBeforeItMeasuresThatThePageCannotBeWritten(t *testing.T) {
 
 func TestBenchWritesRowsAndPercentiles(t *testing.T) {
 	dir := t.TempDir()
-	code, _, stderr := fenceline("bench", "--endpoints", etcdtest.Shared(t).Endpoint(), "--contenders", "2", "--hold", "1ms", "--rounds", "1", "--duration", "200ms",
+	code, _, stderr := fenceline("bench", "--endpoints", etcdtest.Shared(t).Endpoint(), "--contenders", "2", "--hold", "1ms", "--rounds", "1", "--duration", "300ms",
 		"--csv", filepath.Join(dir, "rows.csv"), "--hgrm", filepath.Join(dir, "hgrm"))
 	rows, err := os.ReadFile(filepath.Join(dir, "rows.csv"))
 	if code != 0 || err != nil || strings.Count(string(rows), "\n") != 5 {

@@ -41,7 +41,7 @@ func TestBenchStartsTheServersOfRivals(t *testing.T) {
 	if !redis.Installed() {
 		t.Skip("redis-server is not installed")
 	}
-	code, stdout, stderr := fenceline("bench", "--endpoints", etcdtest.Shared(t).Endpoint(), "--contenders", "2", "--rounds", "1", "--duration", "200ms", "--rivals", "auto")
+	code, stdout, stderr := fenceline("bench", "--endpoints", etcdtest.Shared(t).Endpoint(), "--contenders", "2", "--rounds", "1", "--duration", "300ms", "--rivals", "auto")
 	if code != 0 || !strings.Contains(stdout, "redsync-fsync-always") || !strings.Contains(stdout, "redsync-memory") {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}

@@ -134,7 +134,7 @@ func TestEtcdOfAKilledBenchEnds(t *testing.T) {
 func TestInterruptedBenchReportsAndCleansUp(t *testing.T) {
 	server := etcdtest.Start(t)
 	cells := strings.Repeat("1,", 100) + "1"
-	b := startBench(t, "--endpoints="+server.Endpoint(), "--contenders="+cells, "--subjects=fenceline", "--rounds=1", "--duration=100ms", "--warm-up=0", "-o=json")
+	b := startBench(t, "--endpoints="+server.Endpoint(), "--contenders="+cells, "--subjects=fenceline", "--rounds=1", "--duration=300ms", "--warm-up=0", "-o=json")
 	b.until(t, "1 contender: ")
 	b.Process.Signal(os.Interrupt)
 	if code := b.end(); code != 128+int(syscall.SIGINT) {
@@ -225,7 +225,7 @@ func TestBenchHelpListsItsWorkloads(t *testing.T) {
 func benchJSON(t *testing.T, args ...string) *bench.Result {
 	t.Helper()
 	args = append(append([]string{"bench"}, args...), "--endpoints", etcdtest.Shared(t).Endpoint(),
-		"--rounds=1", "--duration=100ms", "--warm-up=0", "-o=json")
+		"--rounds=1", "--duration=300ms", "--warm-up=0", "-o=json")
 	var stdout, stderr bytes.Buffer
 	if code := Main(args, strings.NewReader(""), &stdout, &stderr); code != 0 {
 		t.Fatalf("%q: code %d: %s", args, code, stderr.String())
