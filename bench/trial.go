@@ -13,6 +13,7 @@ import (
 
 const (
 	joinTimeout  = 30 * time.Second
+	joinGrace    = 2 * time.Second // for a join that is under way when the run is interrupted
 	joinsAtOnce  = 16
 	drainTimeout = 5 * time.Second
 	leaveTimeout = 10 * time.Second
@@ -65,18 +66,21 @@ func (t *trial) join(ctx context.Context, s Subject, place Place) error {
 	names := t.cell.About().Names
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(joinsAtOnce)
+	// One who is cut short cannot say in time that he leaves again: he joins, and is closed with the others.
+	joining, abandon := outliving(ctx, joinGrace)
+	defer abandon()
 	for i := range t.contenders {
 		group.Go(func() error {
 			if ctx.Err() != nil { // nobody waits for the rest of them
 				return context.Cause(ctx)
 			}
-			c, err := s.Join(ctx, place)
+			c, err := s.Join(joining, place)
 			if err != nil {
 				return fmt.Errorf("bench: %s cannot join: %w", s.Name(), err)
 			}
 			t.contenders[i] = c
 			for g := range t.cell.Goroutines {
-				locker, err := c.Locker(ctx, names)
+				locker, err := c.Locker(joining, names)
 				if err != nil {
 					return fmt.Errorf("bench: %s cannot join: %w", s.Name(), err)
 				}
@@ -90,6 +94,15 @@ func (t *trial) join(ctx context.Context, s Subject, place Place) error {
 		})
 	}
 	return group.Wait()
+}
+
+// outliving is ctx, but ends so much later.
+func outliving(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	later, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(by, func() { cancel(context.Cause(ctx)) })
+	})
+	return later, func() { stop(); cancel(nil) }
 }
 
 // run lets the workers contend. It returns nil when ctx ended before anything was measured.
