@@ -27,7 +27,9 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		return nil, err
 	}
 	r := &run{Config: cfg, cluster: cluster, result: result, began: time.Now()}
-	err = r.cells(ctx)
+	if err = r.cells(ctx); err == nil {
+		err = r.probes(ctx)
+	}
 	result.Interrupted = ctx.Err() != nil
 	result.Finished = time.Now()
 	return result, errors.Join(err, cluster.close(ctx))
@@ -89,6 +91,7 @@ func (r *run) rounds(ctx context.Context, cell Cell, rounds [][]Measures) error 
 // trial returns measures, if any, along with the error that ends the run.
 func (r *run) trial(ctx context.Context, cell Cell, s Subject, round int) (*Measures, error) {
 	t := newTrial(cell, r.Seed+uint64(round))
+	t.scraper = r.cluster.scraper
 	if err := t.join(ctx, s, r.cluster.place(r.trials, r.TTL, &t.meter)); err != nil {
 		return nil, r.because(ctx, errors.Join(err, t.close(ctx)))
 	}
@@ -125,7 +128,7 @@ func (r *run) left() time.Duration {
 	spent := time.Since(r.began)
 	if r.trials > 0 {
 		all := len(r.Cells) * len(r.Subjects) * r.Rounds
-		total = max(total, spent*time.Duration(all)/time.Duration(r.trials+1))
+		total = max(total, spent*time.Duration(all)/time.Duration(r.trials+1)+r.estimateProbes())
 	}
 	return max(0, total-spent)
 }
@@ -135,7 +138,7 @@ func (r *run) collect(cell Cell, rounds [][]Measures) CellResult {
 	c := CellResult{Cell: cell, Workload: cell.About().Workload, Setting: cell.load()}
 	for i, s := range r.Subjects {
 		if len(rounds[i]) > 0 {
-			c.Subjects = append(c.Subjects, SubjectResult{Subject: s.Name(), Measures: summarize(rounds[i]), Rounds: rounds[i]})
+			c.Subjects = append(c.Subjects, subjectResult(s.Name(), rounds[i]))
 		}
 	}
 	if len(c.Subjects) == len(r.Subjects) {

@@ -102,6 +102,8 @@ func (c Cell) validate() error {
 		return Invalid("hold is %v, want 0 or more", c.Hold)
 	case !(c.Rate >= 0) || c.Rate > 1e6:
 		return Invalid("rate is %v, want 0 to 1000000 a second", c.Rate)
+	case c.Rate > 0 && c.About().Together:
+		return Invalid("rate is set for %s, whose turns begin together: want 0", c.About().Workload)
 	case c.Fenced && c.load() != Mutex{}:
 		return Invalid("fenced is set for %s, want it for mutex only", c.About().Workload)
 	}

@@ -18,6 +18,8 @@ type cluster struct {
 	config clientv3.Config
 	client *clientv3.Client
 	prefix string
+
+	scraper *scraper
 }
 
 const (
@@ -34,7 +36,7 @@ func openCluster(ctx context.Context, config clientv3.Config, env *Environment) 
 	if err != nil {
 		return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, strings.Join(config.Endpoints, ", "), err)
 	}
-	c := &cluster{config: config, client: client, prefix: "fenceline-bench/" + strings.ToLower(rand.Text()[:10]) + "/"}
+	c := &cluster{config: config, client: client, prefix: "fenceline-bench/" + strings.ToLower(rand.Text()[:10]) + "/", scraper: newScraper(config)}
 
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
@@ -52,7 +54,29 @@ func openCluster(ctx context.Context, config clientv3.Config, env *Environment) 
 	if members, err := client.MemberList(ctx); err == nil {
 		env.Members = len(members.Members)
 	}
+	if env.Put, err = c.puts(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("bench: put %sput: %w", c.prefix, err), c.close(ctx))
+	}
 	return c, nil
+}
+
+// Plain puts before the run: so many, or for so long.
+const (
+	putTimes = 200
+	putTime  = time.Second
+)
+
+func (c *cluster) puts(ctx context.Context) (*Latency, error) {
+	took := newLatencies()
+	for began := time.Now(); took.hist.TotalCount() < putTimes && time.Since(began) < putTime; {
+		at := time.Now()
+		if _, err := c.client.Put(ctx, c.prefix+"put", "x"); err != nil {
+			return nil, err
+		}
+		took.record(int64(time.Since(at)))
+	}
+	summary := took.summary()
+	return &summary, nil
 }
 
 // place is where the contenders of one trial meet; what they send is counted by meter.
@@ -67,6 +91,7 @@ func (c *cluster) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
 	defer c.client.Close()
+	defer c.scraper.close()
 	if _, err := c.client.Delete(ctx, c.prefix, clientv3.WithPrefix()); err != nil {
 		return fmt.Errorf("bench: delete %s*: %w", c.prefix, err)
 	}

@@ -3,6 +3,7 @@ package bench
 import (
 	"errors"
 	"fmt"
+	"os/exec"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -21,6 +22,7 @@ type Config struct {
 	Etcd     clientv3.Config // endpoints and credentials; each contender dials a copy of it
 	Subjects []Subject       // ratios are to the last one
 	Cells    []Cell
+	Probes   []Probe       // what to measure after the cells
 	Rounds   int           // trials of each subject in each cell
 	Duration time.Duration // measured time of a trial
 	WarmUp   time.Duration // time before that, not counted
@@ -29,6 +31,10 @@ type Config struct {
 	Progress Progress
 
 	Conditions []string // that the caller has made, for the report: see package condition
+
+	// Command makes the command of a process that plays a role of a probe against the same etcd: it calls Serve of package
+	// workload with that role, its stdin and its stdout. nil: there are no probes that need processes.
+	Command func(role string) *exec.Cmd
 }
 
 // Defaults is the run of under two minutes, without endpoints and subjects.
@@ -48,8 +54,8 @@ func (c *Config) Validate() error {
 	switch {
 	case len(c.Subjects) == 0:
 		return Invalid("no subjects, want at least one")
-	case len(c.Cells) == 0:
-		return Invalid("no cells, want at least one")
+	case len(c.Cells)+len(c.Probes) == 0:
+		return Invalid("no cells and no probes, want at least one")
 	case c.Rounds < 1:
 		return Invalid("rounds is %d, want at least 1", c.Rounds)
 	case c.Duration <= 0:
@@ -74,19 +80,32 @@ func (c *Config) Validate() error {
 			return Invalid("hold is %v, want less than the measured time of %v", cell.Hold, c.Duration)
 		}
 	}
+	for _, probe := range c.Probes {
+		if err := probe.Validate(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // Estimate is how long the run takes, without joining and leaving.
 func (c *Config) Estimate() time.Duration {
-	return time.Duration(len(c.Cells)*len(c.Subjects)*c.Rounds) * (c.WarmUp + c.Duration)
+	return time.Duration(len(c.Cells)*len(c.Subjects)*c.Rounds)*(c.WarmUp+c.Duration) + c.estimateProbes()
+}
+
+func (c *Config) estimateProbes() (sum time.Duration) {
+	for _, probe := range c.Probes {
+		sum += probe.Estimate()
+	}
+	return sum
 }
 
 // Progress is a set of hooks; any may be nil. They are called from the goroutine of Run, between trials or while it
 // waits for one.
 type Progress struct {
-	Tick func(Tick)       // a few times a second
-	Cell func(CellResult) // a cell is complete
+	Tick  func(Tick)       // a few times a second
+	Cell  func(CellResult) // a cell is complete
+	Probe func(string)     // what a probe begins with
 }
 
 // Tick is where a run stands.

@@ -18,6 +18,9 @@ type Environment struct {
 	Endpoints []string `json:"endpoints"`
 	Members   int      `json:"members,omitempty"`
 	Revision  int64    `json:"revision,omitempty"` // of the store when the run began
+
+	// Put is what one small put took, one after the other by one client, before the run: what a proposal costs here.
+	Put *Latency `json:"put,omitempty"`
 }
 
 func environment() Environment {

@@ -21,6 +21,10 @@ type About struct {
 	Unit     string   // what one turn takes, as a report counts it: "acquisition", "set"
 	Modes    []string // kinds of turns that are also reported apart; none when all are alike
 	Names    []string // of everything that turns take, in ascending order
+
+	// Together says that turns need each other, as those of a barrier do: they begin together, when all of the last ones
+	// are over, and there is no rate.
+	Together bool
 }
 
 // Turn is what a worker takes at once and gives back at once.

@@ -19,6 +19,7 @@ type Result struct {
 	Environment Environment  `json:"environment"`
 	Settings    Settings     `json:"config"`
 	Cells       []CellResult `json:"cells"`
+	Probes      []Row        `json:"probes,omitempty"` // what was measured besides turns
 }
 
 // Settings is the part of a Config that a reader of the report needs.
@@ -45,8 +46,10 @@ type CellResult struct {
 type SubjectResult struct {
 	Subject string `json:"subject"`
 	Measures
-	Ratio  float64    `json:"ratio,omitempty"` // of acquisitions per second, to the last subject's; 0: nothing to compare
-	Rounds []Measures `json:"rounds"`
+	Slowest float64    `json:"acquisitions_per_second_min"` // of the rounds
+	Fastest float64    `json:"acquisitions_per_second_max"`
+	Ratio   float64    `json:"ratio,omitempty"` // of acquisitions per second, to the last subject's; 0: nothing to compare
+	Rounds  []Measures `json:"rounds"`
 }
 
 // Measures is what was measured. Over several rounds rate and Jain's index are the median of the rounds, the
@@ -59,10 +62,14 @@ type Measures struct {
 	HandOver       Latency        `json:"hand_over"`
 	Lag            *Latency       `json:"schedule_lag,omitempty"` // with Cell.Rate: how late turns began, which Acquire includes
 	Jain           float64        `json:"jain"`
+	Succession     *Succession    `json:"succession,omitempty"` // with several contenders
 	LongestWait    time.Duration  `json:"longest_wait_ns"`
+	Starved        int            `json:"starved"`         // contenders that got nothing; over several rounds, in the worst one
 	Modes          []ModeMeasures `json:"modes,omitempty"` // of workloads that have any, in the order of About.Modes
 	Cost           cost.Count     `json:"cost"`
 	PerAcquisition PerAcquisition `json:"per_acquisition"`
+	Client         Usage          `json:"client"`
+	Server         *Server        `json:"server,omitempty"` // nil if etcd serves no metrics, or not to us
 	Safety         Safety         `json:"safety"`
 	Errors         int64          `json:"errors"` // calls of Lock, Unlock and Close that failed
 	FirstError     string         `json:"first_error,omitempty"`
@@ -74,6 +81,7 @@ type Measures struct {
 	Timeline []Hold     `json:"timeline,omitempty"`
 
 	acquire, handOver, lag *latencies
+	followed               followed
 	timeline               []Hold
 }
 
@@ -120,25 +128,30 @@ func summarizeModes(rounds []Measures) []ModeMeasures {
 	return sums
 }
 
-// PerAcquisition is Measures.Cost divided by Measures.Acquisitions.
+// PerAcquisition is Measures.Cost and Measures.Client divided by Measures.Acquisitions.
 type PerAcquisition struct {
 	Proposals    float64 `json:"proposals"`
 	Linearizable float64 `json:"linearizable_reads"`
 	Serializable float64 `json:"serializable_reads"`
 	Events       float64 `json:"watch_events"`
+	Bytes        float64 `json:"bytes"` // sent and received
+	CPU          float64 `json:"client_cpu_ns"`
+	Allocated    float64 `json:"client_allocated_bytes"`
 }
 
-func perAcquisition(c cost.Count, n int64) PerAcquisition {
-	if n == 0 {
+func perAcquisition(m *Measures) PerAcquisition {
+	if m.Acquisitions == 0 {
 		return PerAcquisition{}
 	}
-	per := func(count int64) float64 { return float64(count) / float64(n) }
-	return PerAcquisition{per(c.Proposals), per(c.Linearizable), per(c.Serializable), per(c.Events)}
+	per := func(count int64) float64 { return float64(count) / float64(m.Acquisitions) }
+	c := m.Cost
+	return PerAcquisition{per(c.Proposals), per(c.Linearizable), per(c.Serializable), per(c.Events), per(c.Sent + c.Received),
+		per(int64(m.Client.CPU)), per(m.Client.Allocated)}
 }
 
 // summarize takes rounds of one subject in one cell together.
 func summarize(rounds []Measures) Measures {
-	sum := Measures{acquire: newLatencies(), handOver: newLatencies(), lag: newLatencies()}
+	sum := Measures{acquire: newLatencies(), handOver: newLatencies(), lag: newLatencies(), followed: newFollowed()}
 	var rates, jains []float64
 	for _, r := range rounds {
 		sum.Elapsed += r.Elapsed
@@ -150,6 +163,10 @@ func summarize(rounds []Measures) Measures {
 		sum.FirstError = cmp.Or(sum.FirstError, r.FirstError)
 		sum.acquire.merge(r.acquire)
 		sum.handOver.merge(r.handOver)
+		sum.followed.merge(r.followed)
+		sum.Starved = max(sum.Starved, r.Starved)
+		sum.Client = sum.Client.add(r.Client)
+		sum.Server = sum.Server.add(r.Server)
 		if r.Lag != nil {
 			sum.lag.merge(r.lag)
 			lag := sum.lag.summary()
@@ -165,10 +182,19 @@ func summarize(rounds []Measures) Measures {
 	}
 	sum.Rate, sum.Jain = median(rates), median(jains)
 	sum.Acquire, sum.HandOver = sum.acquire.summary(), sum.handOver.summary()
-	sum.PerAcquisition = perAcquisition(sum.Cost, sum.Acquisitions)
+	sum.Succession = sum.followed.summary(len(sum.Shares))
+	sum.PerAcquisition = perAcquisition(&sum)
 	sum.Modes = summarizeModes(rounds)
 	sum.Curve, sum.Timeline = sum.acquire.curve(), rounds[0].timeline
 	return sum
+}
+
+func subjectResult(name string, rounds []Measures) SubjectResult {
+	s := SubjectResult{Subject: name, Measures: summarize(rounds), Rounds: rounds, Slowest: rounds[0].Rate, Fastest: rounds[0].Rate}
+	for _, r := range rounds {
+		s.Slowest, s.Fastest = min(s.Slowest, r.Rate), max(s.Fastest, r.Rate)
+	}
+	return s
 }
 
 // compare fills in the ratios, when the last subject has something to compare to.

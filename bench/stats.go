@@ -45,7 +45,8 @@ type Latency struct {
 
 const longestTracked = time.Hour
 
-// latencies is a histogram of two significant digits, 36 KB whatever goes in, that keeps the exact maximum.
+// latencies is a histogram of two significant digits, 36 KB whatever goes in, that keeps the exact maximum. Its values are
+// nanoseconds, if nothing else is said.
 type latencies struct {
 	hist *hdrhistogram.Histogram
 	max  int64
@@ -55,9 +56,12 @@ func newLatencies() *latencies {
 	return &latencies{hist: hdrhistogram.New(1, int64(longestTracked), 2)}
 }
 
-func (l *latencies) record(ns int64) {
-	l.max = max(l.max, ns)
-	_ = l.hist.RecordValue(min(max(ns, 0), int64(longestTracked))) // in range: cannot fail
+// newCounts is for numbers instead of times, and smaller.
+func newCounts() *latencies { return &latencies{hist: hdrhistogram.New(1, 1<<20, 2)} }
+
+func (l *latencies) record(value int64) {
+	l.max = max(l.max, value)
+	_ = l.hist.RecordValue(min(max(value, 0), l.hist.HighestTrackableValue())) // in range: cannot fail
 }
 
 func (l *latencies) merge(o *latencies) {

@@ -39,6 +39,9 @@ type trial struct {
 	_        [64]byte
 
 	referee    Referee
+	succession *succession
+	rounds     *rounds // nil unless turns begin together
+	scraper    *scraper
 	seed       uint64
 	contenders []Contender
 	workers    []*worker // of the first contender first
@@ -48,13 +51,18 @@ type trial struct {
 func (t *trial) now() int64 { return int64(time.Since(t.began)) }
 
 func newTrial(cell Cell, seed uint64) *trial {
-	return &trial{
+	t := &trial{
 		cell:       cell,
 		began:      time.Now().Add(-1),
 		referee:    cell.load().Referee(cell),
+		succession: newSuccession(cell.Contenders),
 		seed:       seed,
 		contenders: make([]Contender, cell.Contenders),
 	}
+	if cell.About().Together {
+		t.rounds = newRounds(cell.Contenders * cell.Goroutines)
+	}
+	return t
 }
 
 // join connects all contenders. After an error what has joined is still to be closed.
@@ -137,12 +145,20 @@ func (t *trial) run(ctx context.Context, warmUp, duration time.Duration, report 
 
 // measure opens the window in which acquisitions count.
 func (t *trial) measure(ctx context.Context, duration time.Duration, report func(rate float64)) *Measures {
-	before, start := t.meter.Count(), t.now()
+	var serverBefore []*scrape
+	if t.scraper != nil {
+		serverBefore = t.scraper.look(ctx)
+	}
+	before, used, start := t.meter.Count(), usage(), t.now()
 	t.measured.Store(start)
 	t.phase.Store(measuring)
 	t.watch(ctx, duration, report)
 	t.phase.Store(done)
-	return &Measures{Elapsed: time.Duration(t.now() - start), Cost: t.meter.Count().Sub(before)}
+	m := &Measures{Elapsed: time.Duration(t.now() - start), Cost: t.meter.Count().Sub(before), Client: usage().since(used)}
+	if t.scraper != nil {
+		m.Server = served(serverBefore, t.scraper.look(ctx))
+	}
+	return m
 }
 
 // watch waits for d and reports the rate meanwhile. It is false if ctx ended first.

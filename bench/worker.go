@@ -21,10 +21,12 @@ type worker struct {
 	holds      atomic.Int64 // all, counted or not
 	modes      []book       // by mode; one when there are none
 	handOver   *latencies
+	followed   followed
 	schedule   schedule
 	lag        *latencies // of the schedule
 	history    history
 	contender  int
+	failed     bool // the last turn was not taken
 	failures   int64
 	firstError error
 }
@@ -44,6 +46,7 @@ func newWorker(t *trial, l Locker, n int) *worker {
 		draw:     rand.New(rand.NewPCG(t.seed, uint64(n))),
 		modes:    make([]book, max(1, len(t.cell.About().Modes))),
 		handOver: newLatencies(),
+		followed: newFollowed(),
 		lag:      newLatencies(),
 		schedule: newSchedule(t.cell, t.seed, n),
 		history:  history{most: historyHolds / (t.cell.Contenders * t.cell.Goroutines)},
@@ -69,9 +72,10 @@ func (w *worker) run(acquiring, releasing context.Context) {
 // turn takes what the referee says, once. It is false when it is time to leave.
 func (w *worker) turn(acquiring, releasing context.Context) bool {
 	t := w.trial
-	if t.phase.Load() == done {
+	if !t.begin(acquiring, w.failed) {
 		return false
 	}
+	w.failed = false
 	due, ok := w.schedule.wait(acquiring, t)
 	if !ok {
 		return false
@@ -88,6 +92,7 @@ func (w *worker) turn(acquiring, releasing context.Context) bool {
 			return false
 		}
 		w.fail(err)
+		w.failed = true
 		sleep(acquiring, retryAfter)
 		return true
 	}
@@ -104,6 +109,9 @@ func (w *worker) turn(acquiring, releasing context.Context) bool {
 func (w *worker) hold(ctx context.Context, inside int64) (freed, over int64) {
 	t := w.trial
 	freed = t.referee.Enter(&w.next, w.locker)
+	if t.phase.Load() == measuring {
+		w.followed.add(t.succession.take(w.contender))
+	}
 	if t.cell.Hold > 0 && t.phase.Load() != done {
 		sleep(ctx, t.cell.Hold)
 	}
@@ -138,6 +146,16 @@ func (w *worker) record(due, start, inside, freed, over int64) {
 	}
 }
 
+// starved is how many got nothing.
+func starved(shares []int64) (n int) {
+	for _, share := range shares {
+		if share == 0 {
+			n++
+		}
+	}
+	return n
+}
+
 func (w *worker) fail(err error) {
 	w.failures++
 	if w.firstError == nil {
@@ -159,7 +177,7 @@ func (m *Measures) with(t *trial, leaving error) *Measures {
 	if m == nil {
 		m = new(Measures)
 	}
-	m.acquire, m.handOver, m.lag = newLatencies(), newLatencies(), newLatencies()
+	m.acquire, m.handOver, m.lag, m.followed = newLatencies(), newLatencies(), newLatencies(), newFollowed()
 	for _, mode := range t.cell.About().Modes {
 		m.Modes = append(m.Modes, ModeMeasures{Mode: mode, acquire: newLatencies()})
 	}
@@ -174,6 +192,7 @@ func (m *Measures) with(t *trial, leaving error) *Measures {
 			}
 		}
 		m.handOver.merge(w.handOver)
+		m.followed.merge(w.followed)
 		m.lag.merge(w.lag)
 		m.Errors += w.failures
 		if m.FirstError == "" && w.firstError != nil {
@@ -198,9 +217,10 @@ func (m *Measures) with(t *trial, leaving error) *Measures {
 		lag := m.lag.summary()
 		m.Lag = &lag
 	}
-	m.Jain, m.Shares = Jain(shares), shares
+	m.Jain, m.Shares, m.Starved = Jain(shares), shares, starved(shares)
+	m.Succession = m.followed.summary(t.cell.Contenders)
 	m.timeline = timeline(t.workers)
-	m.PerAcquisition = perAcquisition(m.Cost, m.Acquisitions)
+	m.PerAcquisition = perAcquisition(m)
 	m.Safety = t.referee.Safety()
 	return m
 }
