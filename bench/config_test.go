@@ -28,7 +28,7 @@ func TestBadSettingIsRefusedByValueAndRuleBeforeAnythingStarts(t *testing.T) {
 		"ttl is 1s, want whole seconds from 2s to 24h":                                            func(c *bench.Config) { c.TTL = time.Second },
 		"ttl is 2.5s, want whole seconds from 2s to 24h":                                          func(c *bench.Config) { c.TTL = 2500 * time.Millisecond },
 		"no subjects, want at least one":                                                          func(c *bench.Config) { c.Subjects = nil },
-		"no cells and no probes, want at least one":                                                             func(c *bench.Config) { c.Cells = nil },
+		"no cells and no probes, want at least one":                                               func(c *bench.Config) { c.Cells = nil },
 		"subject local is there twice":                                                            func(c *bench.Config) { c.Subjects = append(c.Subjects, local.New()) },
 		`subject is "zk", want one of etcd, fenceline, fenceline-linger, fenceline-strict, local`: func(c *bench.Config) { c.Subjects = nil },
 	} {

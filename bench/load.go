@@ -33,7 +33,7 @@ type Turn struct {
 	Units int   // of each name; all there are of it, for a turn that must be alone
 	Names []int // indexes into About.Names, ascending
 
-	// Seen is the referee's, from Enter to Leave: what it has to remember of this turn.
+	// Seen is the referee's: what it has to remember of the turns of a worker.
 	Seen []int64
 }
 
@@ -43,13 +43,20 @@ type Referee interface {
 	// Next draws a turn, before the worker waits for it. r is the worker's own and goes through the same numbers for
 	// each subject. It may leave what was drawn before in t, and use its memory again.
 	Next(r *rand.Rand, t *Turn)
-	// Enter is called right after Lock. freed is when the last one in the way of t let go, on the clock of Leave; 0 if
+	// Enter is called right after Lock, and not when that has failed: then the same turn is tried again. freed is when the last one in the way of t let go, on the clock of Leave; 0 if
 	// nobody was.
 	Enter(t *Turn, l Locker) (freed int64)
 	// Leave is called right before Unlock, at this time.
 	Leave(t *Turn, at int64)
 	// Safety is what it has seen, once all workers are gone.
 	Safety() Safety
+}
+
+// Comer is a Referee that wants to know who begins to wait, and when.
+type Comer interface {
+	Referee
+	// Come is called right before Lock, at this time, on the clock of Leave.
+	Come(t *Turn, at int64)
 }
 
 // Mutex is the load of one lock that each turn takes for itself. A Cell without a Load has this one.

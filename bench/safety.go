@@ -14,16 +14,20 @@ type Safety struct {
 	StaleTokens    int64 `json:"stale_tokens"`         // writes that the gate refused
 	RepeatedTokens int64 `json:"repeated_tokens"`      // holds that showed the token of the hold before
 	TornReads      int64 `json:"torn_reads,omitempty"` // holds shared with others, during which the counter moved
+	Early          int64 `json:"early,omitempty"`      // parties through a barrier before all had come
+	Flaps          int64 `json:"flaps,omitempty"`      // registrations that went out of sight, or that were seen after they had gone
 }
 
 func (s Safety) add(o Safety) Safety {
 	return Safety{
 		s.Overlaps + o.Overlaps, s.LostUpdates + o.LostUpdates,
 		s.StaleTokens + o.StaleTokens, s.RepeatedTokens + o.RepeatedTokens, s.TornReads + o.TornReads,
+		s.Early + o.Early, s.Flaps + o.Flaps,
 	}
 }
 
-// SafetyError says that a subject let two in at once, or showed tokens that do not grow.
+// SafetyError says that a subject broke what it is for: it let two in at once, showed tokens that do not grow, or what else
+// Safety counts.
 type SafetyError struct {
 	Subject string
 	Cell    Cell
@@ -31,6 +35,13 @@ type SafetyError struct {
 }
 
 func (e *SafetyError) Error() string {
+	switch {
+	case e.Early > 0:
+		return fmt.Sprintf("bench: %s DID NOT HOLD BACK in cell %v: %d parties were through before all had come", e.Subject, e.Cell, e.Early)
+	case e.Flaps > 0:
+		return fmt.Sprintf("bench: %s DID NOT SHOW WHAT WAS THERE in cell %v: %d registrations went out of sight, or were seen after they had gone",
+			e.Subject, e.Cell, e.Flaps)
+	}
 	return fmt.Sprintf("bench: %s DID NOT EXCLUDE in cell %v: %d overlaps, %d lost updates, %d torn reads, %d stale tokens, %d repeated tokens",
 		e.Subject, e.Cell, e.Overlaps, e.LostUpdates, e.TornReads, e.StaleTokens, e.RepeatedTokens)
 }

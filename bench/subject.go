@@ -37,6 +37,12 @@ type Contender interface {
 	Close(ctx context.Context) error
 }
 
+// Leased is a Contender that holds what it has by a lease of etcd.
+type Leased interface {
+	Contender
+	Lease() clientv3.LeaseID
+}
+
 // Locker is one goroutine's way in. It is used by that goroutine only.
 type Locker interface {
 	// Lock takes all that t says, or nothing and returns an error. t stays as it is until Unlock.

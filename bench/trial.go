@@ -39,6 +39,7 @@ type trial struct {
 	_        [64]byte
 
 	referee    Referee
+	comer      Comer // the same, if it is one
 	succession *succession
 	rounds     *rounds // nil unless turns begin together
 	scraper    *scraper
@@ -59,6 +60,7 @@ func newTrial(cell Cell, seed uint64) *trial {
 		seed:       seed,
 		contenders: make([]Contender, cell.Contenders),
 	}
+	t.comer, _ = t.referee.(Comer)
 	if cell.About().Together {
 		t.rounds = newRounds(cell.Contenders * cell.Goroutines)
 	}

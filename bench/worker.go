@@ -75,13 +75,18 @@ func (w *worker) turn(acquiring, releasing context.Context) bool {
 	if !t.begin(acquiring, w.failed) {
 		return false
 	}
-	w.failed = false
 	due, ok := w.schedule.wait(acquiring, t)
 	if !ok {
 		return false
 	}
-	t.referee.Next(w.draw, &w.next)
+	if !w.failed {
+		t.referee.Next(w.draw, &w.next)
+	}
+	w.failed = false
 	start := t.now()
+	if t.comer != nil {
+		t.comer.Come(&w.next, start)
+	}
 	if due == 0 {
 		due = start
 	}

@@ -17,9 +17,15 @@ type Workload struct {
 	Contenders []int    // of a run that names none
 	Tour       []Cell   // of a run that names nothing at all; nil: the grid of all defaults
 
+	// Exclusive is a load of which a turn of the last mode, of all names, keeps everybody else out: what is held when a process
+	// is killed, to see how long it stays so. nil: that is not measured.
+	Exclusive Load
+
 	// Flags declares the workload's own settings. cells is called when they are parsed, and makes the cells of a run
 	// from a grid of contenders, goroutines and holds.
 	Flags func(*flag.FlagSet) (cells func(grid []Cell) []Cell)
+	// Probes does the same for what it measures besides turns. nil: nothing.
+	Probes func(*flag.FlagSet) (probes func() []Probe)
 }
 
 // Ints declares a flag that is a list of numbers, separated by commas. Given more than once, the lists are joined.

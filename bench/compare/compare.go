@@ -53,8 +53,21 @@ var measures = map[string]measure{
 	"reads": {of: func(m *bench.Measures) (float64, bool) {
 		return m.PerAcquisition.Linearizable + m.PerAcquisition.Serializable, true
 	}},
-	"events": {of: func(m *bench.Measures) (float64, bool) { return m.PerAcquisition.Events, true }},
+	"events":  {of: func(m *bench.Measures) (float64, bool) { return m.PerAcquisition.Events, true }},
+	"bytes":   {of: func(m *bench.Measures) (float64, bool) { return m.PerAcquisition.Bytes, true }},
+	"cpu":     {time: true, of: func(m *bench.Measures) (float64, bool) { return m.PerAcquisition.CPU, m.PerAcquisition.CPU > 0 }},
+	"starved": {of: func(m *bench.Measures) (float64, bool) { return float64(m.Starved), true }},
+	"short": {larger: true, of: func(m *bench.Measures) (float64, bool) {
+		if m.Succession == nil {
+			return 0, false
+		}
+		return m.Succession.Share(), true
+	}},
+	Probes: {of: func(*bench.Measures) (float64, bool) { return 0, false }},
 }
+
+// Probes is the measure of what is no turn: the medians, and the values, of all probes.
+const Probes = "probes"
 
 // Names of the measures, sorted.
 func Names() []string { return slices.Sorted(maps.Keys(measures)) }
@@ -88,10 +101,12 @@ type Change struct {
 	New     float64 `json:"new"`
 	Worse   float64 `json:"worse"` // by which share of the old; negative: better
 	TooFar  bool    `json:"regression"`
+
+	probeTime bool // of probes, those that are times
 }
 
 // Time says that the measure is one.
-func (c Change) Time() bool { return measures[c.Measure].time }
+func (c Change) Time() bool { return measures[c.Measure].time || c.probeTime }
 
 // Comparison of two results.
 type Comparison struct {
@@ -141,7 +156,37 @@ func Results(before, after *bench.Result, names []string, limits Limits) *Compar
 			c.Added = append(c.Added, n.cell+" "+n.subject)
 		}
 	}
+	if slices.Contains(names, Probes) {
+		c.probes(before.Probes, after.Probes, limits)
+	}
 	return c
+}
+
+// probes compares the rows of both that are called the same.
+func (c *Comparison) probes(before, after []bench.Row, limits Limits) {
+	name := func(r bench.Row) string { return strings.TrimSpace(r.Measure + " " + r.Setting) }
+	same := func(a, b bench.Row) bool {
+		return a.Measure == b.Measure && a.Setting == b.Setting && a.Subject == b.Subject && a.IsTime() == b.IsTime() && a.Unit == b.Unit
+	}
+	figure := func(r bench.Row) float64 {
+		if r.IsTime() {
+			return float64(r.Median)
+		}
+		return r.Value
+	}
+	for _, was := range before {
+		i := slices.IndexFunc(after, func(r bench.Row) bool { return same(was, r) })
+		if i < 0 {
+			c.Missing = append(c.Missing, name(was)+" "+was.Subject)
+			continue
+		}
+		c.change(Change{Cell: name(was), Subject: was.Subject, Measure: Probes, Old: figure(was), New: figure(after[i]), probeTime: was.IsTime()}, false, limits)
+	}
+	for _, is := range after {
+		if !slices.ContainsFunc(before, func(r bench.Row) bool { return same(is, r) }) {
+			c.Added = append(c.Added, name(is)+" "+is.Subject)
+		}
+	}
 }
 
 func (c *Comparison) add(o one, name string, after *bench.Measures, limits Limits) {
@@ -151,18 +196,23 @@ func (c *Comparison) add(o one, name string, after *bench.Measures, limits Limit
 	if !there || !still {
 		return
 	}
-	change := Change{Cell: o.cell, Subject: o.subject, Measure: name, Old: was, New: is}
+	c.change(Change{Cell: o.cell, Subject: o.subject, Measure: name, Old: was, New: is}, m.larger, limits)
+}
+
+// change adds one, with its verdict.
+func (c *Comparison) change(change Change, larger bool, limits Limits) {
+	was, is := change.Old, change.New
 	switch {
 	case was == is:
-	case was == 0 && !m.larger: // from nothing: no share of it would say how much
+	case was == 0 && !larger: // from nothing: no share of it would say how much
 		change.Worse = 1
 	case was != 0:
 		change.Worse = (is - was) / was
-		if m.larger {
+		if larger {
 			change.Worse = -change.Worse
 		}
 	}
-	limit, limited := limits[name]
+	limit, limited := limits[change.Measure]
 	change.TooFar = limited && change.Worse > limit
 	c.Changes = append(c.Changes, change)
 }

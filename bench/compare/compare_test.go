@@ -73,7 +73,7 @@ func TestWhatWasNotMeasuredIsNoChange(t *testing.T) {
 }
 
 func TestLimitsThatCannotBeAreRefused(t *testing.T) {
-	for text, want := range map[string]string{"": `""`, "p99": `"p99"`, "p99=10": `"p99=10"`, "p99=-1%": `"p99=-1%"`, "p99=x%": `"p99=x%"`, "p98=1%": `"p98", want one of events, hand-over-p50`} {
+	for text, want := range map[string]string{"": `""`, "p99": `"p99"`, "p99=10": `"p99=10"`, "p99=-1%": `"p99=-1%"`, "p99=x%": `"p99=x%"`, "p98=1%": `"p98", want one of bytes, cpu, events, hand-over-p50`} {
 		if _, err := ParseLimits(text); !errors.Is(err, bench.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)
 		}
@@ -81,5 +81,23 @@ func TestLimitsThatCannotBeAreRefused(t *testing.T) {
 	limits, err := ParseLimits("p99=10%, rate=2.5%")
 	if err != nil || !maps.Equal(limits, Limits{"p99": 0.1, "rate": 0.025}) {
 		t.Errorf("%v, %v", limits, err)
+	}
+}
+
+func TestProbesAreComparedByNameSettingAndSubject(t *testing.T) {
+	run := func(rows ...bench.Row) *bench.Result { return &bench.Result{Probes: rows} }
+	kill := func(ttl string, median time.Duration) bench.Row {
+		return bench.Row{Measure: "kill", Setting: ttl, Subject: "a", Count: 1, Median: median}
+	}
+	memory := func(v float64) bench.Row { return bench.Row{Measure: "memory", Subject: "a", Value: v, Unit: "MiB"} }
+	r := Results(run(kill("5s", 100), kill("2s", 100), memory(4)), run(kill("5s", 130), memory(3), kill("9s", 1)), []string{Probes}, Limits{Probes: 0.2})
+	if len(r.Changes) != 2 || !r.Changes[0].TooFar || !r.Changes[0].Time() || r.Changes[1].TooFar || r.Changes[1].Time() {
+		t.Errorf("changes %+v", r.Changes)
+	}
+	if strings.Join(r.Missing, ",") != "kill 2s a" || strings.Join(r.Added, ",") != "kill 9s a" {
+		t.Errorf("missing %q, added %q", r.Missing, r.Added)
+	}
+	if r := Results(run(kill("5s", 100)), run(kill("5s", 130)), []string{"rate"}, nil); len(r.Changes) != 0 {
+		t.Errorf("not asked for: %+v", r.Changes)
 	}
 }

@@ -43,6 +43,25 @@ func rate(perSecond float64) string {
 	}
 }
 
+// value has three significant digits, and none after the point that say nothing.
+func value(v float64) string {
+	if v == math.Trunc(v) && v < 1e6 {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return digits(v)
+}
+
+// size is of memory.
+func size(bytes float64) string {
+	switch {
+	case bytes < 1<<10:
+		return fmt.Sprintf("%.0f B", bytes)
+	case bytes < 1<<20:
+		return digits(bytes/(1<<10)) + " KiB"
+	}
+	return digits(bytes/(1<<20)) + " MiB"
+}
+
 func ratio(r float64) string {
 	if r == 0 {
 		return ""

@@ -27,8 +27,39 @@ func GoBench(w io.Writer, r *bench.Result) error {
 			}
 		}
 	}
+	for _, p := range r.Probes {
+		probe(&b, e.CPUs, p)
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// probe is a line for what is a time; a value has no iterations.
+func probe(b *strings.Builder, cpus int, p bench.Row) {
+	if !p.IsTime() {
+		return
+	}
+	word := func(text string) string {
+		return strings.Map(func(r rune) rune {
+			if strings.ContainsRune(" /,'", r) {
+				return '_'
+			}
+			return r
+		}, text)
+	}
+	fmt.Fprintf(b, "BenchmarkProbe/measure=%s", word(p.Measure))
+	if p.Setting != "" {
+		fmt.Fprintf(b, "/setting=%s", word(p.Setting))
+	}
+	fmt.Fprintf(b, "/subject=%s", p.Subject)
+	if cpus > 1 {
+		fmt.Fprintf(b, "-%d", cpus)
+	}
+	fmt.Fprintf(b, "\t%d\t%d ns/op", p.Count, p.Median)
+	if p.Max > 0 {
+		fmt.Fprintf(b, "\t%d max-ns", p.Max)
+	}
+	b.WriteString("\n")
 }
 
 func line(b *strings.Builder, cpus int, c bench.Cell, subject string, m bench.Measures) {
@@ -50,8 +81,8 @@ func line(b *strings.Builder, cpus int, c bench.Cell, subject string, m bench.Me
 		}
 	}
 	cost := m.PerAcquisition
-	fmt.Fprintf(b, "\t%.4f jain\t%.4f proposals/op\t%.4f reads/op\t%.4f events/op\n", m.Jain,
-		cost.Proposals, cost.Linearizable+cost.Serializable, cost.Events)
+	fmt.Fprintf(b, "\t%.4f jain\t%.4f proposals/op\t%.4f reads/op\t%.4f events/op\t%.0f wire-B/op\t%.0f cpu-ns/op\n", m.Jain,
+		cost.Proposals, cost.Linearizable+cost.Serializable, cost.Events, cost.Bytes, cost.CPU)
 }
 
 // title begins the name of a benchmark: Lock for the mutex, else Rw/setting=90%_reads.

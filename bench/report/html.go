@@ -32,6 +32,9 @@ func HTML(w io.Writer, r *bench.Result) error {
 	for i := range r.Cells {
 		p.Cells = append(p.Cells, p.cell(&r.Cells[i]))
 	}
+	if len(r.Probes) > 0 {
+		p.Besides = grid{probeHeader, probeRows(r)}
+	}
 	return page.Execute(w, p)
 }
 
@@ -54,16 +57,22 @@ type pageOf struct {
 	Headline, Footnotes, Unit string
 	Legend                    []legend
 	Scaling                   []figure
+	Besides                   grid // what was measured besides turns
 	Cells                     []cellOf
 	classes                   map[string]int
 }
 
 // cellOf is one cell on the page.
 type cellOf struct {
-	Name    string
-	Header  []string
-	Rows    [][]string
-	Figures []figure
+	Name         string
+	Turns, Costs grid
+	Figures      []figure
+}
+
+// grid is a table.
+type grid struct {
+	Header []string
+	Rows   [][]string
 }
 
 // group is cells that differ in the number of contenders only.
@@ -122,13 +131,19 @@ func nanoseconds(v float64) string { return duration(time.Duration(v)) }
 
 func (p *pageOf) cell(c *bench.CellResult) cellOf {
 	out := cellOf{Name: "contenders: " + c.Cell.String(),
-		Header: []string{"subject", p.Unit + "s/s", "acquire p50", "p90", "p99", "max", "hand-over p50", "p90", "p99", "max", "Jain", "longest wait", "starved", "proposals", "reads", "events", "ratio"}}
+		Turns: grid{Header: []string{"subject", p.Unit + "s/s", "±", "acquire p50", "p90", "p99", "max", "hand-over p50", "p90", "p99", "max", "Jain", "short", "until again", "longest wait",
+			"starved", "ratio"}},
+		Costs: grid{Header: []string{"subject", "proposals", "reads", "events", "bytes", "client CPU", "allocated", "heap", "etcd's CPU", "fsyncs", "an fsync", "p99", "etcd's memory"}}}
 	curves := &chart{title: "How long an acquire takes", x: "of 100 acquisitions, so many took no longer", y: "time", xLog: true, yLog: true, yText: nanoseconds,
 		xText: func(v float64) string { return percent(100 - 100/v) }, xTicks: []float64{1, 2, 10, 100, 1000, 10000}}
 	longest := 1.0
 	for _, s := range c.Subjects {
-		cells := row("", s)[1:]
-		out.Rows = append(out.Rows, slices.Insert(cells, 12, starved(s.Shares)))
+		out.Turns.Rows = append(out.Turns.Rows, turnsOf(s))
+		for _, m := range s.Modes {
+			row := append([]string{s.Subject + ", " + m.Mode, rate(m.Rate), ""}, quarters(m.Acquire)...)
+			out.Turns.Rows = append(out.Turns.Rows, append(row, "", "", "", "", "", "", "", duration(m.LongestWait), "", ""))
+		}
+		out.Costs.Rows = append(out.Costs.Rows, costsOf(s))
 		line := series{name: s.Subject, class: p.classes[s.Subject]}
 		for _, q := range s.Curve {
 			if q.Percent < 100 {
@@ -155,14 +170,37 @@ func percent(v float64) string {
 	return strings.TrimSuffix(strings.TrimSuffix(fmt.Sprintf("%.2f", v), "0"), ".0") + " %"
 }
 
-func starved(shares []int64) string {
-	n := 0
-	for _, s := range shares {
-		if s == 0 {
-			n++
-		}
+// quarters is a latency with all its percentiles.
+func quarters(l bench.Latency) []string {
+	if l.Count == 0 {
+		return []string{"–", "–", "–", "–"}
 	}
-	return fmt.Sprint(n)
+	return []string{duration(l.P50), duration(l.P90), duration(l.P99), duration(l.Max)}
+}
+
+func turnsOf(s bench.SubjectResult) []string {
+	row := append([]string{s.Subject, rate(s.Rate), spread(s)}, quarters(s.Acquire)...)
+	row = append(row, quarters(s.HandOver)...)
+	again := "–"
+	if f := s.Succession; f != nil && f.Again.Count > 0 {
+		again = fmt.Sprintf("%d to %d", f.Again.P50, f.Again.Max)
+	}
+	return append(row, fmt.Sprintf("%.3f", s.Jain), short(s.Measures), again, duration(s.LongestWait), fmt.Sprint(s.Starved), ratio(s.Ratio))
+}
+
+// costsOf is what an acquisition takes of the contenders' process, and of etcd's.
+func costsOf(s bench.SubjectResult) []string {
+	row := append([]string{s.Subject}, costs(s.Measures)...)
+	row = append(row, size(s.PerAcquisition.Allocated), size(float64(s.Client.Heap)))
+	v := s.Server
+	if v == nil || s.Acquisitions == 0 || s.Cost.Requests() == 0 {
+		return append(row, "–", "–", "–", "–", "–")
+	}
+	fsyncs, mean, p99 := "–", "–", "–"
+	if v.Fsyncs > 0 {
+		fsyncs, mean, p99 = share(float64(v.Fsyncs)/float64(s.Acquisitions)), duration(v.FsyncMean), duration(v.FsyncP99)
+	}
+	return append(row, duration(v.CPU/time.Duration(s.Acquisitions)), fsyncs, mean, p99, size(float64(v.Memory)))
 }
 
 // maxRows is how many contenders a time line and a bar chart show.

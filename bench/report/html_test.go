@@ -34,12 +34,14 @@ func run() *bench.Result {
 				m.Timeline = append(m.Timeline, bench.Hold{Contender: c, From: time.Duration(c) * time.Millisecond, Until: time.Duration(c+1) * time.Millisecond})
 			}
 			if n == 8 {
-				m.Shares[3] = 0
+				m.Shares[3], m.Starved = 0, 1
 			}
 			cell.Subjects = append(cell.Subjects, bench.SubjectResult{Subject: name, Measures: m})
 		}
 		r.Cells = append(r.Cells, cell)
 	}
+	r.Probes = []bench.Row{{Measure: "kill -9 to next holder", Setting: "TTL 5s", Subject: "<b>etcd", Count: 3, Median: 4 * time.Second, P99: 5 * time.Second, Max: 5 * time.Second,
+		Remark: "1 later & more"}}
 	return r
 }
 
@@ -58,7 +60,7 @@ func TestPageNeedsNothingElseAndShowsEverySubjectInEveryCell(t *testing.T) {
 		t.Errorf("%q is in the page", found)
 	}
 	for _, want := range []string{"contenders: 1<", "contenders: 8<", "contenders: 100<", "Throughput", "Hand-over, median", "Some &lt;CPU&gt;",
-		"Who was inside when: &lt;b&gt;etcd", "What each contender got", "<td>1000</td>", "<td>500</td>"} {
+		"Who was inside when: &lt;b&gt;etcd", "What each contender got", "<td>1000</td>", "<td>500</td>", "Besides turns", "<td>4.00s</td>", "1 later &amp; more"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in the page", want)
 		}

@@ -24,12 +24,17 @@ func result() *bench.Result {
 	fast := bench.Measures{
 		Elapsed: 2 * time.Second, Acquisitions: 3600, Rate: 1800, Acquire: latency, HandOver: latency, Jain: 1, LongestWait: 9 * time.Millisecond,
 		Cost:           cost.Count{Proposals: 7200, Serializable: 36, Watches: 1, Events: 10800, Sent: 720000, Received: 810000},
-		PerAcquisition: bench.PerAcquisition{Proposals: 2, Serializable: 0.01, Events: 3},
+		PerAcquisition: bench.PerAcquisition{Proposals: 2, Serializable: 0.01, Events: 3, Bytes: 425, CPU: 210_000, Allocated: 9000},
+		Succession:     &bench.Succession{Window: 2, Distinct: 1.9, Again: bench.Turns{Count: 3598, P50: 2, P99: 3, Max: 4}},
+		Client:         bench.Usage{CPU: 756 * time.Millisecond, Allocated: 32_400_000, Heap: 4 << 20},
+		Server: &bench.Server{Proposals: 7300, Fsyncs: 6000, FsyncMean: 250 * time.Microsecond, FsyncP99: 2 * time.Millisecond, CPU: time.Second,
+			Memory: 50 << 20, Members: 1},
 	}
 	slow := fast
 	slow.Rate, slow.Acquisitions, slow.Jain, slow.LongestWait = 22.5, 45, 0.98, 110*time.Millisecond
 	slow.Acquire = bench.Latency{Count: 45, P50: 100 * time.Millisecond, P90: 101 * time.Millisecond, P99: 103 * time.Millisecond, Max: 110 * time.Millisecond}
 	slow.Errors, slow.FirstError = 1, "mutex: session is expired"
+	slow.Starved, slow.Succession, slow.Server = 1, &bench.Succession{Window: 2, Distinct: 1, Again: bench.Turns{Count: 40, P50: 1, P99: 9, Max: 9}}, nil
 	local := bench.Measures{Elapsed: time.Second, Acquisitions: 1_800_000, Rate: 1.8e6, Jain: 1, LongestWait: 70 * time.Microsecond,
 		Acquire: bench.Latency{Count: 1_800_000, P50: 97, P90: 650, P99: 30 * time.Microsecond, Max: 70 * time.Microsecond}}
 	return &bench.Result{
@@ -38,31 +43,46 @@ func result() *bench.Result {
 		Finished:    time.Date(2026, 1, 2, 3, 4, 11, 0, time.UTC),
 		Interrupted: true,
 		Environment: bench.Environment{Go: "go1.26", OS: "linux", Arch: "amd64", CPU: "Some CPU", CPUs: 2, Etcd: "3.7.3",
-			Endpoints: []string{"127.0.0.1:2379"}, Members: 1, Revision: 1},
+			Endpoints: []string{"127.0.0.1:2379"}, Members: 1, Revision: 1,
+			Put: &bench.Latency{Count: 200, P50: 380 * time.Microsecond, P90: 500 * time.Microsecond, P99: 900 * time.Microsecond, Max: 2 * time.Millisecond}},
 		Settings: bench.Settings{Subjects: []string{"fenceline", "etcd"}, Rounds: 1, Duration: 2 * time.Second, WarmUp: 300 * time.Millisecond, TTL: 15 * time.Second},
 		Cells: []bench.CellResult{
 			{Cell: bench.Cell{Contenders: 2, Goroutines: 1}, Subjects: []bench.SubjectResult{
-				{Subject: "fenceline", Measures: fast, Ratio: 80, Rounds: []bench.Measures{fast}},
+				{Subject: "fenceline", Measures: fast, Ratio: 80, Slowest: 1700, Fastest: 1800, Rounds: []bench.Measures{fast, slower(fast)}},
 				{Subject: "etcd", Measures: slow, Ratio: 1, Rounds: []bench.Measures{slow}},
 			}},
 			{Cell: bench.Cell{Contenders: 1, Goroutines: 64, Hold: 10 * time.Millisecond, Fenced: true}, Subjects: []bench.SubjectResult{
 				{Subject: "fenceline", Measures: local, Rounds: []bench.Measures{local}},
 			}},
 		},
+		Probes: []bench.Row{
+			{Measure: "kill -9 to next holder", Setting: "TTL 5s", Subject: "fenceline", Count: 3, Median: 4200 * time.Millisecond, P99: 5 * time.Second, Max: 5 * time.Second},
+			{Measure: "kill -9 to next holder", Setting: "TTL 5s", Subject: "etcd", Count: 3, Median: 4300 * time.Millisecond, P99: 6100 * time.Millisecond,
+				Max: 6100 * time.Millisecond, Remark: "1 later than TTL + 1s"},
+			{Measure: "memory", Subject: "fenceline", Count: 10000, Value: 6.7, Unit: "MiB"},
+			{Measure: "read from memory", Subject: "fenceline", Count: 200_000, Median: 15},
+		},
 	}
+}
+
+func slower(m bench.Measures) bench.Measures {
+	m.Rate, m.Acquisitions = 1700, 3400
+	return m
 }
 
 // modes is a run of a workload that tells two kinds of turns apart, one of which never came.
 func modes() *bench.Result {
 	r := result()
-	r.Interrupted = false
+	r.Interrupted, r.Probes = false, nil
 	r.Cells = r.Cells[:1]
 	c := &r.Cells[0]
 	c.Load, c.Workload, c.Setting = dice{}, "dice", dice{}
 	for i := range c.Subjects {
 		s := &c.Subjects[i]
 		s.Modes = []bench.ModeMeasures{{Mode: "even", Acquisitions: s.Acquisitions, Rate: s.Rate, Acquire: s.Acquire, LongestWait: s.LongestWait}, {Mode: "odd"}}
-		s.Rounds[0].Modes = s.Modes
+		for i := range s.Rounds {
+			s.Rounds[i].Modes = s.Modes
+		}
 	}
 	return r
 }
@@ -113,7 +133,7 @@ func TestTable(t *testing.T) {
 	}
 	golden(t, "table.txt", b.Bytes())
 	for line := range strings.Lines(b.String()) {
-		if n := len([]rune(line)); n > 141 {
+		if n := len([]rune(line)); n > 155 {
 			t.Errorf("%d columns: %s", n, line)
 		}
 	}
@@ -140,7 +160,7 @@ func TestGoBenchIsWhatBenchstatReads(t *testing.T) {
 	if err := GoBench(&b, r); err != nil {
 		t.Fatal(err)
 	}
-	setting, name := regexp.MustCompile(`^[a-z][a-z0-9-]*: \S`), regexp.MustCompile(`^Benchmark(Lock|Dice/setting=6_sides)(/[a-z]+=[^/\s]+)+-2$`)
+	setting, name := regexp.MustCompile(`^[a-z][a-z0-9-]*: \S`), regexp.MustCompile(`^Benchmark(Lock|Dice/setting=6_sides|Probe)(/[a-z]+=[^/\s]+)+-2$`)
 	benchmarks := 0
 	for line := range strings.Lines(b.String()) {
 		if setting.MatchString(line) {
@@ -161,12 +181,18 @@ func TestGoBenchIsWhatBenchstatReads(t *testing.T) {
 			}
 			units[fields[i+1]] = true
 		}
+		if strings.HasPrefix(line, "BenchmarkProbe") {
+			if !units["ns/op"] || units["acq/s"] {
+				t.Errorf("units %v", units)
+			}
+			continue
+		}
 		if !units["ns/op"] || !units["acq/s"] || units["even/s"] != strings.Contains(line, "Dice") || units["odd/s"] {
 			t.Errorf("units %v", units)
 		}
 	}
-	if benchmarks != 5 {
-		t.Errorf("%d lines for 5 rounds", benchmarks)
+	if benchmarks != 4+3+3 {
+		t.Errorf("%d lines for 7 rounds and 3 times", benchmarks)
 	}
 }
 

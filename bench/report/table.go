@@ -3,21 +3,41 @@ package report
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/fenceline/fenceline/bench"
 )
 
-// Table writes one row for each cell and subject, about 130 columns wide, under a line that says where and how.
+// Table writes one row for each cell and subject, about 150 columns wide, under a line that says where and how, and below
+// them what was measured besides turns.
 func Table(w io.Writer, r *bench.Result) error {
+	var b strings.Builder
+	b.WriteString(headline(r))
+	if len(r.Cells) > 0 {
+		turns(&b, r)
+	}
+	if len(r.Probes) > 0 {
+		if len(r.Cells) > 0 {
+			b.WriteString("\n")
+		}
+		align(&b, append([][]string{probeHeader}, probeRows(r)...), probeColumns)
+	}
+	b.WriteString(footnotes(r))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func turns(b *strings.Builder, r *bench.Result) {
 	unit, perSecond := unit(r), "acq/s"
 	if unit != "acquisition" {
 		perSecond = unit + "s/s"
 	}
 	rows := [][]string{
-		{"", "", "", "acquire", "", "", "", "hand-over", "", "", "", "", "longest", "per " + unit, "", "", ""},
-		{"contenders", "subject", perSecond, "p50", "p90", "p99", "max", "p50", "p90", "p99", "max", "Jain", "wait", "prop", "reads", "events", "ratio"},
+		{"", "", "", "", "acquire", "", "", "hand-over", "", "", "", "", "longest", "per " + unit, "", "", "", "", ""},
+		{"contenders", "subject", perSecond, "±", "p50", "p99", "max", "p50", "p99", "max", "Jain", "short", "wait", "prop", "reads", "events", "bytes", "cpu", "ratio"},
 	}
 	for _, cell := range r.Cells {
 		rows = append(rows, nil)
@@ -32,34 +52,83 @@ func Table(w io.Writer, r *bench.Result) error {
 			}
 		}
 	}
-	var b strings.Builder
-	b.WriteString(headline(r))
-	align(&b, rows)
-	b.WriteString(footnotes(r))
-	_, err := io.WriteString(w, b.String())
-	return err
+	align(b, rows, turnColumns)
 }
 
 func row(cell string, s bench.SubjectResult) []string {
-	cost := s.PerAcquisition
-	row := []string{cell, s.Subject, rate(s.Rate)}
+	row := []string{cell, s.Subject, rate(s.Rate), spread(s)}
 	row = append(row, latency(s.Acquire)...)
 	row = append(row, latency(s.HandOver)...)
-	row = append(row, fmt.Sprintf("%.3f", s.Jain), duration(s.LongestWait))
-	if s.Cost.Requests() == 0 { // it is not on etcd
-		return append(row, "–", "–", "–", ratio(s.Ratio))
+	row = append(row, fmt.Sprintf("%.3f", s.Jain), short(s.Measures), duration(s.LongestWait))
+	row = append(row, costs(s.Measures)...)
+	return append(row, ratio(s.Ratio))
+}
+
+// spread is half of what the slowest and the fastest round differ by.
+func spread(s bench.SubjectResult) string {
+	if len(s.Rounds) < 2 || s.Rate == 0 {
+		return "–"
 	}
-	return append(row, share(cost.Proposals), share(cost.Linearizable+cost.Serializable), share(cost.Events), ratio(s.Ratio))
+	return fmt.Sprintf("%.0f%%", 50*(s.Fastest-s.Slowest)/s.Rate)
+}
+
+// short is short-term fairness.
+func short(m bench.Measures) string {
+	if m.Succession == nil {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f", m.Succession.Share())
+}
+
+// costs are those of one acquisition. What is not on etcd has none there.
+func costs(m bench.Measures) []string {
+	c := m.PerAcquisition
+	cpu := "–"
+	if c.CPU > 0 {
+		cpu = duration(time.Duration(c.CPU))
+	}
+	if m.Cost.Requests() == 0 {
+		return []string{"–", "–", "–", "–", cpu}
+	}
+	return []string{share(c.Proposals), share(c.Linearizable + c.Serializable), share(c.Events), value(math.Round(c.Bytes)), cpu}
 }
 
 // modeRow stands below the row of its subject and has what can be told apart: the cost cannot.
 func modeRow(m bench.ModeMeasures) []string {
-	row := append([]string{"", "  " + m.Mode, rate(m.Rate)}, latency(m.Acquire)...)
+	row := append([]string{"", "  " + m.Mode, rate(m.Rate), ""}, latency(m.Acquire)...)
 	longest := "–"
 	if m.LongestWait > 0 {
 		longest = duration(m.LongestWait)
 	}
-	return append(row, "", "", "", "", "", longest, "", "", "", "")
+	return append(row, "", "", "", "", "", longest, "", "", "", "", "", "")
+}
+
+var probeHeader = []string{"besides turns", "setting", "subject", "times", "median", "p99", "max", ""}
+
+// probeRows are of what was measured besides turns. A measure is named once.
+func probeRows(r *bench.Result) [][]string {
+	var rows [][]string
+	last := [2]string{}
+	for _, p := range r.Probes {
+		what := [2]string{p.Measure, p.Setting}
+		row := []string{p.Measure, p.Setting, p.Subject, fmt.Sprint(p.Count)}
+		if what == last {
+			row[0], row[1] = "", ""
+		}
+		last = what
+		switch {
+		case p.Count == 1 && p.IsTime():
+			row = append(row, duration(p.Median), "", "")
+		case p.P99 == 0 && p.IsTime(): // one figure of many
+			row = append(row, duration(p.Median), "", "")
+		case p.IsTime():
+			row = append(row, duration(p.Median), duration(p.P99), duration(p.Max))
+		default:
+			row = append(row, strings.TrimSpace(value(p.Value)+" "+p.Unit), "", "")
+		}
+		rows = append(rows, append(row, p.Remark))
+	}
+	return rows
 }
 
 // unit is what r counts; the cells of a run are of one workload.
@@ -72,18 +141,32 @@ func unit(r *bench.Result) string {
 
 func latency(l bench.Latency) []string {
 	if l.Count == 0 {
-		return []string{"–", "–", "–", "–"}
+		return []string{"–", "–", "–"}
 	}
-	return []string{duration(l.P50), duration(l.P90), duration(l.P99), duration(l.Max)}
+	return []string{duration(l.P50), duration(l.P99), duration(l.Max)}
 }
 
-// align pads each column to its widest text: the first two to the right, numbers to the left. A wider gap sets the
-// groups apart. Texts of the row of groups start where their column does and do not widen it.
-func align(b *strings.Builder, rows [][]string) {
+// columns is how a table is laid out.
+type columns struct {
+	left   int         // so many are texts, and padded to the right
+	groups bool        // the first row is names of groups, which start where their column does and do not widen it
+	last   bool        // the last one is text, too
+	gap    map[int]int // extra space in front of a column
+}
+
+var (
+	turnColumns  = columns{left: 2, groups: true, gap: map[int]int{1: 1, 2: 1, 4: 2, 7: 2, 10: 2, 13: 2, 18: 1}}
+	probeColumns = columns{left: 3, last: true, gap: map[int]int{1: 1, 2: 1, 3: 1, 4: 1, 7: 1}}
+)
+
+// align pads each column to its widest text.
+func align(b *strings.Builder, rows [][]string, c columns) {
 	width := make([]int, len(rows[0]))
-	for _, row := range rows[1:] {
+	for r, row := range rows {
 		for i, text := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(text))
+			if r > 0 || !c.groups {
+				width[i] = max(width[i], utf8.RuneCountInString(text))
+			}
 		}
 	}
 	for r, row := range rows {
@@ -91,11 +174,11 @@ func align(b *strings.Builder, rows [][]string) {
 		column := 0 // where the next one starts
 		for i, text := range row {
 			if i > 0 {
-				column += 1 + gap[i]
+				column += 1 + c.gap[i]
 			}
 			pad := max(0, column-utf8.RuneCountInString(line.String()))
-			if missing := width[i] - utf8.RuneCountInString(text); r > 0 && i > 1 {
-				pad += missing
+			if number := i >= c.left && !(c.last && i == len(row)-1); number && !(c.groups && r == 0) {
+				pad += width[i] - utf8.RuneCountInString(text)
 			}
 			if text != "" {
 				line.WriteString(strings.Repeat(" ", pad) + text)
@@ -105,9 +188,6 @@ func align(b *strings.Builder, rows [][]string) {
 		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 }
-
-// gap is the extra space in front of a column.
-var gap = map[int]int{1: 1, 2: 1, 3: 2, 7: 2, 11: 2, 13: 2, 16: 1}
 
 func headline(r *bench.Result) string {
 	e, s := r.Environment, r.Settings
@@ -120,19 +200,25 @@ func headline(r *bench.Result) string {
 	if len(s.Conditions) > 0 {
 		text += "with " + strings.Join(s.Conditions, ", ") + "\n"
 	}
-	if n := len(s.Subjects); n > 1 {
+	if e.Put != nil {
+		text += fmt.Sprintf("a put, one after the other: %s at the median, %s at p99\n", duration(e.Put.P50), duration(e.Put.P99))
+	}
+	if n := len(s.Subjects); n > 1 && len(r.Cells) > 0 {
 		text += fmt.Sprintf("ratio: %ss per second to those of %s\n", unit(r), s.Subjects[n-1])
 	}
 	return text + "\n"
 }
 
-// footnotes tells what makes the numbers above it doubtful.
+// footnotes tells what makes the numbers above it doubtful, and what etcd says of itself.
 func footnotes(r *bench.Result) string {
 	var b strings.Builder
 	for _, cell := range r.Cells {
 		for _, s := range cell.Subjects {
 			if s.Safety != (bench.Safety{}) {
 				fmt.Fprintf(&b, "\n%v", &bench.SafetyError{Subject: s.Subject, Cell: cell.Cell, Safety: s.Safety})
+			}
+			if s.Starved > 0 {
+				fmt.Fprintf(&b, "\n%s in cell %v: %d of %s got nothing", s.Subject, cell.Cell, s.Starved, plural(cell.Contenders, "contender"))
 			}
 			if s.Lag != nil {
 				fmt.Fprintf(&b, "\n%s in cell %v: turns began %s late at the median, %s at p99, %s at most; acquire includes that", s.Subject, cell.Cell,
@@ -143,6 +229,7 @@ func footnotes(r *bench.Result) string {
 			}
 		}
 	}
+	b.WriteString(itself(r))
 	if r.Interrupted {
 		b.WriteString("\ninterrupted: this is what was measured until then")
 	}
@@ -150,4 +237,27 @@ func footnotes(r *bench.Result) string {
 		b.WriteString("\n")
 	}
 	return b.String()
+}
+
+// itself is what etcd says of itself, over all cells and subjects.
+func itself(r *bench.Result) string {
+	var fsyncs, acquisitions int64
+	var all, p99, cpu time.Duration
+	var memory int64
+	for _, cell := range r.Cells {
+		for _, s := range cell.Subjects {
+			if v := s.Server; v != nil {
+				fsyncs, all, p99, cpu = fsyncs+v.Fsyncs, all+time.Duration(v.Fsyncs)*v.FsyncMean, max(p99, v.FsyncP99), cpu+v.CPU
+				memory, acquisitions = max(memory, v.Memory), acquisitions+s.Acquisitions
+			}
+		}
+	}
+	if acquisitions == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("\netcd of itself, over all cells: %s of CPU, %.0f MiB", duration(cpu), float64(memory)/(1<<20))
+	if fsyncs > 0 {
+		text += fmt.Sprintf("; %s of its log, %s at the mean, at worst %s at p99 of a round", plural(int(fsyncs), "fsync"), duration(all/time.Duration(fsyncs)), duration(p99))
+	}
+	return text
 }

@@ -79,6 +79,16 @@ func (c *contender) Locker(ctx context.Context, names []string) (bench.Locker, e
 	return c.subject.locker(s, keys), nil
 }
 
+// Lease is that of the first session; 0 before there is one.
+func (c *contender) Lease() clientv3.LeaseID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.sessions) == 0 {
+		return 0
+	}
+	return c.sessions[0].Lease()
+}
+
 // Close revokes under ctx, which Session.Close would not.
 func (c *contender) Close(ctx context.Context) error {
 	c.mu.Lock()

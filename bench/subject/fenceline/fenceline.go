@@ -62,6 +62,9 @@ func (c *contender) Locker(_ context.Context, names []string) (bench.Locker, err
 	return c.locker(c.session, names), nil
 }
 
+// Lease is the session's.
+func (c *contender) Lease() clientv3.LeaseID { return c.session.Lease() }
+
 func (c *contender) Close(ctx context.Context) error {
 	return errors.Join(c.session.Close(ctx), c.session.Client().Close())
 }

@@ -34,7 +34,10 @@ type subject struct {
 	lockers map[string]func() bench.Locker // by prefix: each trial has its own
 }
 
-func (s *subject) Name() string { return "local" }
+// Name is how all subjects are called that exclude within one process only.
+const Name = "local"
+
+func (s *subject) Name() string { return Name }
 
 func (s *subject) Join(_ context.Context, p bench.Place) (bench.Contender, error) {
 	return contender{s, p.Prefix}, nil

@@ -67,6 +67,7 @@ ascending order. Each set counts as one acquisition. It is checked for each name
 		Subjects:   subjects,
 		Versus:     []string{"fenceline", "fenceline-sorted", "etcd"},
 		Contenders: []int{1, 2, 8},
+		Exclusive:  Load{Names: 2, Take: 2},
 		Flags: func(f *flag.FlagSet) func([]bench.Cell) []bench.Cell {
 			names := f.Int("names", 6, "`number` of names there are")
 			take := f.Int("take", 4, "`number` of them that a turn takes")

@@ -17,6 +17,7 @@ func Workload() bench.Workload {
 		Versus:     []string{"fenceline", "etcd"},
 		Contenders: []int{1, 2, 8, 32},
 		Tour:       bench.DefaultCells(),
+		Exclusive:  bench.Mutex{},
 		Flags: func(f *flag.FlagSet) func([]bench.Cell) []bench.Cell {
 			fenced := f.Bool("fenced", false, "look at the token of each hold and write through a gate")
 			return func(grid []bench.Cell) []bench.Cell {

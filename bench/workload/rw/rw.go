@@ -69,6 +69,7 @@ what readers and what writers got. It is checked that writers are alone.`,
 		Subjects:   subjects,
 		Versus:     []string{"fenceline", "etcd"},
 		Contenders: []int{8},
+		Exclusive:  Load{},
 		Flags: func(f *flag.FlagSet) func([]bench.Cell) []bench.Cell {
 			shares := bench.Ints(f, "readers", []int{0, 50, 90, 99}, "`percentages` of turns that read; each is measured")
 			return func(grid []bench.Cell) []bench.Cell {

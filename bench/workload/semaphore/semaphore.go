@@ -52,6 +52,7 @@ units are held than there are.`,
 		Subjects:   subjects,
 		Versus:     []string{"fenceline", "etcd-slots"},
 		Contenders: []int{8, 32},
+		Exclusive:  Load{Limit: 1},
 		Flags: func(f *flag.FlagSet) func([]bench.Cell) []bench.Cell {
 			limits := bench.Ints(f, "limits", []int{1, 4, 16}, "`numbers` of units; each is measured")
 			return func(grid []bench.Cell) []bench.Cell {

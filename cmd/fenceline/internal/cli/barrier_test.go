@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"syscall"
@@ -10,7 +9,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/bench/barrier"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
@@ -251,23 +249,4 @@ func TestLsShowsWhoIsInABarrierAndNoBookkeeping(t *testing.T) {
 	}
 	w.signal(syscall.SIGTERM)
 	w.exits(143)
-}
-
-func TestBenchBarrierMeasuresBothInOneRun(t *testing.T) {
-	m := etcdtest.Start(t)
-	code, stdout, stderr := fenceline("bench", "barrier", "--endpoints", m.Endpoint(), "--parties", "2", "--rounds", "2", "-o", "json")
-	var r barrier.Result
-	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 0 || len(r.Rows) != 2 || r.Rows[0].Rounds != 2 || r.Schema != barrier.Schema {
-		t.Errorf("code %d, %v: %s%s", code, err, stdout, stderr)
-	}
-	_, stdout, _ = fenceline("bench", "barrier", "--endpoints", m.Endpoint(), "--parties", "2", "--rounds", "1")
-	if !strings.HasPrefix(stdout, "PARTIES  SUBJECT") || strings.Count(stdout, "\n") != 3 {
-		t.Error(stdout)
-	}
-	for args, want := range map[string]string{"--parties 0": "parties is 0", "--rounds 0": "rounds is 0", "--subjects zk": `subject is "zk"`, "x": `"x"`} {
-		code, stdout, stderr := fenceline(append([]string{"bench", "barrier"}, strings.Fields(args)...)...)
-		if code != 64 || stdout != "" || !strings.Contains(stderr, want) {
-			t.Errorf("%s: code %d, stdout %q, stderr %q", args, code, stdout, stderr)
-		}
-	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/fenceline/fenceline/bench"
 	"github.com/fenceline/fenceline/bench/condition"
 	"github.com/fenceline/fenceline/bench/report"
+	"github.com/fenceline/fenceline/bench/takeover"
 	"github.com/fenceline/fenceline/bench/workload"
 )
 
@@ -57,7 +58,7 @@ reached; 128 plus the signal's number when interrupted, after cleaning up and re
 	for _, w := range workloads[1:] {
 		cmd.AddCommand(newWorkloadCommand(g, w))
 	}
-	cmd.AddCommand(newBenchIdleCommand(g), newBenchElectCommand(g), newBenchBarrierCommand(g), newBenchRegistryCommand(g), newBenchCompareCommand(g))
+	cmd.AddCommand(newBenchIdleCommand(g), newBenchCompareCommand(g), newBenchServeCommand(g))
 	return cmd
 }
 
@@ -74,6 +75,7 @@ type benchFlags struct {
 	members    int
 	conditions condition.Conditions
 	rivals     rivalFlags
+	takeover   *takeover.Probe // nil for a workload without a lock to hold
 }
 
 func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
@@ -83,6 +85,10 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 		own = flag.NewFlagSet(w.Name, flag.ContinueOnError)
 	)
 	cells := w.Flags(own)
+	probes := func() []bench.Probe { return nil }
+	if w.Probes != nil {
+		probes = w.Probes(own)
+	}
 	cmd := &cobra.Command{
 		Use:   w.Name + " [flags]",
 		Short: w.Short,
@@ -107,6 +113,12 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 	flags.Float64Var(&f.conditions.Noise, "noise", 0, "`puts` a second by somebody else meanwhile")
 	flags.DurationVar(&f.conditions.Compact, "compact", 0, "`time` between two compactions meanwhile; 0: none")
 	flags.DurationVar(&f.conditions.Delay, "delay", 0, "`time` that each message to and from etcd takes longer")
+	if w.Exclusive != nil {
+		f.takeover = &takeover.Probe{Workload: w.Name}
+		flags.IntVar(&f.takeover.Kills, "kills", defaultKills, "`number` of processes to kill -9 for each subject, to see how long the lock stays with them; 0, if this is not given and any of the settings above is")
+		flags.IntVar(&f.takeover.EtcdKills, "etcd-kills", 0, "`number` of times that etcd's leader is killed half a TTL after such a process; with --members 3")
+		flags.DurationSliceVar(&f.takeover.TTLs, "kill-ttl", []time.Duration{5 * time.Second}, "`times` that leases of those processes live without renewal; each is measured")
+	}
 	f.rivals.start = "none"
 	if w.Name == (bench.Mutex{}).About().Workload {
 		f.rivals.addTo(flags)
@@ -120,7 +132,8 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 			return usageErrorf("--bench and -o json exclude each other")
 		}
 		cfg.Cells = w.Tour
-		if len(w.Tour) == 0 || slices.ContainsFunc(settings, flags.Changed) {
+		chosen := slices.ContainsFunc(settings, flags.Changed)
+		if len(w.Tour) == 0 || chosen {
 			cfg.Cells = cells(bench.Grid(f.contenders, f.goroutines, f.holds, false))
 			for i := range cfg.Cells {
 				cfg.Cells[i].Rate = f.rate
@@ -130,6 +143,17 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 		if cfg.Subjects, err = w.Subjects.ByName(f.subjects...); err != nil {
 			return usageErrorf("%w", err)
 		}
+		if f.takeover != nil {
+			if chosen && !flags.Changed("kills") {
+				f.takeover.Kills = 0
+			}
+			if f.takeover.EtcdKills > 0 && f.members == 1 {
+				return usageErrorf("--etcd-kills %d: kills members of a cluster that it has started, with --members 3", f.takeover.EtcdKills)
+			}
+			f.takeover.Cluster = notYet{}
+			cfg.Probes = append(cfg.Probes, f.takeover)
+		}
+		cfg.Probes = append(cfg.Probes, probes()...)
 		if err := cfg.Validate(); err != nil {
 			return usageErrorf("%w", err)
 		}
@@ -170,11 +194,14 @@ func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, f benchFlags, writ
 	ctx, stop := untilSignal(cmd.Context())
 	defer stop()
 	stderr := cmd.ErrOrStderr()
-	config, end, err := g.clusterOf(ctx, f.members, stderr)
+	config, members, end, err := g.clusterOf(ctx, f.members, stderr)
 	if err != nil {
 		return err
 	}
 	defer end()
+	if f.takeover != nil {
+		f.takeover.Cluster = members
+	}
 	config, stopConditions, err := f.conditions.Start(config)
 	if err != nil {
 		return unavailableErrorf("%w", err)
@@ -185,7 +212,7 @@ func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, f benchFlags, writ
 		}
 	}()
 	cfg.Etcd, cfg.Conditions = config, f.conditions.Names()
-	rivals, stopRivals, err := f.rivals.open(ctx, func(text string) { fmt.Fprintln(stderr, text) })
+	rivals, at, stopRivals, err := f.rivals.open(ctx, func(text string) { fmt.Fprintln(stderr, text) })
 	if err != nil {
 		return benchError(ctx, err)
 	}
@@ -195,6 +222,9 @@ func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, f benchFlags, writ
 		}
 	}()
 	cfg.Subjects = beside(cfg.Subjects, rivals)
+	if cfg.Command, err = g.roles(config, at); err != nil {
+		return err
+	}
 
 	fmt.Fprintf(stderr, "Measuring for about %v.\n", cfg.Estimate().Round(time.Second))
 	done := func() {}
@@ -205,28 +235,34 @@ func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, f benchFlags, writ
 	}
 	result, err := bench.Run(ctx, cfg)
 	done()
-	if result != nil && len(result.Cells) > 0 {
+	if result != nil && len(result.Cells)+len(result.Probes) > 0 {
 		err = errors.Join(err, write(cmd.OutOrStdout(), result))
 	}
 	return benchError(ctx, err)
 }
 
-// clusterOf is the etcd that the flags name, or one of our own, of so many members.
-func (g *globals) clusterOf(ctx context.Context, members int, stderr io.Writer) (config clientv3.Config, end func(), err error) {
-	if members == 1 {
+// clusterOf is the etcd that the flags name, or one of our own, of so many members. members is nil if it is not ours to kill.
+func (g *globals) clusterOf(ctx context.Context, n int, stderr io.Writer) (config clientv3.Config, members takeover.Cluster, end func(), err error) {
+	if n == 1 {
 		cluster, err := g.benchCluster(ctx, stderr)
 		if err != nil {
-			return config, nil, err
+			return config, nil, nil, err
 		}
-		return cluster.config, cluster.close, nil
+		return cluster.config, nil, cluster.close, nil
 	}
-	c, err := startMembers(ctx, members)
+	c, err := startMembers(ctx, n)
 	if err != nil {
-		return config, nil, benchError(ctx, err)
+		return config, nil, nil, benchError(ctx, err)
 	}
-	fmt.Fprintf(stderr, "Started an etcd of %d members at %s.\n", members, strings.Join(c.config.Endpoints, ","))
-	return c.config, c.close, nil
+	fmt.Fprintf(stderr, "Started an etcd of %d members at %s.\n", n, strings.Join(c.config.Endpoints, ","))
+	return c.config, c, c.close, nil
 }
+
+// defaultKills is of the tour: three at once take as long as one.
+const defaultKills = 3
+
+// notYet is the cluster of a run before it is started.
+type notYet struct{ takeover.Cluster }
 
 // benchError adds the exit code.
 func benchError(ctx context.Context, err error) error {

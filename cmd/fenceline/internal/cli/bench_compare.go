@@ -16,16 +16,17 @@ import (
 
 func newBenchCompareCommand(g *globals) *cobra.Command {
 	var limits string
-	shown := []string{"rate", "p50", "p99"}
+	shown := []string{"rate", "p50", "p99", compare.Probes}
 	cmd := &cobra.Command{
 		Use:   "compare [flags] OLD.json NEW.json",
 		Short: "Compare two results, and fail if the new one is worse by more than is allowed",
-		Long: `Compare two results of "fenceline bench -o json", and those of its subcommands that measure turns. A cell or subject that
+		Long: `Compare two results of "fenceline bench -o json", and those of its subcommands but idle. A cell or subject that
 is in one of them only is named, and is no failure. Limits belong above what two runs of the same thing differ by on the
 machine at hand; for statistics over rounds there is benchstat, see "fenceline bench --help".
 
 Measures: rate (acquisitions per second), p50, p90, p99, max (of an acquire), hand-over-p50, hand-over-p99, wait (the
-longest), jain, and proposals, reads, events per acquisition. More is better of rate and jain, less of all others.
+longest), jain, short (short-term fairness), starved, and proposals, reads, events, bytes, cpu (of the client) per acquisition; and
+probes, the medians and values of all that is measured besides turns. More is better of rate, jain and short, less of all others.
 
 Exit codes: 0; 1 something is worse by more than --max-regression allows, or a file is no such result; 64 wrong command
 line.`,

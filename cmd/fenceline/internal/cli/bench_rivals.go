@@ -17,6 +17,42 @@ import (
 	"github.com/fenceline/fenceline/bench/rival/zookeeper"
 )
 
+const rivalTimeout = 30 * time.Second
+
+// rivalAddresses is where rivals are.
+type rivalAddresses struct {
+	Redis     []string   // host:port
+	Postgres  []string   // URLs
+	ZooKeeper [][]string // members, host:port
+}
+
+// connect makes a subject of each. It stops at the first that cannot be reached.
+func (a *rivalAddresses) connect(ctx context.Context) (subjects []bench.Subject, err error) {
+	add := func(what string, connect func(context.Context) (bench.Subject, error)) {
+		if err != nil {
+			return
+		}
+		bounded, cancel := context.WithTimeout(ctx, rivalTimeout)
+		defer cancel()
+		s, failed := connect(bounded)
+		if failed != nil {
+			err = unavailableErrorf("cannot reach %s: %w", what, failed)
+			return
+		}
+		subjects = append(subjects, s)
+	}
+	for _, members := range a.ZooKeeper {
+		add("ZooKeeper at "+strings.Join(members, ","), func(ctx context.Context) (bench.Subject, error) { return zookeeper.New(ctx, members...) })
+	}
+	for _, addr := range a.Redis {
+		add("Redis at "+addr, func(ctx context.Context) (bench.Subject, error) { return redis.New(ctx, addr) })
+	}
+	for _, url := range a.Postgres {
+		add("PostgreSQL", func(ctx context.Context) (bench.Subject, error) { return postgres.New(ctx, url) })
+	}
+	return subjects, err
+}
+
 // rivalFlags are locks on something else than etcd, to be measured as well.
 type rivalFlags struct {
 	redis, postgres string
@@ -44,10 +80,8 @@ func (f *rivalFlags) check() error {
 	return nil
 }
 
-const rivalTimeout = 30 * time.Second
-
-// open answers the subjects, and ends what it has started with stop.
-func (f *rivalFlags) open(ctx context.Context, say func(string)) (subjects []bench.Subject, stop func() error, err error) {
+// open answers the subjects, and where they are, and ends what it has started with stop.
+func (f *rivalFlags) open(ctx context.Context, say func(string)) (subjects []bench.Subject, at rivalAddresses, stop func() error, err error) {
 	var servers []*rival.Server
 	stop = func() (err error) {
 		for _, s := range servers {
@@ -55,50 +89,36 @@ func (f *rivalFlags) open(ctx context.Context, say func(string)) (subjects []ben
 		}
 		return err
 	}
-	add := func(what string, connect func(context.Context) (bench.Subject, error)) {
-		if err != nil {
-			return
-		}
-		bounded, cancel := context.WithTimeout(ctx, rivalTimeout)
-		defer cancel()
-		s, failed := connect(bounded)
-		if failed != nil {
-			err = unavailableErrorf("cannot reach %s: %w", what, failed)
-			return
-		}
-		subjects = append(subjects, s)
-	}
 	if f.redis != "" {
-		add("Redis at "+f.redis, func(ctx context.Context) (bench.Subject, error) { return redis.New(ctx, f.redis) })
+		at.Redis = append(at.Redis, f.redis)
 	}
 	if f.postgres != "" {
-		add("PostgreSQL", func(ctx context.Context) (bench.Subject, error) { return postgres.New(ctx, f.postgres) })
+		at.Postgres = append(at.Postgres, f.postgres)
 	}
 	if len(f.zookeeper) > 0 {
-		add("ZooKeeper", func(ctx context.Context) (bench.Subject, error) { return zookeeper.New(ctx, f.zookeeper...) })
+		at.ZooKeeper = append(at.ZooKeeper, f.zookeeper)
 	}
 	if f.start == "auto" {
 		for _, r := range installable {
-			if err != nil || !r.installed() {
+			if !r.installed() {
 				continue
 			}
-			s, failed := r.start(ctx)
-			if failed != nil {
-				err = unavailableErrorf("cannot start %s: %w", r.name, failed)
-				break
+			s, err := r.start(ctx)
+			if err != nil {
+				return nil, at, nil, errors.Join(unavailableErrorf("cannot start %s: %w", r.name, err), stop())
 			}
 			servers = append(servers, s)
 			say(fmt.Sprintf("Started %s at %s.", r.name, s.Addr))
-			add(r.name, func(ctx context.Context) (bench.Subject, error) { return r.connect(ctx, s) })
+			r.at(&at, s)
 		}
-		if len(servers) == 0 && err == nil {
+		if len(servers) == 0 {
 			say("None of redis-server, PostgreSQL and ZooKeeper is installed here.")
 		}
 	}
-	if err != nil {
-		return nil, nil, errors.Join(err, stop())
+	if subjects, err = at.connect(ctx); err != nil {
+		return nil, at, nil, errors.Join(err, stop())
 	}
-	return subjects, stop, nil
+	return subjects, at, stop, nil
 }
 
 // installable are the servers that --rivals auto starts.
@@ -106,18 +126,16 @@ var installable = []struct {
 	name      string
 	installed func() bool
 	start     func(context.Context) (*rival.Server, error)
-	connect   func(context.Context, *rival.Server) (bench.Subject, error)
+	at        func(*rivalAddresses, *rival.Server)
 }{
 	{"a ZooKeeper", zookeeper.Installed, zookeeper.Start,
-		func(ctx context.Context, s *rival.Server) (bench.Subject, error) { return zookeeper.New(ctx, s.Addr) }},
+		func(a *rivalAddresses, s *rival.Server) { a.ZooKeeper = append(a.ZooKeeper, []string{s.Addr}) }},
 	{"a Redis that writes to the disk", redis.Installed, func(ctx context.Context) (*rival.Server, error) { return redis.Start(ctx, true) },
-		func(ctx context.Context, s *rival.Server) (bench.Subject, error) { return redis.New(ctx, s.Addr) }},
+		func(a *rivalAddresses, s *rival.Server) { a.Redis = append(a.Redis, s.Addr) }},
 	{"a Redis in memory", redis.Installed, func(ctx context.Context) (*rival.Server, error) { return redis.Start(ctx, false) },
-		func(ctx context.Context, s *rival.Server) (bench.Subject, error) { return redis.New(ctx, s.Addr) }},
+		func(a *rivalAddresses, s *rival.Server) { a.Redis = append(a.Redis, s.Addr) }},
 	{"a PostgreSQL", postgres.Installed, postgres.Start,
-		func(ctx context.Context, s *rival.Server) (bench.Subject, error) {
-			return postgres.New(ctx, postgres.URL(s))
-		}},
+		func(a *rivalAddresses, s *rival.Server) { a.Postgres = append(a.Postgres, postgres.URL(s)) }},
 }
 
 // beside puts rivals before the last subject, to which the ratios are.

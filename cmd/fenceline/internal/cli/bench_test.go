@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/fenceline/fenceline/bench"
-	"github.com/fenceline/fenceline/bench/elect"
 	"github.com/fenceline/fenceline/bench/idle"
+	"github.com/fenceline/fenceline/bench/takeover"
 	"github.com/fenceline/fenceline/bench/workload"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
@@ -176,15 +176,17 @@ func TestBenchRefusesBadSettingsBeforeItStartsAnything(t *testing.T) {
 		"idle --locks 0":                      "locks is 0",
 		"idle --ttl 5s,2.5s":                  "ttl is 2.5s",
 		"idle --windows 0":                    "windows is 0",
-		"elect --candidates 1":                "candidates is 1, want at least 2",
-		"elect --resigns -1":                  "resigns is -1",
+		"elect --contenders 0":                "contenders is 0",
 		"elect --kills -1":                    "kills is -1",
-		"elect --etcd-kills -1":               "etcd-kills is -1",
-		"elect --resigns 0 --kills 0":         "nothing to measure",
-		"elect --ttl 2s,1s":                   "ttl is 1s",
+		"elect --members 3 --etcd-kills -1":   "etcd-kills is -1",
+		"elect --etcd-kills 1":                "--etcd-kills 1: kills members of a cluster that it has started, with --members 3",
+		"elect --kill-ttl 2s,1s":              "ttl for kills is 1s",
 		"elect --subjects zk":                 `subject is "zk"`,
-		"elect --subjects etcd,etcd":          `"etcd" is there twice`,
+		"elect --subjects etcd,etcd":          "subject etcd is there twice",
 		"elect 3":                             `"3"`,
+		"barrier --contenders 0":              "contenders is 0",
+		"barrier --rate 5":                    "rate is set for barrier",
+		"barrier --kills 3":                   "--kills",
 		"--members 2":                         "--members 2: want 1 or 3",
 		"--members 3 --endpoints a:1":         "not with --endpoints",
 		"--noise -1":                          "noise is -1",
@@ -197,9 +199,9 @@ func TestBenchRefusesBadSettingsBeforeItStartsAnything(t *testing.T) {
 		"registry --watchers 1001":            "watchers is 1001, want at most 1000",
 		"registry --services 5 --instances 4": "services is 5, want at most as many as instances, 4",
 		"registry --kills -1":                 "kills is -1",
-		"registry --ttl 1s":                   "ttl is 1s",
+		"registry --kill-ttl 1s":              "kill-ttl is 1s",
 		"registry --subjects zk":              `subject is "zk"`,
-		"elect --etcd-kills 1 --endpoints 127.0.0.1:1": "not with --endpoints",
+		"elect --members 3 --etcd-kills 1 --endpoints 127.0.0.1:1": "not with --endpoints",
 	} {
 		var stdout, stderr bytes.Buffer
 		code := Main(append([]string{"bench"}, strings.Fields(args)...), strings.NewReader(""), &stdout, &stderr)
@@ -238,7 +240,7 @@ func benchJSON(t *testing.T, args ...string) *bench.Result {
 }
 
 func TestBenchRWSplitsReadsAndWritesForEachShare(t *testing.T) {
-	r := benchJSON(t, "rw", "--subjects=local,fenceline")
+	r := benchJSON(t, "rw", "--subjects=local,fenceline", "--kills=0")
 	var settings []any
 	for _, c := range r.Cells {
 		settings = append(settings, c.Setting.(map[string]any)["readers_percent"])
@@ -304,19 +306,31 @@ func TestBenchIdleCountsRenewals(t *testing.T) {
 	}
 }
 
-func TestBenchElectStartsCandidatesOfItsOwnExecutable(t *testing.T) {
+// find answers the rows of a measure, by subject.
+func find(r *bench.Result, measure string) map[string]bench.Row {
+	rows := map[string]bench.Row{}
+	for _, row := range r.Probes {
+		if row.Measure == measure {
+			rows[row.Subject] = row
+		}
+	}
+	return rows
+}
+
+func TestBenchKillsProcessesOfItsOwnExecutable(t *testing.T) {
 	tmp := withoutEndpoints(t)
 	t.Setenv("FENCELINE_CACERT", "/nonexistent") // is for clusters that are named
-	b := startBench(t, "elect", "--resigns=2", "--kills=0", "-o=json")
+	b := startBench(t, "elect", "--contenders=2", "--rounds=1", "--duration=300ms", "--kills=2", "--kill-ttl=2s", "-o=json")
 	etcd := b.ownEtcd(t)
 	if code := b.end(); code != 0 {
 		t.Errorf("code %d", code)
 	}
-	var r elect.Result
+	var r bench.Result
 	if err := json.Unmarshal(b.stdout.Bytes(), &r); err != nil {
 		t.Fatalf("%v in %q", err, b.stdout.String())
 	}
-	if r.Schema != elect.Schema || len(r.Rows) != 2 || len(r.Rows[1].All) != 2 || r.Put == nil || len(r.Put.All) != 4 {
+	killed := find(&r, takeover.Killed)
+	if len(killed) != 2 || killed["fenceline"].Count != 2 || killed["etcd"].Median < time.Second || len(r.Cells) != 1 || r.Cells[0].Workload != "elect" {
 		t.Errorf("got %+v", r)
 	}
 	if !refuses(etcd)() {
@@ -327,30 +341,45 @@ func TestBenchElectStartsCandidatesOfItsOwnExecutable(t *testing.T) {
 	}
 }
 
-func TestBenchElectReachesItsClusterWithTLS(t *testing.T) {
+func TestBenchReachesItsClusterWithTLSAlsoForItsProcesses(t *testing.T) {
 	server := etcdtest.Start(t, etcdtest.WithTLS())
-	b := startBench(t, "elect", "--endpoints="+server.Endpoint(), "--cacert="+server.CACert(), "--resigns=1", "--kills=0")
+	b := startBench(t, "--endpoints="+server.Endpoint(), "--cacert="+server.CACert(), "--contenders=2", "--rounds=1", "--duration=300ms", "--kills=1", "--kill-ttl=2s")
 	if code := b.end(); code != 0 {
 		t.Errorf("code %d", code)
 	}
-	for _, want := range []string{"END OF TERM", "resign", "fenceline", "etcd", "(a plain put)"} {
+	for _, want := range []string{takeover.Killed, "TTL 2s", "fenceline", "etcd", "a put"} {
 		if !strings.Contains(b.stdout.String(), want) {
 			t.Errorf("%q is not in\n%s", want, b.stdout.String())
 		}
 	}
 }
 
-func TestBenchElectKillsTheLeaderOfAClusterOfItsOwn(t *testing.T) {
+func TestBenchKillsTheLeaderOfAClusterOfItsOwn(t *testing.T) {
 	tmp := withoutEndpoints(t)
-	b := startBench(t, "elect", "--subjects=fenceline", "--resigns=0", "--kills=0", "--etcd-kills=1", "--ttl=4s", "-o=json")
+	b := startBench(t, "elect", "--subjects=fenceline", "--contenders=2", "--rounds=1", "--duration=300ms", "--members=3", "--etcd-kills=1", "--kill-ttl=4s", "-o=json")
 	if code := b.end(); code != 0 {
 		t.Errorf("code %d", code)
 	}
-	var r elect.Result
-	if err := json.Unmarshal(b.stdout.Bytes(), &r); err != nil || len(r.Rows) != 1 || r.Rows[0].End != elect.KillAndEtcd || *r.Rows[0].Reset != 1 {
+	var r bench.Result
+	err := json.Unmarshal(b.stdout.Bytes(), &r)
+	if row := find(&r, takeover.KilledWithEtcd)["fenceline"]; err != nil || row.Count != 1 || !strings.Contains(row.Remark, "gave 1 of 1 leases their time again") {
 		t.Errorf("%v: %s", err, b.stdout.String())
 	}
 	if left, _ := os.ReadDir(tmp); len(left) > 0 {
 		t.Errorf("files stay: %v", left)
+	}
+}
+
+func TestBenchBarrierHasAsManyPartiesAsContenders(t *testing.T) {
+	r := benchJSON(t, "barrier", "--contenders=2,3")
+	if len(r.Cells) != 2 || r.Cells[1].Setting.(map[string]any)["parties"] != 3.0 {
+		t.Fatalf("got %+v", r.Cells)
+	}
+	for _, c := range r.Cells {
+		for _, s := range c.Subjects {
+			if s.Acquisitions < int64(c.Contenders) || s.HandOver.Count == 0 || s.Errors > 0 {
+				t.Errorf("cell %v: %+v", c.Cell, s)
+			}
+		}
 	}
 }

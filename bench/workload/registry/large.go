@@ -9,6 +9,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/bench"
 	"github.com/fenceline/fenceline/bench/cost"
 )
 
@@ -43,8 +44,8 @@ func addrOf(i int) string { return fmt.Sprintf("10.%d.%d.%d:8080", i>>16, i>>8&2
 
 // reads measures a look at a service in etcd, and the same in memory.
 func (r *runner) reads(ctx context.Context, name string) (err error) {
-	r.Talk(name + ": reads of a service of 100 instances")
-	s, prefix := subjects[name], r.place()
+	r.Say(name + ": reads of a service of 100 instances")
+	s, prefix := registries[name], r.place()
 	names, err := r.fill(ctx, prefix, 100, 1)
 	if err != nil {
 		return err
@@ -70,14 +71,14 @@ func (r *runner) reads(ctx context.Context, name string) (err error) {
 		}
 	}
 	each := time.Since(began) / localTimes
-	r.add(timesRow(Read, name, asked), Row{Measure: Local, Subject: name, Count: localTimes, Median: each})
+	r.add(bench.Times(Read, name, asked), bench.Row{Measure: Local, Subject: name, Count: localTimes, Median: each})
 	return nil
 }
 
 // large measures a copy of many services: how long it takes to load, what memory it takes, and what a change does.
 func (r *runner) large(ctx context.Context, name string) (err error) {
-	r.Talk(fmt.Sprintf("%s: %d instances of %d services", name, r.Instances, r.Services))
-	s, prefix := subjects[name], r.place()
+	r.Say(fmt.Sprintf("%s: %d instances of %d services", name, r.Instances, r.Services))
+	s, prefix := registries[name], r.place()
 	names, err := r.fill(ctx, prefix, r.Instances, r.Services)
 	if err != nil {
 		return err
@@ -123,9 +124,9 @@ func (r *runner) large(ctx context.Context, name string) (err error) {
 		changes = append(changes, time.Since(began))
 	}
 	runtime.ReadMemStats(&allocated)
-	r.add(Row{Measure: Load, Subject: name, Count: 1, Median: took}, valueRow(Memory, name, r.Instances, takes, "MiB"), timesRow(Change, name, changes))
+	r.add(bench.Row{Measure: FirstLoad, Subject: name, Count: 1, Median: took}, bench.Value(Memory, name, r.Instances, takes, "MiB"), bench.Times(Change, name, changes))
 	if name == "fenceline" { // the rival's reads, by which this looks, make more garbage than a change
-		r.add(valueRow(Garbage, name, changeTimes, float64(allocated.TotalAlloc-garbage)/changeTimes/(1<<10), "KiB"))
+		r.add(bench.Value(Garbage, name, changeTimes, float64(allocated.TotalAlloc-garbage)/changeTimes/(1<<10), "KiB"))
 	}
 	return nil
 }
@@ -141,7 +142,7 @@ func heap() int64 {
 
 // upkeep counts what a session with many registrations asks of etcd while nothing happens.
 func (r *runner) upkeep(ctx context.Context, name string) (err error) {
-	r.Talk(fmt.Sprintf("%s: %d registrations at rest, for two TTLs", name, r.Registrations))
+	r.Say(fmt.Sprintf("%s: %d registrations at rest, for two TTLs", name, r.Registrations))
 	var meter cost.Meter
 	config := r.Etcd
 	config.DialOptions = append(config.DialOptions[:len(config.DialOptions):len(config.DialOptions)], meter.DialOption())
@@ -151,7 +152,7 @@ func (r *runner) upkeep(ctx context.Context, name string) (err error) {
 	}
 	defer client.Close()
 	prefix := r.place()
-	p, err := subjects[name].process(ctx, client, prefix, r.TTL)
+	p, err := registries[name].process(ctx, client, prefix, r.TTL)
 	if err != nil {
 		return err
 	}
@@ -168,7 +169,7 @@ func (r *runner) upkeep(ctx context.Context, name string) (err error) {
 		return context.Cause(ctx)
 	}
 	spent := meter.Count().Sub(before)
-	r.add(valueRow(Renewals, name, r.Registrations, float64(spent.Renewals)/2, ""),
-		valueRow(OtherCost, name, r.Registrations, float64(spent.Requests()-spent.Renewals)/2, ""))
+	r.add(bench.Value(Renewals, name, r.Registrations, float64(spent.Renewals)/2, ""),
+		bench.Value(OtherCost, name, r.Registrations, float64(spent.Requests()-spent.Renewals)/2, ""))
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/bench"
 )
 
 // sightings are when watchers saw an address come and go.
@@ -118,8 +120,8 @@ func (c *crowd) collect(ctx context.Context, seen <-chan time.Time, n int, began
 
 // spread measures how fast a registration, and its end, are seen by all watchers.
 func (r *runner) spread(ctx context.Context, name string) (err error) {
-	r.Talk(fmt.Sprintf("%s: %d registrations, seen by %d watchers", name, r.Times, r.Watchers))
-	s, prefix := subjects[name], r.place()
+	r.Say(fmt.Sprintf("%s: %d registrations, seen by %d watchers", name, r.Times, r.Watchers))
+	s, prefix := registries[name], r.place()
 	c, err := r.gather(ctx, s, prefix, "web", r.Watchers)
 	defer c.disperse()
 	if err != nil {
@@ -150,7 +152,7 @@ func (r *runner) spread(ctx context.Context, name string) (err error) {
 			*step.times = append(*step.times, times...)
 		}
 	}
-	r.add(timesRow(Seen, name, seen), timesRow(Gone, name, gone))
+	r.add(bench.Times(Seen, name, seen), bench.Times(Gone, name, gone))
 	return nil
 }
 

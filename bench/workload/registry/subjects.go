@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -38,7 +39,7 @@ type directory interface {
 	close() error
 }
 
-var subjects = map[string]*subject{
+var registries = map[string]*subject{
 	"fenceline": {openOurs, watchOurs, readOurs, copyOurs},
 	"etcd":      {openTheirs, watchTheirs, readTheirs, copyTheirs},
 }
@@ -46,6 +47,8 @@ var subjects = map[string]*subject{
 type ours struct {
 	session *session.Session
 	at      registry.Option
+
+	mu      sync.Mutex
 	entries map[string]*registry.Registration
 }
 
@@ -54,19 +57,25 @@ func openOurs(ctx context.Context, client *clientv3.Client, prefix string, ttl t
 	if err != nil {
 		return nil, err
 	}
-	return &ours{s, registry.At(prefix + "services/"), map[string]*registry.Registration{}}, nil
+	return &ours{session: s, at: registry.At(prefix + "services/"), entries: map[string]*registry.Registration{}}, nil
 }
 
 func (p *ours) register(ctx context.Context, service, addr string) error {
 	r, err := registry.Register(ctx, p.session, service, registry.Instance{Addr: addr}, p.at)
 	if err == nil {
+		p.mu.Lock()
 		p.entries[service+"/"+addr] = r
+		p.mu.Unlock()
 	}
 	return err
 }
 
 func (p *ours) deregister(ctx context.Context, service, addr string) error {
-	return p.entries[service+"/"+addr].Deregister(ctx)
+	p.mu.Lock()
+	r := p.entries[service+"/"+addr]
+	delete(p.entries, service+"/"+addr)
+	p.mu.Unlock()
+	return r.Deregister(ctx)
 }
 
 func (p *ours) close(ctx context.Context) error { return p.session.Close(ctx) }

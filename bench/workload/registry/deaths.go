@@ -12,6 +12,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/bench"
 )
 
 // spec is the line that the process of an instance reads.
@@ -36,7 +38,7 @@ func Serve(ctx context.Context, etcd clientv3.Config, in io.Reader, out io.Write
 		return fmt.Errorf("bench: what to register: %w", err)
 	}
 	etcd.Username, etcd.Password = s.Username, s.Password
-	subject := subjects[s.Subject]
+	subject := registries[s.Subject]
 	if subject == nil {
 		return fmt.Errorf("bench: no subject %q", s.Subject)
 	}
@@ -63,8 +65,8 @@ func (r *runner) deaths(ctx context.Context, name string) error {
 	if r.Kills == 0 {
 		return nil
 	}
-	r.Talk(fmt.Sprintf("%s: %d processes killed, TTL %v", name, r.Kills, r.TTL))
-	s, prefix := subjects[name], r.place()
+	r.Say(fmt.Sprintf("%s: %d processes killed, TTL %v", name, r.Kills, r.TTL))
+	s, prefix := registries[name], r.place()
 	c, err := r.gather(ctx, s, prefix, "web", 1)
 	defer c.disperse()
 	if err != nil {
@@ -78,12 +80,12 @@ func (r *runner) deaths(ctx context.Context, name string) error {
 		}
 		gone = append(gone, took...)
 	}
-	r.add(timesRow(Killed, name, gone))
+	r.add(bench.Times(Killed, name, gone))
 	return nil
 }
 
 func (r *runner) death(ctx context.Context, c *crowd, s spec) ([]time.Duration, error) {
-	cmd := r.Command()
+	cmd := r.Command(Role)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

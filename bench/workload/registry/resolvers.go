@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/serviceconfig"
 
+	"github.com/fenceline/fenceline/bench"
 	"github.com/fenceline/fenceline/registry"
 	"github.com/fenceline/fenceline/registry/grpcresolver"
 )
@@ -63,7 +64,7 @@ func (c connection) until(ctx context.Context, n int) error {
 
 // resolvers measures from the call that registers an instance until gRPC is told.
 func (r *runner) resolvers(ctx context.Context, name string) (err error) {
-	r.Talk(fmt.Sprintf("%s: %d registrations, seen by a gRPC resolver", name, r.Times))
+	r.Say(fmt.Sprintf("%s: %d registrations, seen by a gRPC resolver", name, r.Times))
 	prefix := r.place()
 	builder, to, err := builders[name](r.client, prefix, "web")
 	if err != nil {
@@ -73,7 +74,7 @@ func (r *runner) resolvers(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	p, err := subjects[name].process(ctx, r.client, prefix, 60*time.Second)
+	p, err := registries[name].process(ctx, r.client, prefix, 60*time.Second)
 	if err != nil {
 		return err
 	}
@@ -108,6 +109,6 @@ func (r *runner) resolvers(ctx context.Context, name string) (err error) {
 			return err
 		}
 	}
-	r.add(timesRow(Resolved, name, times))
+	r.add(bench.Times(Resolved, name, times))
 	return nil
 }
