@@ -21,7 +21,7 @@ var page = template.Must(template.New("page").Parse(pageText))
 // HTML writes r as one page that needs nothing else: no script, no network. Its pictures are SVG, and readable in light,
 // in dark, on paper and on a phone.
 func HTML(w io.Writer, r *bench.Result) error {
-	p := &pageOf{Result: r, Headline: strings.TrimSpace(headline(r)), Footnotes: strings.TrimSpace(footnotes(r)), Unit: unit(r), classes: map[string]int{}}
+	p := &pageOf{Result: r, Headline: strings.TrimSpace(headline(r)), Footnotes: strings.TrimSpace(doubts(r)), Itself: itself(r), Unit: unit(r), classes: map[string]int{}}
 	for i, name := range r.Settings.Subjects {
 		p.classes[name] = i % colours
 		p.Legend = append(p.Legend, legend{name, i % colours})
@@ -55,6 +55,7 @@ type figure struct {
 type pageOf struct {
 	*bench.Result
 	Headline, Footnotes, Unit string
+	Itself                    string
 	Legend                    []legend
 	Scaling                   []figure
 	Besides                   grid // what was measured besides turns
@@ -65,7 +66,9 @@ type pageOf struct {
 // cellOf is one cell on the page.
 type cellOf struct {
 	Name         string
+	Contenders   int
 	Turns, Costs grid
+	Sharing      grid
 	Figures      []figure
 }
 
@@ -121,7 +124,7 @@ func (p *pageOf) scaling(g *group) []figure {
 		return figure{title, c.svg()}
 	}
 	return []figure{
-		draw("Throughput", p.Unit+"s per second", func(s *bench.SubjectResult) float64 { return s.Rate }, rate),
+		draw("Throughput", many(p.Unit)+" per second", func(s *bench.SubjectResult) float64 { return s.Rate }, rate),
 		draw("Hand-over, median", "time", func(s *bench.SubjectResult) float64 { return float64(s.HandOver.P50) }, nanoseconds),
 	}
 }
@@ -130,10 +133,10 @@ func count(v float64) string       { return fmt.Sprint(int(math.Round(v))) }
 func nanoseconds(v float64) string { return duration(time.Duration(v)) }
 
 func (p *pageOf) cell(c *bench.CellResult) cellOf {
-	out := cellOf{Name: "contenders: " + c.Cell.String(),
-		Turns: grid{Header: []string{"subject", p.Unit + "s/s", "±", "acquire p50", "p90", "p99", "max", "hand-over p50", "p90", "p99", "max", "Jain", "short", "until again", "longest wait",
-			"starved", "ratio"}},
-		Costs: grid{Header: []string{"subject", "proposals", "reads", "events", "bytes", "client CPU", "allocated", "heap", "etcd's CPU", "fsyncs", "an fsync", "p99", "etcd's memory"}}}
+	out := cellOf{Name: "contenders: " + c.Cell.String(), Contenders: c.Contenders,
+		Turns:   grid{Header: []string{"subject", many(p.Unit) + "/s", "±", "acquire p50", "p90", "p99", "max", "hand-over p50", "p90", "p99", "max", "longest wait", "ratio"}},
+		Sharing: grid{Header: []string{"how it is shared", "Jain", "short", "until again, p50", "p99", "max", "starved"}},
+		Costs:   grid{Header: []string{"what it costs", "proposals", "reads", "events", "bytes", "client CPU", "allocated", "heap", "etcd's CPU", "fsyncs", "an fsync", "p99", "etcd's memory"}}}
 	curves := &chart{title: "How long an acquire takes", x: "of 100 acquisitions, so many took no longer", y: "time", xLog: true, yLog: true, yText: nanoseconds,
 		xText: func(v float64) string { return percent(100 - 100/v) }, xTicks: []float64{1, 2, 10, 100, 1000, 10000}}
 	longest := 1.0
@@ -141,8 +144,9 @@ func (p *pageOf) cell(c *bench.CellResult) cellOf {
 		out.Turns.Rows = append(out.Turns.Rows, turnsOf(s))
 		for _, m := range s.Modes {
 			row := append([]string{s.Subject + ", " + m.Mode, rate(m.Rate), ""}, quarters(m.Acquire)...)
-			out.Turns.Rows = append(out.Turns.Rows, append(row, "", "", "", "", "", "", "", duration(m.LongestWait), "", ""))
+			out.Turns.Rows = append(out.Turns.Rows, append(row, "", "", "", "", duration(m.LongestWait), ""))
 		}
+		out.Sharing.Rows = append(out.Sharing.Rows, sharing(s))
 		out.Costs.Rows = append(out.Costs.Rows, costsOf(s))
 		line := series{name: s.Subject, class: p.classes[s.Subject]}
 		for _, q := range s.Curve {
@@ -181,11 +185,17 @@ func quarters(l bench.Latency) []string {
 func turnsOf(s bench.SubjectResult) []string {
 	row := append([]string{s.Subject, rate(s.Rate), spread(s)}, quarters(s.Acquire)...)
 	row = append(row, quarters(s.HandOver)...)
-	again := "–"
+	return append(row, duration(s.LongestWait), ratio(s.Ratio))
+}
+
+func sharing(s bench.SubjectResult) []string {
+	row := []string{s.Subject, fmt.Sprintf("%.3f", s.Jain), short(s.Measures)}
 	if f := s.Succession; f != nil && f.Again.Count > 0 {
-		again = fmt.Sprintf("%d to %d", f.Again.P50, f.Again.Max)
+		row = append(row, fmt.Sprint(f.Again.P50), fmt.Sprint(f.Again.P99), fmt.Sprint(f.Again.Max))
+	} else {
+		row = append(row, "–", "–", "–")
 	}
-	return append(row, fmt.Sprintf("%.3f", s.Jain), short(s.Measures), again, duration(s.LongestWait), fmt.Sprint(s.Starved), ratio(s.Ratio))
+	return append(row, fmt.Sprint(s.Starved))
 }
 
 // costsOf is what an acquisition takes of the contenders' process, and of etcd's.

@@ -14,8 +14,8 @@ const eraseLine = "\r\x1b[K"
 // Live keeps one line on a terminal up to date: where the run is, how fast, and for how long still. done takes the line away.
 func Live(w io.Writer) (p bench.Progress, done func()) {
 	p.Tick = func(t bench.Tick) {
-		fmt.Fprintf(w, "%s%v left · %s · %s, round %d: %s %ss/s", eraseLine, t.Left.Round(time.Second),
-			name(t.Cell), t.Subject, t.Round, rate(t.Rate), t.Cell.About().Unit)
+		fmt.Fprintf(w, "%s%v left · %s · %s, round %d: %s %s/s", eraseLine, t.Left.Round(time.Second),
+			name(t.Cell), t.Subject, t.Round, rate(t.Rate), many(t.Cell.About().Unit))
 	}
 	p.Probe = func(text string) { fmt.Fprintf(w, "%s%s", eraseLine, text) }
 	return p, func() { io.WriteString(w, eraseLine) }

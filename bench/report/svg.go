@@ -82,8 +82,11 @@ func (a axis) ticks() (ticks []float64) {
 		return ticks
 	}
 	factors := []float64{1, 2, 5}
-	if a.high/a.low > 200 {
+	switch {
+	case a.high/a.low > 200:
 		factors = factors[:1]
+	case a.high/a.low < 8:
+		factors = []float64{1, 1.5, 2, 3, 4, 5, 7}
 	}
 	for p := math.Floor(math.Log10(a.low)); p <= math.Log10(a.high); p++ {
 		for _, f := range factors {

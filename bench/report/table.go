@@ -33,7 +33,7 @@ func Table(w io.Writer, r *bench.Result) error {
 func turns(b *strings.Builder, r *bench.Result) {
 	unit, perSecond := unit(r), "acq/s"
 	if unit != "acquisition" {
-		perSecond = unit + "s/s"
+		perSecond = many(unit) + "/s"
 	}
 	rows := [][]string{
 		{"", "", "", "", "acquire", "", "", "hand-over", "", "", "", "", "longest", "per " + unit, "", "", "", "", ""},
@@ -204,13 +204,22 @@ func headline(r *bench.Result) string {
 		text += fmt.Sprintf("a put, one after the other: %s at the median, %s at p99\n", duration(e.Put.P50), duration(e.Put.P99))
 	}
 	if n := len(s.Subjects); n > 1 && len(r.Cells) > 0 {
-		text += fmt.Sprintf("ratio: %ss per second to those of %s\n", unit(r), s.Subjects[n-1])
+		text += fmt.Sprintf("ratio: %s per second to those of %s\n", many(unit(r)), s.Subjects[n-1])
 	}
 	return text + "\n"
 }
 
-// footnotes tells what makes the numbers above it doubtful, and what etcd says of itself.
+// footnotes is what stands below the table.
 func footnotes(r *bench.Result) string {
+	text := itself(r)
+	if text != "" {
+		text = "\n" + text + "\n"
+	}
+	return doubts(r) + text
+}
+
+// doubts tells what makes the numbers above it doubtful.
+func doubts(r *bench.Result) string {
 	var b strings.Builder
 	for _, cell := range r.Cells {
 		for _, s := range cell.Subjects {
@@ -229,7 +238,6 @@ func footnotes(r *bench.Result) string {
 			}
 		}
 	}
-	b.WriteString(itself(r))
 	if r.Interrupted {
 		b.WriteString("\ninterrupted: this is what was measured until then")
 	}
@@ -255,7 +263,7 @@ func itself(r *bench.Result) string {
 	if acquisitions == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("\netcd of itself, over all cells: %s of CPU, %.0f MiB", duration(cpu), float64(memory)/(1<<20))
+	text := fmt.Sprintf("etcd of itself, over all cells: %s of CPU, %.0f MiB", duration(cpu), float64(memory)/(1<<20))
 	if fsyncs > 0 {
 		text += fmt.Sprintf("; %s of its log, %s at the mean, at worst %s at p99 of a round", plural(int(fsyncs), "fsync"), duration(all/time.Duration(fsyncs)), duration(p99))
 	}
