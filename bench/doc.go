@@ -22,23 +22,29 @@
 //
 // # Workloads
 //
-//	bench            the run and its trials; Load, Referee and Gauge; Subject, Contender and Locker
+//	bench            the run and its trials; Load, Referee and Gauge; Subject, Contender and Locker; Probe
 //	bench/subject    sessions to build subjects on, and the mutexes
+//	bench/rival      locks on something else than etcd
 //	bench/workload   the list, and a folder for each workload: its Load, and the subjects it is for
-//	bench/report     tables and files
-//	bench/idle       not turns, but what locks cost while nothing happens to them
-//	bench/elect      not turns, but for how long nobody leads an election
+//	bench/takeover   a probe: how long a lock stays with a process that was killed
+//	bench/condition  what makes it harder: other writers, compactions, a slower network
+//	bench/report     tables, pages and files
+//	bench/compare    what has changed between two results
+//	bench/idle       not in the list: what locks cost while nothing happens to them
+//	bench/examples   a workload of one's own
 //
 // A workload is a Load, whose [Referee] says what the next turn is and sees who is inside, and subjects whose [Locker]
 // takes what a [Turn] says. The loop in between knows neither. [Mutex] is the smallest one, workload/all a whole one.
+// What a workload measures besides turns is a [Probe].
 //
 // # What is measured
 //
 // Acquire is the time from the call of Lock to its return. Hand-over is the time from the call of Unlock by the last
 // holder in the way to the next one being inside, counted only if the next one was waiting by then. Both come from HDR histograms with two
 // significant digits. Jain's index is over contenders: 1 is an even share, 1/n means one took all. The longest wait
-// includes waits that were not over when the measurement ended. The cost counts what went over the contenders'
-// etcd connections while the clock ran; see package cost.
+// includes waits that were not over when the measurement ended. [Succession] is short-term fairness, which an even share over the
+// whole run can hide. The cost counts what went over the contenders' etcd connections while the clock ran; see package cost.
+// [Usage] is what the contenders' process took, and [Server] what etcd says that it took.
 //
 // # What is checked
 //
