@@ -16,7 +16,8 @@ import (
 //   - anything else: a subject could not join or took no lock at all.
 //
 // It leaves no key and no lease in etcd, whichever way it ends, unless etcd itself was gone by then: then leases
-// end by themselves after Config.TTL, and the keys with them.
+// end by themselves after Config.TTL, and the keys with them. So do, after a probe that kills processes was interrupted, the
+// leases of the dead.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
@@ -40,11 +41,12 @@ type scrape struct {
 type scraper struct {
 	client *http.Client
 	urls   []string
+	silent map[string]bool // did not tell once, and are not asked again: a run has many trials, and each would wait
 }
 
 func newScraper(config clientv3.Config) *scraper {
 	transport := &http.Transport{TLSClientConfig: config.TLS}
-	s := &scraper{client: &http.Client{Transport: transport, Timeout: scrapeTimeout}}
+	s := &scraper{client: &http.Client{Transport: transport, Timeout: scrapeTimeout}, silent: map[string]bool{}}
 	for _, endpoint := range config.Endpoints {
 		if !strings.Contains(endpoint, "://") {
 			scheme := "http://"
@@ -61,17 +63,20 @@ func newScraper(config clientv3.Config) *scraper {
 // look asks all members at the same time. A member that does not tell is nil: metrics may be served elsewhere, or to others.
 func (s *scraper) look(ctx context.Context) []*scrape {
 	all := make([]*scrape, len(s.urls))
-	done := make(chan struct{}, len(s.urls))
+	var asked sync.WaitGroup
 	for i, url := range s.urls {
-		go func() {
-			defer func() { done <- struct{}{} }()
+		if s.silent[url] {
+			continue
+		}
+		asked.Go(func() {
 			if one, err := s.get(ctx, url); err == nil {
 				all[i] = one
 			}
-		}()
+		})
 	}
-	for range s.urls {
-		<-done
+	asked.Wait()
+	for i, url := range s.urls {
+		s.silent[url] = all[i] == nil && ctx.Err() == nil
 	}
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,12 +55,19 @@ func TestServerIsWhatMembersSayOfTheTimeBetween(t *testing.T) {
 }
 
 func TestServerThatTellsNothingIsNone(t *testing.T) {
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>welcome</html>") }))
+	var asked atomic.Int64
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		fmt.Fprint(w, "<html>welcome</html>")
+	}))
 	defer web.Close()
 	s := newScraper(clientv3.Config{Endpoints: []string{web.URL, "127.0.0.1:1"}})
 	defer s.close()
 	if got := served(s.look(t.Context()), s.look(t.Context())); got != nil {
 		t.Errorf("got %+v", got)
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times, and it never told", n)
 	}
 	var none *Server
 	if some := none.add(&Server{Proposals: 3}); some == nil || some.Proposals != 3 {
