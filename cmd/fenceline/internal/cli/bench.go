@@ -37,7 +37,13 @@ uses that cluster, below fenceline-bench/, and leaves nothing there.
 Without --contenders, --goroutines, --hold and --fenced it makes the tour: 1, 2, 8 and 32 contenders, some with a
 hold, and many goroutines of few contenders. With any of them it measures every combination of their lists.
 
+Then processes that hold the lock are killed -9, to see how long it stays with them. Where cells are chosen, only with --kills.
+
 That is for a mutex; the subcommands measure other workloads in the same way.
+
+In the table, ± is half of what the slowest and the fastest round differ by; short is how many different contenders there are
+among as many successive turns as there are contenders, as a share; what an acquisition costs is proposals, reads, watch
+events and bytes of etcd's, and time of this process's CPU.
 
 The report goes to stdout: a table, JSON with -o json, or with --bench the format of "go test -bench". --html writes a
 page as well: throughput and hand-over against contenders, latency curves, who was inside when, and what each got;
@@ -49,6 +55,7 @@ reached; 128 plus the signal's number when interrupted, after cleaning up and re
   fenceline bench --html report.html
   fenceline bench --contenders 2,8 --hold 0,10ms --duration 5s
   fenceline bench --contenders 32 --rate 300      # as many as users would begin
+  fenceline bench --contenders 8 --kills 20 --kill-ttl 2s,10s
   fenceline bench --members 3 --delay 1ms --noise 500
   fenceline bench --rivals auto
   fenceline bench rw --readers 90,99
@@ -115,9 +122,9 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 	flags.DurationVar(&f.conditions.Delay, "delay", 0, "`time` that each message to and from etcd takes longer")
 	if w.Exclusive != nil {
 		f.takeover = &takeover.Probe{Workload: w.Name}
-		flags.IntVar(&f.takeover.Kills, "kills", defaultKills, "`number` of processes to kill -9 for each subject, to see how long the lock stays with them; 0, if this is not given and any of the settings above is")
-		flags.IntVar(&f.takeover.EtcdKills, "etcd-kills", 0, "`number` of times that etcd's leader is killed half a TTL after such a process; with --members 3")
-		flags.DurationSliceVar(&f.takeover.TTLs, "kill-ttl", []time.Duration{5 * time.Second}, "`times` that leases of those processes live without renewal; each is measured")
+		flags.IntVar(&f.takeover.Kills, "kills", defaultKills, "`number` of processes to kill -9 for each subject; 0 where cells are chosen, unless it is given")
+		flags.IntVar(&f.takeover.EtcdKills, "etcd-kills", 0, "`number` of processes after which etcd's leader is killed, too, half a TTL later; with --members 3")
+		flags.DurationSliceVar(&f.takeover.TTLs, "kill-ttl", []time.Duration{5 * time.Second}, "`times` that leases of processes to be killed live without renewal; each is measured")
 	}
 	f.rivals.start = "none"
 	if w.Name == (bench.Mutex{}).About().Workload {
