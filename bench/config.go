@@ -105,7 +105,13 @@ func (c *Config) estimateProbes() (sum time.Duration) {
 type Progress struct {
 	Tick  func(Tick)       // a few times a second
 	Cell  func(CellResult) // a cell is complete
-	Probe func(string)     // what a probe begins with
+	Probe func(Step)       // a probe begins with something else
+}
+
+// Step is what a probe does.
+type Step struct {
+	Text string
+	Left time.Duration // of the whole run, by what probes say they take
 }
 
 // Tick is where a run stands.

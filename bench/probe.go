@@ -66,6 +66,7 @@ func Value(measure, subject string, count int, value float64, unit string) Row {
 
 // probes runs them one after the other, each below a prefix of its own.
 func (r *run) probes(ctx context.Context) error {
+	began := time.Now()
 	for i, p := range r.Probes {
 		lab := Lab{
 			Etcd:     r.Etcd,
@@ -76,7 +77,9 @@ func (r *run) probes(ctx context.Context) error {
 			Add:      func(row Row) { r.result.Probes = append(r.result.Probes, row) },
 		}
 		if r.Progress.Probe != nil {
-			lab.Say = r.Progress.Probe
+			lab.Say = func(text string) {
+				r.Progress.Probe(Step{text, max(0, r.estimateProbes()-time.Since(began))})
+			}
 		}
 		if err := p.Run(ctx, lab); err != nil {
 			return r.because(ctx, err)

@@ -35,7 +35,12 @@ func TestRowsOfProbesAreInTheReportAndTheirKeysAreNot(t *testing.T) {
 		return err
 	})
 	var said []string
-	cfg.Probes, cfg.Progress.Probe = []bench.Probe{one, one}, func(text string) { said = append(said, text) }
+	cfg.Probes, cfg.Progress.Probe = []bench.Probe{one, one}, func(s bench.Step) {
+		if s.Left > 2*time.Second {
+			t.Errorf("%v left of two probes of a second", s.Left)
+		}
+		said = append(said, s.Text)
+	}
 	if got, want := cfg.Estimate(), 2*(cfg.WarmUp+cfg.Duration)+2*time.Second; got != want {
 		t.Errorf("estimate %v, want %v", got, want)
 	}

@@ -17,13 +17,13 @@ func Live(w io.Writer) (p bench.Progress, done func()) {
 		fmt.Fprintf(w, "%s%v left · %s · %s, round %d: %s %s/s", eraseLine, t.Left.Round(time.Second),
 			name(t.Cell), t.Subject, t.Round, rate(t.Rate), many(t.Cell.About().Unit))
 	}
-	p.Probe = func(text string) { fmt.Fprintf(w, "%s%s", eraseLine, text) }
+	p.Probe = func(s bench.Step) { fmt.Fprintf(w, "%s%v left · %s", eraseLine, s.Left.Round(time.Second), s.Text) }
 	return p, func() { io.WriteString(w, eraseLine) }
 }
 
 // Lines writes one line for each cell when it is complete, for logs.
 func Lines(w io.Writer) bench.Progress {
-	return bench.Progress{Probe: func(text string) { fmt.Fprintln(w, text) }, Cell: func(c bench.CellResult) {
+	return bench.Progress{Probe: func(s bench.Step) { fmt.Fprintln(w, s.Text) }, Cell: func(c bench.CellResult) {
 		var rates []string
 		for _, s := range c.Subjects {
 			rates = append(rates, fmt.Sprintf("%s %s/s", s.Subject, rate(s.Rate)))

@@ -212,8 +212,9 @@ func TestProgressSaysWhereAndHowLong(t *testing.T) {
 	var b bytes.Buffer
 	live, done := Live(&b)
 	live.Tick(bench.Tick{Cell: cell, Subject: "etcd", Round: 2, Left: 61400 * time.Millisecond, Rate: 321.4})
+	live.Probe(bench.Step{Text: "weighs", Left: 2100 * time.Millisecond})
 	done()
-	if want := eraseLine + "1m1s left · 1 contender × 64 goroutines, hold 1ms, fenced · etcd, round 2: 321 acquisitions/s" + eraseLine; b.String() != want {
+	if want := eraseLine + "1m1s left · 1 contender × 64 goroutines, hold 1ms, fenced · etcd, round 2: 321 acquisitions/s" + eraseLine + "2s left · weighs" + eraseLine; b.String() != want {
 		t.Errorf("got %q", b.String())
 	}
 	b.Reset()

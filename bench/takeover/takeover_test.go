@@ -184,8 +184,8 @@ func TestInterruptedRunAnswersWhatItHasAndLeavesNoProcess(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	reason := errors.New("enough")
 	cfg := config(t, find(t, "mutex"), &takeover.Probe{Kills: 1, TTLs: []time.Duration{2 * time.Second, time.Hour}}, etcdtest.Shared(t).Endpoint())
-	cfg.Progress.Probe = func(text string) {
-		if strings.HasSuffix(text, "TTL 1h0m0s") {
+	cfg.Progress.Probe = func(s bench.Step) {
+		if strings.HasSuffix(s.Text, "TTL 1h0m0s") {
 			cancel(reason)
 		}
 	}
