@@ -69,6 +69,7 @@ type Measures struct {
 	Cost           cost.Count     `json:"cost"`
 	PerAcquisition PerAcquisition `json:"per_acquisition"`
 	Client         Usage          `json:"client"`
+	Counted        int64          `json:"cost_acquisitions"` // holds that ended between the readings of Cost and Client
 	Server         *Server        `json:"server,omitempty"` // nil if etcd serves no metrics, or not to us
 	Safety         Safety         `json:"safety"`
 	Errors         int64          `json:"errors"` // calls of Lock, Unlock and Close that failed
@@ -128,7 +129,7 @@ func summarizeModes(rounds []Measures) []ModeMeasures {
 	return sums
 }
 
-// PerAcquisition is Measures.Cost and Measures.Client divided by Measures.Acquisitions.
+// PerAcquisition is Measures.Cost and Measures.Client divided by Measures.Counted.
 type PerAcquisition struct {
 	Proposals    float64 `json:"proposals"`
 	Linearizable float64 `json:"linearizable_reads"`
@@ -140,10 +141,10 @@ type PerAcquisition struct {
 }
 
 func perAcquisition(m *Measures) PerAcquisition {
-	if m.Acquisitions == 0 {
+	if m.Counted == 0 {
 		return PerAcquisition{}
 	}
-	per := func(count int64) float64 { return float64(count) / float64(m.Acquisitions) }
+	per := func(count int64) float64 { return float64(count) / float64(m.Counted) }
 	c := m.Cost
 	return PerAcquisition{per(c.Proposals), per(c.Linearizable), per(c.Serializable), per(c.Events), per(c.Sent + c.Received),
 		per(int64(m.Client.CPU)), per(m.Client.Allocated)}
@@ -158,6 +159,7 @@ func summarize(rounds []Measures) Measures {
 		sum.Acquisitions += r.Acquisitions
 		sum.LongestWait = max(sum.LongestWait, r.LongestWait)
 		sum.Cost = sum.Cost.Add(r.Cost)
+		sum.Counted += r.Counted
 		sum.Safety = sum.Safety.add(r.Safety)
 		sum.Errors += r.Errors
 		sum.FirstError = cmp.Or(sum.FirstError, r.FirstError)

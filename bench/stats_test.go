@@ -73,20 +73,20 @@ func TestLatenciesTakeWhateverComes(t *testing.T) {
 
 func TestSummaryTakesRoundsTogether(t *testing.T) {
 	round := func(rate, jain float64, waits ...int64) Measures {
-		m := Measures{Elapsed: time.Second, Acquisitions: int64(len(waits)), Rate: rate, Jain: jain, acquire: newLatencies(), handOver: newLatencies(), followed: newFollowed(),
+		m := Measures{Elapsed: time.Second, Acquisitions: 100, Counted: int64(len(waits)), Rate: rate, Jain: jain, acquire: newLatencies(), handOver: newLatencies(), followed: newFollowed(),
 			Shares: []int64{1, 1}, Starved: len(waits) - 1, Client: Usage{CPU: 6, Allocated: 60, Heap: int64(len(waits))}}
 		for _, w := range waits {
 			m.acquire.record(w)
 			m.LongestWait = max(m.LongestWait, time.Duration(w))
 		}
-		m.Cost.Proposals = 2 * m.Acquisitions
-		m.Cost.Sent, m.Cost.Received = 3*m.Acquisitions, 4*m.Acquisitions
+		m.Cost.Proposals = 2 * m.Counted
+		m.Cost.Sent, m.Cost.Received = 3*m.Counted, 4*m.Counted
 		m.followed.add(0, true)
 		m.followed.add(1, false)
 		return m
 	}
 	got := summarize([]Measures{round(10, 1, 5, 6), round(30, 0.5, 7)})
-	if got.Rate != 20 || got.Jain != 0.75 || got.Acquisitions != 3 || got.Acquire.Count != 3 || got.LongestWait != 7 ||
+	if got.Rate != 20 || got.Jain != 0.75 || got.Acquisitions != 200 || got.Counted != 3 || got.Acquire.Count != 3 || got.LongestWait != 7 ||
 		got.Acquire.P50 != 6 || got.PerAcquisition.Proposals != 2 || got.Elapsed != 2*time.Second {
 		t.Errorf("got %+v", got)
 	}

@@ -18,6 +18,7 @@ const (
 	drainTimeout = 5 * time.Second
 	leaveTimeout = 10 * time.Second
 	tick         = 200 * time.Millisecond
+	readings     = 10 // of counters, at most, for one in which no turn ended
 )
 
 // phase of a trial, which all its workers look at once per acquisition.
@@ -151,16 +152,41 @@ func (t *trial) measure(ctx context.Context, duration time.Duration, report func
 	if t.scraper != nil {
 		serverBefore = t.scraper.look(ctx)
 	}
-	before, used, start := t.meter.Count(), usage(), t.now()
+	before, start := t.read(), t.now()
 	t.measured.Store(start)
 	t.phase.Store(measuring)
 	t.watch(ctx, duration, report)
 	t.phase.Store(done)
-	m := &Measures{Elapsed: time.Duration(t.now() - start), Cost: t.meter.Count().Sub(before), Client: usage().since(used)}
+	elapsed, after := t.now()-start, t.read()
+	m := &Measures{
+		Elapsed: time.Duration(elapsed),
+		Cost:    after.cost.Sub(before.cost),
+		Client:  after.client.since(before.client),
+		Counted: after.holds - before.holds,
+	}
 	if t.scraper != nil {
 		m.Server = served(serverBefore, t.scraper.look(ctx))
 	}
 	return m
+}
+
+// reading is what was counted until one moment.
+type reading struct {
+	holds  int64
+	cost   cost.Count
+	client Usage
+}
+
+// read tries again while turns end meanwhile. Else a processor that is busy elsewhere, between one counter and the next,
+// would let turns cost more than they do. When turns end faster than counters are read, one more or less is nothing.
+func (t *trial) read() (r reading) {
+	for range readings {
+		r = reading{t.holds(), t.meter.Count(), usage()}
+		if t.holds() == r.holds {
+			break
+		}
+	}
+	return r
 }
 
 // watch waits for d and reports the rate meanwhile. It is false if ctx ended first.

@@ -23,6 +23,7 @@ func result() *bench.Result {
 	latency := bench.Latency{Count: 3600, P50: 430 * time.Microsecond, P90: 610 * time.Microsecond, P99: 1200 * time.Microsecond, Max: 9 * time.Millisecond}
 	fast := bench.Measures{
 		Elapsed: 2 * time.Second, Acquisitions: 3600, Rate: 1800, Acquire: latency, HandOver: latency, Jain: 1, LongestWait: 9 * time.Millisecond,
+		Counted:        3600,
 		Cost:           cost.Count{Proposals: 7200, Serializable: 36, Watches: 1, Events: 10800, Sent: 720000, Received: 810000},
 		PerAcquisition: bench.PerAcquisition{Proposals: 2, Serializable: 0.01, Events: 3, Bytes: 425, CPU: 210_000, Allocated: 9000},
 		Succession:     &bench.Succession{Window: 2, Distinct: 1.9, Again: bench.Turns{Count: 3598, P50: 2, P99: 3, Max: 4}},

@@ -117,7 +117,7 @@ func TestUncontendedSetCostsAProposalEachWayAtOnceOrForEachName(t *testing.T) {
 			t.Fatal(err)
 		}
 		// The window may cut a set in two at either end.
-		slack := (want + 1) / float64(s.Acquisitions)
+		slack := (want + 1) / float64(s.Counted)
 		if got := s.PerAcquisition; got.Proposals < want-slack || got.Proposals > want+slack || got.Linearizable+got.Serializable > 0 {
 			t.Errorf("%s: %+v over %d sets, want %v proposals and no reads", name, got, s.Acquisitions, want)
 		}
