@@ -23,9 +23,9 @@ func TestAPartyCostsAboutTwoProposalsPerRound(t *testing.T) {
 	sessions := []*session.Session{opened(t, client), opened(t, client)}
 	for _, c := range []struct {
 		parties, rounds int
-		apart           time.Duration // so that each sees those before
+		inTurn          bool // each enters when those before it stand
 		most            float64
-	}{{2, 50, 0, 2.6}, {2, 10, 10 * time.Millisecond, 2}, {10, 20, 0, 2.25}, {100, 10, 0, 2.15}} {
+	}{{2, 50, false, 2.6}, {2, 10, true, 2}, {10, 20, false, 2.25}, {100, 10, false, 2.15}} {
 		name := etcdtest.Name(t)
 		before, began := index(), time.Now()
 		var wg sync.WaitGroup
@@ -33,7 +33,9 @@ func TestAPartyCostsAboutTwoProposalsPerRound(t *testing.T) {
 			b := New(sessions[i%2], name, c.parties)
 			wg.Go(func() {
 				for range c.rounds {
-					ask.Sleep(t.Context(), time.Duration(i)*c.apart)
+					if c.inTurn && !stand(t, b, i) {
+						return
+					}
 					p, err := b.Enter(t.Context())
 					if err == nil {
 						err = p.Leave(t.Context())
@@ -47,9 +49,24 @@ func TestAPartyCostsAboutTwoProposalsPerRound(t *testing.T) {
 		}
 		wg.Wait()
 		per := float64(index()-before) / float64(c.parties*c.rounds)
-		t.Logf("%d parties, %v apart: %.2f proposals per party and round, %v per round", c.parties, c.apart, per, time.Since(began)/time.Duration(c.rounds))
+		t.Logf("%d parties, in turn %v: %.2f proposals per party and round, %v per round", c.parties, c.inTurn, per, time.Since(began)/time.Duration(c.rounds))
 		if per > c.most {
 			t.Errorf("%.2f proposals per party and round, want at most %.2f", per, c.most)
 		}
+	}
+}
+
+// stand waits until so many parties wait in b.
+func stand(t *testing.T, b *Barrier, n int) bool {
+	for {
+		s, err := b.at.readAt(t.Context(), 0)
+		if err != nil {
+			t.Error(err)
+			return false
+		}
+		if len(s.waiting()) == n {
+			return true
+		}
+		ask.Sleep(t.Context(), time.Millisecond)
 	}
 }

@@ -88,7 +88,7 @@ func TestSessionSurvivesTheEndOfItsToken(t *testing.T) {
 	t.Parallel()
 	m, root := secured(t)
 	client := as(t, m, "user")
-	s := open(t, client, session.WithNamespace("allowed/"), session.WithTTL(2*time.Second))
+	s := open(t, client, session.WithNamespace("allowed/"), session.WithTTL(5*time.Second))
 	forget := func() {
 		t.Helper()
 		if _, err := root.UserChangePassword(t.Context(), "user", "user"); err != nil {
