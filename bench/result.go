@@ -70,7 +70,7 @@ type Measures struct {
 	PerAcquisition PerAcquisition `json:"per_acquisition"`
 	Client         Usage          `json:"client"`
 	Counted        int64          `json:"cost_acquisitions"` // holds that ended between the readings of Cost and Client
-	Server         *Server        `json:"server,omitempty"` // nil if etcd serves no metrics, or not to us
+	Server         *Server        `json:"server,omitempty"`  // nil if etcd serves no metrics, or not to us
 	Safety         Safety         `json:"safety"`
 	Errors         int64          `json:"errors"` // calls of Lock, Unlock and Close that failed
 	FirstError     string         `json:"first_error,omitempty"`
