@@ -62,16 +62,6 @@ func isTransfer(prefix string, kv *mvccpb.KeyValue) bool {
 	return ok
 }
 
-// first is the leader's entry, of some that are the first in line; nil if there is none among them.
-func first(prefix string, kvs []*mvccpb.KeyValue) *mvccpb.KeyValue {
-	for _, kv := range kvs {
-		if !isTransfer(prefix, kv) {
-			return kv
-		}
-	}
-	return nil
-}
-
 func inOrder(kvs []*mvccpb.KeyValue) []*mvccpb.KeyValue {
 	slices.SortFunc(kvs, before)
 	return kvs

@@ -47,7 +47,7 @@ func decode(id string, value []byte) (Instance, error) {
 	case id == "":
 		return Instance{}, errors.New("no ID")
 	case e.Op != 0:
-		return Instance{}, fmt.Errorf("Op is %d, which no stored entry has", e.Op)
+		return Instance{}, fmt.Errorf("field Op is %d, which no stored entry has", e.Op)
 	case e.Addr == "":
 		return Instance{}, errors.New("no Addr")
 	}

@@ -103,14 +103,12 @@ func watch(ctx context.Context, client *clientv3.Client) error {
 	if _, err := client.Put(ctx, "tour/watched", "news"); err != nil {
 		return err
 	}
-	for resp := range events {
-		if err := resp.Err(); err != nil { // the end of a watch is no answer: list again, watch again
-			return err
-		}
-		for _, event := range resp.Events {
-			fmt.Printf("watch: %s %s = %s\n", event.Type, event.Kv.Key, event.Kv.Value)
-		}
-		break
+	resp := <-events
+	if err := resp.Err(); err != nil { // the end of a watch is no answer: list again, watch again
+		return err
+	}
+	for _, event := range resp.Events {
+		fmt.Printf("watch: %s %s = %s\n", event.Type, event.Kv.Key, event.Kv.Value)
 	}
 	_, err := client.Delete(ctx, "tour/watched")
 	return err

@@ -30,7 +30,7 @@ func (e settled) Unwrap() error { return e.error }
 // request that is under way when ctx ends may still be answered.
 func Until(ctx, reach context.Context, k *keeper.Keeper, keys string, f func(context.Context) error) error {
 	for tries := 1; ; tries++ {
-		err := error(grpc.ErrClientConnClosing)
+		err := grpc.ErrClientConnClosing
 		if k.Client.Ctx().Err() == nil { // etcd's client would take a closed connection for one to try again
 			try, cancel := context.WithTimeout(reach, k.RequestTimeout())
 			err = f(try)

@@ -60,8 +60,12 @@ func repository() (string, error) {
 	}
 	// Built with -trimpath. Tests run in the directory of their package, which is inside the workspace.
 	work, err := exec.Command("go", "env", "GOWORK").Output()
-	if path := strings.TrimSpace(string(work)); err == nil && filepath.IsAbs(path) {
-		return filepath.Dir(path), nil
+	if err != nil {
+		return "", fmt.Errorf("etcdtest: cannot find the repository: go env GOWORK: %w", err)
 	}
-	return "", fmt.Errorf("etcdtest: cannot find the repository: no go.work (go env GOWORK: %q, %v)", work, err)
+	path := strings.TrimSpace(string(work))
+	if !filepath.IsAbs(path) {
+		return "", fmt.Errorf("etcdtest: cannot find the repository: no go.work (go env GOWORK: %q)", path)
+	}
+	return filepath.Dir(path), nil
 }

@@ -109,7 +109,7 @@ func open(ctx context.Context, cfg Config, l leases, clock Clock, w *watch.Strea
 		defer k.abandon()
 		ctx, cancel := late(ctx)
 		defer cancel()
-		k.wait(ctx) // for a lease that is given back
+		_ = k.wait(ctx) // for a lease that is given back
 		return nil, err
 	}
 	k.enter(e)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/url"
 	"os"
@@ -280,7 +281,8 @@ func TestBenchWithoutItsClusterIs69(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, etcdtest.Command(t), "bench", "--endpoints=127.0.0.1:1").CombinedOutput()
-	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 69 || !strings.Contains(string(out), "127.0.0.1:1") {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 69 || !strings.Contains(string(out), "127.0.0.1:1") {
 		t.Errorf("%v: %s", err, out)
 	}
 }
