@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,7 +17,12 @@ import (
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if signal.Ignored(syscall.SIGHUP) { // as under nohup, and the commands that are tested here would inherit that
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // flags parses a command line of connection flags only, in an environment without them.
 func flags(t *testing.T, args ...string) *connection {
