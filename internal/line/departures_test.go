@@ -1,6 +1,8 @@
 package line
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -8,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
+	"github.com/fenceline/fenceline/session"
 )
 
 // two may be in at once.
@@ -147,4 +150,89 @@ func TestWaiterInALineThatWasOnlyCountedLearnsWhoIsAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustRelease(t, <-holds)
+}
+
+// An answer that was sent before the list of a view was read names those who had left before its watch was there.
+func TestAnswerThatIsOlderThanTheListNamesNobodyWhoHasLeft(t *testing.T) {
+	v := &view{target: target{key: "line/", end: "line0", deletes: true}, rev: 35, since: 35, departed: map[string]int64{},
+		entries: []Entry{at("line/c", 21), at("line/m", 30)}}
+	v.apply([]*mvccpb.Event{del("line/c", 36)})
+	v.adopt(30, []Entry{at("line/b", 20), at("line/c", 21)}, at("line/m", 30))
+	if !v.tells(at("line/m", 30)) || len(v.entries) != 1 || v.entries[0].Key != "line/m" || v.rev != 36 {
+		t.Errorf("at %d: %+v", v.rev, v.entries)
+	}
+}
+
+// slowKV holds back reads before they are sent, and transactions before they are answered, while a test says so.
+type slowKV struct {
+	clientv3.KV
+	reads, answers sync.RWMutex
+}
+
+func (kv *slowKV) Do(ctx context.Context, op clientv3.Op) (clientv3.OpResponse, error) {
+	kv.reads.RLock()
+	defer kv.reads.RUnlock()
+	return kv.KV.Do(ctx, op)
+}
+
+func (kv *slowKV) Txn(ctx context.Context) clientv3.Txn { return &slowTxn{kv.KV.Txn(ctx), kv} }
+
+type slowTxn struct {
+	clientv3.Txn
+	kv *slowKV
+}
+
+func (x *slowTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { x.Txn = x.Txn.If(cs...); return x }
+func (x *slowTxn) Then(ops ...clientv3.Op) clientv3.Txn { x.Txn = x.Txn.Then(ops...); return x }
+func (x *slowTxn) Else(ops ...clientv3.Op) clientv3.Txn { x.Txn = x.Txn.Else(ops...); return x }
+
+func (x *slowTxn) Commit() (*clientv3.TxnResponse, error) {
+	resp, err := x.Txn.Commit()
+	x.kv.answers.RLock()
+	defer x.kv.answers.RUnlock()
+	return resp, err
+}
+
+func TestWaiterHearsOfOneWhoLeftBeforeItsWatchAndBeforeItsAnswer(t *testing.T) {
+	m, name, opts := etcdtest.Shared(t), etcdtest.Name(t), &Options{}
+	client := m.Client(t)
+	kv := &slowKV{KV: client.KV}
+	client.KV = kv
+	s, err := session.Open(t.Context(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close(context.Background())
+	a, b := roomForTwo(ref(t, m, name)), roomForTwo(ref(t, m, name))
+	c := roomForTwo(&Ref{Keeper: s.Keeper(), Kind: "test", Name: name, Prefix: a.Prefix})
+	first, second := mustAcquire(t, a, opts), mustAcquire(t, b, opts)
+
+	kv.reads.Lock() // the list of the view
+	ctx, cancel := context.WithCancel(t.Context())
+	gaveUp := make(chan error, 1)
+	go func() {
+		_, err := c.Acquire(ctx, opts, false)
+		gaveUp <- err
+	}()
+	etcdtest.Eventually(t, 5*time.Second, "a view", func() bool {
+		return c.look(func(l *Line) bool { return l.view != nil && l.view.deaf() })
+	})
+	cancel()
+	<-gaveUp
+	c.idle(t)
+	kv.answers.Lock()
+	holds := c.start(t, 1, opts)
+	etcdtest.Eventually(t, 5*time.Second, "the next entry", func() bool { return len(etcdtest.Keys(t, m.Client(t), c.Prefix)) == 3 })
+	mustRelease(t, second)
+	kv.reads.Unlock()
+	deafTo(t, c)
+	kv.answers.Unlock()
+	select {
+	case h := <-holds:
+		mustRelease(t, h)
+	case <-time.After(3 * time.Second): // the slow look comes later
+		t.Error("it waits for one who has left")
+		mustRelease(t, <-holds)
+	}
+	mustRelease(t, first)
 }

@@ -25,14 +25,20 @@ type view struct {
 	// Of a view that hears of deletions only, entries are what an answer has listed, less those who have left since:
 	// these, by the revision at which they did.
 	departed map[string]int64
+	since    int64 // revision of the list that was read: of departures before it, the watch may have told nothing
 	about    int64 // create revision of the entry for which that was listed
 }
 
 // deaf says whether v hears only of those who leave a line.
 func (v *view) deaf() bool { return v.deletes && v.end != "" }
 
-// adopt takes what an answer as of revision has listed: mine, and who was ahead of it.
+// adopt takes what an answer as of revision has listed: mine, and who was ahead of it. An answer that is older than v's
+// own list names some who had left by then, of whom no event tells: then that list stands.
 func (v *view) adopt(revision int64, ahead []Entry, mine Entry) {
+	if revision < v.since {
+		v.about = mine.Create
+		return
+	}
 	v.entries = append(v.entries[:0:0], mine)
 	for _, e := range ahead {
 		if e.Key >= v.key && e.Key < v.end {
@@ -161,7 +167,8 @@ func (v *view) load(ctx context.Context, revision int64) {
 		return
 	}
 	v.entries = entriesOf(resp.Kvs)
-	v.rev, v.ready, v.loaded = resp.Header.Revision, true, time.Now()
+	v.since = resp.Header.Revision
+	v.rev, v.ready, v.loaded = v.since, true, time.Now()
 	v.apply(v.backlog)
 	v.backlog = nil
 	if p := l.place; p != nil && p.state == queued && v.end != "" {
