@@ -13,7 +13,9 @@ import (
 //   - a *SafetyError: a subject failed, its trial is the last one in the result;
 //   - ctx's cause: the result holds what was measured until then, and says Interrupted;
 //   - ErrUnreachable: nothing was started;
-//   - anything else: a subject could not join or took no lock at all.
+//   - ErrInvalid, with a result: a workload has drawn a turn that cannot be;
+//   - anything else: a subject could not join, or took no lock at all in some trial. In the latter case everything else was
+//     measured.
 //
 // It leaves no key and no lease in etcd, whichever way it ends, unless etcd itself was gone by then: then leases
 // end by themselves after Config.TTL, and the keys with them. So do, after a probe that kills processes was interrupted, the
@@ -24,6 +26,9 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	}
 	result := &Result{Schema: Schema, Started: time.Now(), Environment: environment(), Settings: cfg.settings()}
 	cluster, err := openCluster(ctx, cfg.Etcd, &result.Environment)
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) { // a deadline says that etcd did not answer
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +38,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	}
 	result.Interrupted = ctx.Err() != nil
 	result.Finished = time.Now()
-	return result, errors.Join(err, cluster.close(ctx))
+	return result, errors.Join(err, errors.Join(r.nothing...), cluster.close(ctx))
 }
 
 func (c *Config) settings() Settings {
@@ -50,7 +55,8 @@ type run struct {
 	cluster *cluster
 	result  *Result
 	began   time.Time
-	trials  int // finished
+	trials  int     // finished
+	nothing []error // of trials in which a subject took nothing
 }
 
 func (r *run) cells(ctx context.Context) error {
@@ -96,13 +102,15 @@ func (r *run) trial(ctx context.Context, cell Cell, s Subject, round int) (*Meas
 	if err := t.join(ctx, s, r.cluster.place(r.trials, r.TTL, &t.meter)); err != nil {
 		return nil, r.because(ctx, errors.Join(err, t.close(ctx)))
 	}
-	m := t.run(ctx, r.WarmUp, r.Duration, func(rate float64) {
+	m, err := t.run(ctx, r.WarmUp, r.Duration, func(rate float64) {
 		if r.Progress.Tick != nil {
 			r.Progress.Tick(Tick{Cell: cell, Subject: s.Name(), Round: round + 1, Left: r.left(), Rate: rate})
 		}
 	})
 	r.trials++
 	switch {
+	case err != nil:
+		return nil, err
 	case m.Safety != Safety{}:
 		return m, &SafetyError{Subject: s.Name(), Cell: cell, Safety: m.Safety}
 	case m.Elapsed == 0:
@@ -110,9 +118,20 @@ func (r *run) trial(ctx context.Context, cell Cell, s Subject, round int) (*Meas
 	case ctx.Err() != nil:
 		return m, context.Cause(ctx)
 	case m.Acquisitions == 0:
-		return m, fmt.Errorf("bench: %s took no lock in cell %v within %v; first error: %q", s.Name(), cell, m.Elapsed, m.FirstError)
+		r.empty(cell, s, m)
 	}
 	return m, nil
+}
+
+// empty notes a trial in which a subject took nothing. The others are measured all the same.
+func (r *run) empty(cell Cell, s Subject, m *Measures) {
+	err := fmt.Errorf("bench: %s took no lock in cell %v within %v", s.Name(), cell, m.Elapsed.Round(time.Millisecond))
+	if m.FirstError == "" {
+		err = fmt.Errorf("%w, and met no error: it may take longer than was measured", err)
+	} else {
+		err = fmt.Errorf("%w; first error: %s", err, m.FirstError)
+	}
+	r.nothing = append(r.nothing, err)
 }
 
 // because prefers the reason why ctx ended to what that broke.

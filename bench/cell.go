@@ -107,7 +107,10 @@ func (c Cell) validate() error {
 	case c.Fenced && c.load() != Mutex{}:
 		return Invalid("fenced is set for %s, want it for mutex only", c.About().Workload)
 	}
-	return c.load().Validate()
+	if err := c.load().Validate(); err != nil {
+		return err
+	}
+	return c.About().validate()
 }
 
 // maxWorkers bounds the goroutines of a cell: beyond it, one machine measures itself.

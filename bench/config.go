@@ -72,10 +72,15 @@ func (c *Config) Validate() error {
 		}
 		seen[s.Name()] = true
 	}
+	cells := map[Cell]bool{}
 	for _, cell := range c.Cells {
 		if err := cell.validate(); err != nil {
 			return err
 		}
+		if cells[cell] {
+			return Invalid("cell %v is there twice", cell)
+		}
+		cells[cell] = true
 		if cell.Hold >= c.Duration {
 			return Invalid("hold is %v, want less than the measured time of %v", cell.Hold, c.Duration)
 		}

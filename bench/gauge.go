@@ -33,6 +33,17 @@ func NewGauge(names, room int) *Gauge {
 	return &Gauge{room: int64(room), names: make([]gauged, names)}
 }
 
+// Check is Checker's: no turn takes more than there is.
+func (g *Gauge) Check(t *Turn) error {
+	if int64(t.Units) > g.room {
+		return Invalid("a turn takes %d units, and its gauge has room for %d", t.Units, g.room)
+	}
+	if last := t.Names[len(t.Names)-1]; last >= len(g.names) {
+		return Invalid("a turn takes name %d, and its gauge has %d", last, len(g.names))
+	}
+	return nil
+}
+
 // Enter takes t.Units of each of t.Names. See Referee for what it returns.
 func (g *Gauge) Enter(t *Turn, _ Locker) (freed int64) {
 	units, overlap := int64(t.Units), false

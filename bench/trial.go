@@ -40,13 +40,25 @@ type trial struct {
 	_        [64]byte
 
 	referee    Referee
-	comer      Comer // the same, if it is one
+	comer      Comer   // the same, if it is one
+	checker    Checker // the same
+	about      About
+	abort      context.CancelCauseFunc // ends it without a result
 	succession *succession
 	rounds     *rounds // nil unless turns begin together
 	scraper    *scraper
 	seed       uint64
 	contenders []Contender
 	workers    []*worker // of the first contender first
+}
+
+// check says why no turn can be t.
+func (t *trial) check(turn *Turn) error {
+	err := turn.check(&t.about)
+	if err == nil && t.checker != nil {
+		err = t.checker.Check(turn)
+	}
+	return err
 }
 
 // now is nanoseconds since the trial began, by the monotonic clock alone: half the price of time.Now.
@@ -57,11 +69,13 @@ func newTrial(cell Cell, seed uint64) *trial {
 		cell:       cell,
 		began:      time.Now().Add(-1),
 		referee:    cell.load().Referee(cell),
+		about:      cell.About(),
 		succession: newSuccession(cell.Contenders),
 		seed:       seed,
 		contenders: make([]Contender, cell.Contenders),
 	}
 	t.comer, _ = t.referee.(Comer)
+	t.checker, _ = t.referee.(Checker)
 	if cell.About().Together {
 		t.rounds = newRounds(cell.Contenders * cell.Goroutines)
 	}
@@ -116,8 +130,12 @@ func outliving(ctx context.Context, by time.Duration) (context.Context, context.
 	return later, func() { stop(); cancel(nil) }
 }
 
-// run lets the workers contend. It returns nil when ctx ended before anything was measured.
-func (t *trial) run(ctx context.Context, warmUp, duration time.Duration, report func(rate float64)) *Measures {
+// run lets the workers contend. When ctx ends before anything was measured, nothing has elapsed. An error says that the
+// workload has drawn what cannot be.
+func (t *trial) run(ctx context.Context, warmUp, duration time.Duration, report func(rate float64)) (*Measures, error) {
+	outer := ctx
+	ctx, t.abort = context.WithCancelCause(ctx)
+	defer t.abort(nil)
 	acquiring, stop := context.WithCancel(ctx)
 	defer stop()
 	releasing, abandon := context.WithCancel(context.WithoutCancel(ctx))
@@ -143,7 +161,10 @@ func (t *trial) run(ctx context.Context, warmUp, duration time.Duration, report 
 	abandon()
 	err := t.close(ctx)
 	<-left
-	return result.with(t, err)
+	if outer.Err() == nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return result.with(t, err), nil
 }
 
 // measure opens the window in which acquisitions count.

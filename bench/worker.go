@@ -81,6 +81,10 @@ func (w *worker) turn(acquiring, releasing context.Context) bool {
 	}
 	if !w.failed {
 		t.referee.Next(w.draw, &w.next)
+		if err := t.check(&w.next); err != nil {
+			t.abort(err)
+			return false
+		}
 	}
 	w.failed = false
 	start := t.now()

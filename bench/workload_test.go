@@ -20,7 +20,7 @@ import (
 type dice struct{ Sides int }
 
 func (d dice) About() bench.About {
-	return bench.About{Workload: "dice", Setting: fmt.Sprint(d.Sides), Modes: []string{"even", "odd"}, Names: []string{"table"}}
+	return bench.About{Workload: "dice", Setting: fmt.Sprint(d.Sides), Unit: "throw", Modes: []string{"even", "odd"}, Names: []string{"table"}}
 }
 
 func (d dice) Validate() error {

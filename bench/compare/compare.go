@@ -5,6 +5,7 @@
 package compare
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -41,7 +42,7 @@ var (
 
 var measures = map[string]measure{
 	"rate":          {of: func(m *bench.Measures) (float64, bool) { return m.Rate, true }, larger: true},
-	"jain":          {of: func(m *bench.Measures) (float64, bool) { return m.Jain, true }, larger: true},
+	"jain":          {of: func(m *bench.Measures) (float64, bool) { return m.Jain, m.Acquisitions > 0 }, larger: true},
 	"p50":           latency(acquire, p50),
 	"p90":           latency(acquire, p90),
 	"p99":           latency(acquire, p99),
@@ -49,12 +50,12 @@ var measures = map[string]measure{
 	"hand-over-p50": latency(handOver, p50),
 	"hand-over-p99": latency(handOver, p99),
 	"wait":          {time: true, of: func(m *bench.Measures) (float64, bool) { return float64(m.LongestWait), true }},
-	"proposals":     {of: func(m *bench.Measures) (float64, bool) { return m.PerAcquisition.Proposals, true }},
+	"proposals":     {of: func(m *bench.Measures) (float64, bool) { return m.PerAcquisition.Proposals, m.Acquisitions > 0 }},
 	"reads": {of: func(m *bench.Measures) (float64, bool) {
-		return m.PerAcquisition.Linearizable + m.PerAcquisition.Serializable, true
+		return m.PerAcquisition.Linearizable + m.PerAcquisition.Serializable, m.Acquisitions > 0
 	}},
-	"events":  {of: func(m *bench.Measures) (float64, bool) { return m.PerAcquisition.Events, true }},
-	"bytes":   {of: func(m *bench.Measures) (float64, bool) { return m.PerAcquisition.Bytes, true }},
+	"events":  {of: func(m *bench.Measures) (float64, bool) { return m.PerAcquisition.Events, m.Acquisitions > 0 }},
+	"bytes":   {of: func(m *bench.Measures) (float64, bool) { return m.PerAcquisition.Bytes, m.Acquisitions > 0 }},
 	"cpu":     {time: true, of: func(m *bench.Measures) (float64, bool) { return m.PerAcquisition.CPU, m.PerAcquisition.CPU > 0 }},
 	"starved": {of: func(m *bench.Measures) (float64, bool) { return float64(m.Starved), true }},
 	"short": {larger: true, of: func(m *bench.Measures) (float64, bool) {
@@ -87,6 +88,12 @@ func ParseLimits(text string) (Limits, error) {
 		case measures[name].of == nil:
 			return nil, bench.Invalid("limit is for %q, want one of %s", name, strings.Join(Names(), ", "))
 		}
+		if _, again := limits[name]; again {
+			return nil, bench.Invalid("limit of %s is there twice", name)
+		}
+		if measures[name].larger && value >= 100 {
+			return nil, bench.Invalid("limit of %s is %s, want less than 100%%: it cannot fall by more", name, percent)
+		}
 		limits[name] = value / 100
 	}
 	return limits, nil
@@ -114,6 +121,10 @@ type Comparison struct {
 	// Missing and Added are in one of the two only: "2 fenceline".
 	Missing []string `json:"missing"`
 	Added   []string `json:"added"`
+	// Unlike is what the two runs differ in besides what was measured: "members: 1, then 3".
+	Unlike []string `json:"unlike"`
+	// Unchecked are limits of which neither has anything to compare.
+	Unchecked []string `json:"unchecked"`
 }
 
 // Regressions is how many changes go too far.
@@ -134,7 +145,7 @@ func Results(before, after *bench.Result, names []string, limits Limits) *Compar
 			names = append(names, name)
 		}
 	}
-	c := &Comparison{Changes: []Change{}, Missing: []string{}, Added: []string{}}
+	c := &Comparison{Changes: []Change{}, Missing: []string{}, Added: []string{}, Unlike: unlike(before, after), Unchecked: []string{}}
 	olds, news := subjects(before), subjects(after)
 	known := map[string]*bench.Measures{}
 	for _, n := range news {
@@ -159,7 +170,40 @@ func Results(before, after *bench.Result, names []string, limits Limits) *Compar
 	if slices.Contains(names, Probes) {
 		c.probes(before.Probes, after.Probes, limits)
 	}
+	for _, name := range slices.Sorted(maps.Keys(limits)) {
+		if !slices.ContainsFunc(c.Changes, func(change Change) bool { return change.Measure == name }) {
+			c.Unchecked = append(c.Unchecked, name)
+		}
+	}
 	return c
+}
+
+// unlike is what makes two runs hard to compare.
+func unlike(before, after *bench.Result) []string {
+	found := []string{}
+	for _, r := range []struct {
+		result *bench.Result
+		which  string
+	}{{before, "old"}, {after, "new"}} {
+		if r.result.Interrupted {
+			found = append(found, "the "+r.which+" run was interrupted")
+		}
+	}
+	differ := func(what string, was, is any) {
+		if a, b := fmt.Sprint(was), fmt.Sprint(is); a != b {
+			found = append(found, fmt.Sprintf("%s: %s, then %s", what, cmp.Or(a, "none"), cmp.Or(b, "none")))
+		}
+	}
+	a, b := before.Environment, after.Environment
+	differ("members", a.Members, b.Members)
+	differ("conditions", strings.Join(before.Settings.Conditions, ", "), strings.Join(after.Settings.Conditions, ", "))
+	differ("duration", before.Settings.Duration, after.Settings.Duration)
+	differ("rounds", before.Settings.Rounds, after.Settings.Rounds)
+	differ("TTL", before.Settings.TTL, after.Settings.TTL)
+	differ("CPUs", a.CPUs, b.CPUs)
+	differ("CPU", a.CPU, b.CPU)
+	differ("etcd", a.Etcd, b.Etcd)
+	return found
 }
 
 // probes compares the rows of both that are called the same.
@@ -235,7 +279,7 @@ func subjects(r *bench.Result) (all []one) {
 		}
 		name := cell.Cell.String()
 		if cell.Workload != "" && cell.Workload != (bench.Mutex{}).About().Workload {
-			name = strings.TrimSpace(cell.Workload + " " + setting + " " + name)
+			name = strings.Join(strings.Fields(cell.Workload+" "+setting+" "+name), " ")
 		}
 		for j := range cell.Subjects {
 			s := &cell.Subjects[j]

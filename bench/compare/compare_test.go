@@ -20,7 +20,7 @@ func result(contenders int, subjects map[string]bench.Measures) *bench.Result {
 }
 
 func measured(rate float64, p99 time.Duration, events float64) bench.Measures {
-	return bench.Measures{Rate: rate, Jain: 1, Acquire: bench.Latency{Count: 10, P99: p99}, PerAcquisition: bench.PerAcquisition{Events: events}}
+	return bench.Measures{Acquisitions: 10, Rate: rate, Jain: 1, Acquire: bench.Latency{Count: 10, P99: p99}, PerAcquisition: bench.PerAcquisition{Events: events}}
 }
 
 func TestRegressionIsWhatIsWorseByMoreThanTheLimit(t *testing.T) {
@@ -73,7 +73,7 @@ func TestWhatWasNotMeasuredIsNoChange(t *testing.T) {
 }
 
 func TestLimitsThatCannotBeAreRefused(t *testing.T) {
-	for text, want := range map[string]string{"": `""`, "p99": `"p99"`, "p99=10": `"p99=10"`, "p99=-1%": `"p99=-1%"`, "p99=x%": `"p99=x%"`, "p98=1%": `"p98", want one of bytes, cpu, events, hand-over-p50`} {
+	for text, want := range map[string]string{"": `""`, "p99": `"p99"`, "p99=10": `"p99=10"`, "p99=-1%": `"p99=-1%"`, "p99=x%": `"p99=x%"`, "p99=1%,p99=2%": "p99 is there twice", "rate=100%": "rate is 100%, want less than 100%", "p98=1%": `"p98", want one of bytes, cpu, events, hand-over-p50`} {
 		if _, err := ParseLimits(text); !errors.Is(err, bench.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)
 		}
@@ -99,5 +99,30 @@ func TestProbesAreComparedByNameSettingAndSubject(t *testing.T) {
 	}
 	if r := Results(run(kill("5s", 100)), run(kill("5s", 130)), []string{"rate"}, nil); len(r.Changes) != 0 {
 		t.Errorf("not asked for: %+v", r.Changes)
+	}
+}
+
+func TestLimitWithNothingToCompareIsNamed(t *testing.T) {
+	r := result(2, map[string]bench.Measures{"a": measured(1, 1, 1)})
+	if c := Results(r, r, []string{"rate"}, Limits{"rate": 0, Probes: 0}); strings.Join(c.Unchecked, ",") != Probes {
+		t.Errorf("unchecked %q", c.Unchecked)
+	}
+	if c := Results(r, result(8, map[string]bench.Measures{"a": measured(1, 1, 1)}), nil, Limits{"rate": 0}); strings.Join(c.Unchecked, ",") != "rate" {
+		t.Errorf("no cell in common: unchecked %q", c.Unchecked)
+	}
+}
+
+func TestRunsThatAreHardToCompareAreSaidToBe(t *testing.T) {
+	a, b := result(2, nil), result(2, nil)
+	if c := Results(a, b, nil, nil); len(c.Unlike) > 0 {
+		t.Errorf("alike: %q", c.Unlike)
+	}
+	a.Environment.Members, b.Environment.Members = 1, 3
+	b.Settings.Conditions = []string{"500 puts/s", "delay 1ms"}
+	a.Settings.Duration, b.Settings.Duration = time.Second, 2*time.Second
+	b.Interrupted = true
+	want := "the new run was interrupted; members: 1, then 3; conditions: none, then 500 puts/s, delay 1ms; duration: 1s, then 2s"
+	if got := strings.Join(Results(a, b, nil, nil).Unlike, "; "); got != want {
+		t.Errorf("%s", got)
 	}
 }

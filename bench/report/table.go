@@ -59,9 +59,17 @@ func row(cell string, s bench.SubjectResult) []string {
 	row := []string{cell, s.Subject, rate(s.Rate), spread(s)}
 	row = append(row, latency(s.Acquire)...)
 	row = append(row, latency(s.HandOver)...)
-	row = append(row, fmt.Sprintf("%.3f", s.Jain), short(s.Measures), duration(s.LongestWait))
+	row = append(row, jain(s.Measures), short(s.Measures), duration(s.LongestWait))
 	row = append(row, costs(s.Measures)...)
 	return append(row, ratio(s.Ratio))
+}
+
+// jain of who got nothing says nothing.
+func jain(m bench.Measures) string {
+	if m.Acquisitions == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.3f", m.Jain)
 }
 
 // spread is half of what the slowest and the fastest round differ by.
@@ -87,7 +95,7 @@ func costs(m bench.Measures) []string {
 	if c.CPU > 0 {
 		cpu = duration(time.Duration(c.CPU))
 	}
-	if m.Cost.Requests() == 0 {
+	if m.Cost.Requests() == 0 || m.Acquisitions == 0 {
 		return []string{"–", "–", "–", "–", cpu}
 	}
 	return []string{share(c.Proposals), share(c.Linearizable + c.Serializable), share(c.Events), value(math.Round(c.Bytes)), cpu}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -21,21 +22,22 @@ func newBenchCompareCommand(g *globals) *cobra.Command {
 		Use:   "compare [flags] OLD.json NEW.json",
 		Short: "Compare two results, and fail if the new one is worse by more than is allowed",
 		Long: `Compare two results of "fenceline bench -o json", and those of its subcommands but idle. A cell or subject that
-is in one of them only is named, and is no failure. Limits belong above what two runs of the same thing differ by on the
+is in one of them only is named, and is no failure; that nothing at all can be compared, or nothing for one of the limits, is
+one. If the runs differ in their settings, or one was interrupted, that is said. Limits belong above what two runs of the same thing differ by on the
 machine at hand; for statistics over rounds there is benchstat, see "fenceline bench --help".
 
 Measures: rate (acquisitions per second), p50, p90, p99, max (of an acquire), hand-over-p50, hand-over-p99, wait (the
 longest), jain, short (short-term fairness), starved, and proposals, reads, events, bytes, cpu (of the client) per acquisition; and
 probes, the medians and values of all that is measured besides turns. More is better of rate, jain and short, less of all others.
 
-Exit codes: 0; 1 something is worse by more than --max-regression allows, or a file is no such result; 64 wrong command
-line.`,
+Exit codes: 0; 1 something is worse by more than --max-regression allows, or cannot be compared, or a file is no such
+result; 64 wrong command line.`,
 		Example: `  fenceline bench -o json > old.json; …; fenceline bench -o json > new.json
   fenceline bench compare old.json new.json --max-regression p99=20%,rate=10%`,
 		Args: takes("OLD.json", "NEW.json"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			allowed := compare.Limits{}
-			if limits != "" {
+			if cmd.Flags().Changed("max-regression") {
 				var err error
 				if allowed, err = compare.ParseLimits(limits); err != nil {
 					return usageErrorf("--max-regression: %w", err)
@@ -61,11 +63,20 @@ line.`,
 					say("only in %s: %s", what, strings.Join(names, ", "))
 				}
 			}
+			for _, what := range c.Unlike {
+				say("the runs differ in more than what was measured: %s", what)
+			}
 			if err := g.print(cmd.OutOrStdout(), c, compareTable(c)); err != nil {
 				return err
 			}
 			if n := c.Regressions(); n > 0 {
 				return &ExitError{Code: exitFailure, Err: fmt.Errorf("worse than --max-regression %s allows: %d of %d", limits, n, len(c.Changes))}
+			}
+			switch {
+			case len(c.Unchecked) > 0:
+				return &ExitError{Code: exitFailure, Err: fmt.Errorf("--max-regression: nothing in both files to compare for %s", strings.Join(c.Unchecked, ", "))}
+			case len(c.Changes) == 0:
+				return &ExitError{Code: exitFailure, Err: errors.New("nothing to compare: the files have no cell and subject in common, or none of the measures")}
 			}
 			return nil
 		},

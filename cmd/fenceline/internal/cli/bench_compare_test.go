@@ -54,9 +54,23 @@ func TestBenchCompareNamesWhatIsNoResult(t *testing.T) {
 			t.Errorf("code %d, %s", code, stderr)
 		}
 	}
-	for args, want := range map[string]string{"a": "NEW.json is missing", "a b --show x": `--show "x"`, "a b --max-regression x": "--max-regression"} {
+	for args, want := range map[string]string{"a": "NEW.json is missing", "a b --show x": `--show "x"`, "a b --max-regression x": "--max-regression", "a b --max-regression=": "--max-regression"} {
 		if code, _, stderr := fenceline(append([]string{"bench", "compare"}, strings.Fields(args)...)...); code != 64 || !strings.Contains(stderr, want) {
 			t.Errorf("%s: code %d, %s", args, code, stderr)
+		}
+	}
+}
+
+func TestBenchCompareFailsWhenItComparesNothing(t *testing.T) {
+	full, empty := resultFile(t, 1000), filepath.Join(t.TempDir(), "empty.json")
+	writeFile(t, empty, `{"schema":"`+bench.Schema+`"}`)
+	for want, args := range map[string][]string{
+		"nothing to compare":                             {full, empty},
+		"nothing in both files to compare for probes":    {full, full, "--max-regression", "rate=5%,probes=5%"},
+		"nothing in both files to compare for p99, rate": {full, empty, "--max-regression", "rate=5%,p99=5%"},
+	} {
+		if code, _, stderr := fenceline(append([]string{"bench", "compare"}, args...)...); code != 1 || !strings.Contains(stderr, want) {
+			t.Errorf("%q: code %d, %s", args, code, stderr)
 		}
 	}
 }
