@@ -2,6 +2,7 @@ package bench
 
 import (
 	"flag"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -53,7 +54,7 @@ func (l *ints) Set(text string) error {
 	for field := range strings.SplitSeq(text, ",") {
 		v, err := strconv.Atoi(strings.TrimSpace(field))
 		if err != nil {
-			return err
+			return fmt.Errorf("%q is not a whole number, want a list of them, such as 1,8", field)
 		}
 		values = append(values, v)
 	}

@@ -99,7 +99,7 @@ func (c Conditions) Start(config clientv3.Config) (under clientv3.Config, stop f
 }
 
 const (
-	noisePrefix = "fenceline-bench-noise/"
+	noisePrefix = "fenceline-bench/noise/"
 	noiseKeys   = 1000
 	noiseBytes  = 256
 	noiseBatch  = 10 * time.Millisecond

@@ -189,7 +189,7 @@ func turnsOf(s bench.SubjectResult) []string {
 }
 
 func sharing(s bench.SubjectResult) []string {
-	row := []string{s.Subject, fmt.Sprintf("%.3f", s.Jain), short(s.Measures)}
+	row := []string{s.Subject, jain(s.Measures), short(s.Measures)}
 	if f := s.Succession; f != nil && f.Again.Count > 0 {
 		row = append(row, fmt.Sprint(f.Again.P50), fmt.Sprint(f.Again.P99), fmt.Sprint(f.Again.Max))
 	} else {

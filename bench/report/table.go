@@ -201,7 +201,7 @@ func headline(r *bench.Result) string {
 	e, s := r.Environment, r.Settings
 	where := "etcd at " + strings.Join(e.Endpoints, ", ")
 	if e.Etcd != "" {
-		where = fmt.Sprintf("etcd %s, %s", e.Etcd, plural(e.Members, "member"))
+		where = fmt.Sprintf("etcd %s at %s, %s", e.Etcd, strings.Join(e.Endpoints, ", "), plural(e.Members, "member"))
 	}
 	text := fmt.Sprintf("%s; %s %s/%s, %s; %s of %v each, TTL %v\n", where, e.Go, e.OS, e.Arch, plural(e.CPUs, "CPU"),
 		plural(s.Rounds, "round"), s.Duration, s.TTL)

@@ -2,6 +2,7 @@ package rival_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,5 +104,18 @@ func TestServerThatDoesNotStartSaysWhyAndLeavesNothing(t *testing.T) {
 	}
 	if after, _ := filepath.Glob(filepath.Join(os.TempDir(), "fenceline-rival-*")); len(after) > len(before) {
 		t.Errorf("left: %v", after)
+	}
+}
+
+func TestServerThatIsInterruptedWhileItStartsIsGoneAtOnce(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, cancel)
+	began := time.Now()
+	_, err := rival.Start(ctx, "sleep 60", "sleep 60", "INT")
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(began); took > 5*time.Second { // it gets 10 s to end, once it serves
+		t.Errorf("took %v", took)
 	}
 }

@@ -22,6 +22,8 @@ type Server struct {
 	shell *exec.Cmd
 	stdin *os.File
 	ended chan struct{}
+
+	served bool // it has accepted connections
 }
 
 const (
@@ -104,6 +106,7 @@ func (s *Server) ready(ctx context.Context, file string) error {
 		if s.has(file) {
 			if conn, err := net.DialTimeout("tcp", s.Addr, time.Second); err == nil {
 				conn.Close()
+				s.served = true
 				return nil
 			}
 		}
@@ -131,12 +134,16 @@ func (s *Server) said() string {
 	return strings.TrimSpace(string(text))
 }
 
-// Close ends the server, and removes what it has written.
+// Close ends the server, and removes what it has written. One that never served is not asked.
 func (s *Server) Close() error {
 	s.stdin.Close()
+	patience := endTimeout
+	if !s.served {
+		patience = 0
+	}
 	select {
 	case <-s.ended:
-	case <-time.After(endTimeout):
+	case <-time.After(patience):
 		_ = syscall.Kill(-s.shell.Process.Pid, syscall.SIGKILL) // it may have ended at this moment
 		<-s.ended
 	}

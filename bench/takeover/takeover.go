@@ -99,13 +99,13 @@ func (p *Probe) Run(ctx context.Context, lab bench.Lab) error {
 	r := &runner{Probe: p, Lab: lab}
 	for _, ttl := range p.TTLs {
 		if p.Kills > 0 {
-			lab.Say(fmt.Sprintf("%d processes of each are killed, TTL %v", p.Kills, ttl))
+			lab.Say(fmt.Sprintf("processes that are killed: %d of each, TTL %v", p.Kills, ttl))
 			if err := r.kills(ctx, ttl); err != nil {
 				return err
 			}
 		}
 		if p.EtcdKills > 0 {
-			lab.Say(fmt.Sprintf("%d processes of each are killed, and etcd's leader, TTL %v", p.EtcdKills, ttl))
+			lab.Say(fmt.Sprintf("processes that are killed: %d of each, and etcd's leader, TTL %v", p.EtcdKills, ttl))
 			if err := r.etcdKills(ctx, ttl); err != nil {
 				return err
 			}

@@ -31,8 +31,9 @@ func newBenchCommand(g *globals) *cobra.Command {
 two holders, how evenly it is shared, and what each acquisition costs the cluster. Every subject is measured in
 every cell, in alternation, and every acquisition is checked: if two were ever inside at once, the run fails.
 
-Without --endpoints it starts an etcd of its own, in a process of its own and with fsync, and ends it. With them it
-uses that cluster, below fenceline-bench/, and leaves nothing there.
+Without --endpoints, and without FENCELINE_ENDPOINTS and ETCDCTL_ENDPOINTS in the environment, it starts an etcd of its own,
+in a process of its own and with fsync, and ends it. With them it loads that cluster, below fenceline-bench/, and leaves
+nothing there. --compact removes history of the whole cluster.
 
 Without --contenders, --goroutines, --hold and --fenced it makes the tour: 1, 2, 8 and 32 contenders, some with a
 hold, and many goroutines of few contenders. With any of them it measures every combination of their lists.
@@ -118,7 +119,7 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 	flags.DurationVar(&cfg.TTL, "ttl", cfg.TTL, "`time` that leases live without renewal")
 	flags.IntVar(&f.members, "members", 1, "`number` of members of the etcd that it starts: 1 or 3")
 	flags.Float64Var(&f.conditions.Noise, "noise", 0, "`puts` a second by somebody else meanwhile")
-	flags.DurationVar(&f.conditions.Compact, "compact", 0, "`time` between two compactions meanwhile; 0: none")
+	flags.DurationVar(&f.conditions.Compact, "compact", 0, "`time` between two compactions of the whole cluster's history meanwhile; 0: none")
 	flags.DurationVar(&f.conditions.Delay, "delay", 0, "`time` that each message to and from etcd takes longer")
 	if w.Exclusive != nil {
 		f.takeover = &takeover.Probe{Workload: w.Name}
@@ -147,8 +148,8 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 			}
 		}
 		var err error
-		if cfg.Subjects, err = w.Subjects.ByName(f.subjects...); err != nil {
-			return usageErrorf("%w", err)
+		if cfg.Subjects, err = f.known(w); err != nil {
+			return err
 		}
 		if f.takeover != nil {
 			if chosen && !flags.Changed("kills") {
@@ -174,12 +175,13 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 			return usageErrorf("--members %d: want 1 or 3", f.members)
 		}
 		if f.members > 1 && g.connection.named() {
-			return usageErrorf("--members %d: is for the etcd that it starts, and not with --endpoints", f.members)
+			return usageErrorf("--members %d: is for the etcd that it starts, and not with --endpoints, nor with FENCELINE_ENDPOINTS or ETCDCTL_ENDPOINTS in the environment", f.members)
 		}
-		write, err := f.writer(g)
+		write, discard, err := f.writer(g, flags.Changed)
 		if err != nil {
 			return err
 		}
+		defer discard()
 		return g.bench(cmd, cfg, f, write)
 	}
 	return cmd
@@ -220,6 +222,9 @@ func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, f benchFlags, writ
 	}()
 	cfg.Etcd, cfg.Conditions = config, f.conditions.Names()
 	rivals, at, stopRivals, err := f.rivals.open(ctx, func(text string) { fmt.Fprintln(stderr, text) })
+	if ctx.Err() != nil && err != nil {
+		return benchError(ctx, context.Cause(ctx))
+	}
 	if err != nil {
 		return benchError(ctx, err)
 	}
@@ -228,7 +233,9 @@ func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, f benchFlags, writ
 			fmt.Fprintf(stderr, "fenceline: %v\n", err)
 		}
 	}()
-	cfg.Subjects = beside(cfg.Subjects, rivals)
+	if cfg.Subjects, err = f.chosen(cfg.Subjects, rivals); err != nil {
+		return err
+	}
 	if cfg.Command, err = g.roles(config, at); err != nil {
 		return err
 	}
@@ -254,6 +261,9 @@ func (g *globals) clusterOf(ctx context.Context, n int, stderr io.Writer) (confi
 		cluster, err := g.benchCluster(ctx, stderr)
 		if err != nil {
 			return config, nil, nil, err
+		}
+		if cluster.own == nil {
+			fmt.Fprintf(stderr, "Measuring the etcd at %s.\n", strings.Join(cluster.config.Endpoints, ","))
 		}
 		return cluster.config, nil, cluster.close, nil
 	}

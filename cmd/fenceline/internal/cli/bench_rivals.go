@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -48,7 +50,7 @@ func (a *rivalAddresses) connect(ctx context.Context) (subjects []bench.Subject,
 		add("Redis at "+addr, func(ctx context.Context) (bench.Subject, error) { return redis.New(ctx, addr) })
 	}
 	for _, url := range a.Postgres {
-		add("PostgreSQL", func(ctx context.Context) (bench.Subject, error) { return postgres.New(ctx, url) })
+		add("PostgreSQL (--postgres)", func(ctx context.Context) (bench.Subject, error) { return postgres.New(ctx, url) })
 	}
 	return subjects, err
 }
@@ -63,7 +65,8 @@ type rivalFlags struct {
 const rivalsHelp = `
 With --redis, --postgres or --zookeeper the usual lock there is measured as well; --rivals auto starts those servers
 that are installed, on loopback and in temporary directories, and ends them. A row is named after how durable its server
-is: what memory alone has is gone when that one machine is.
+is: what memory alone has is gone when that one machine is. They are measured beside the --subjects; where those name rivals,
+only these are.
 `
 
 func (f *rivalFlags) addTo(flags *pflag.FlagSet) {
@@ -76,6 +79,16 @@ func (f *rivalFlags) addTo(flags *pflag.FlagSet) {
 func (f *rivalFlags) check() error {
 	if f.start != "none" && f.start != "auto" {
 		return usageErrorf("--rivals %q: it is neither none nor auto", f.start)
+	}
+	for flag, addrs := range map[string][]string{"redis": {f.redis}, "zookeeper": f.zookeeper} {
+		for _, addr := range addrs {
+			if _, port, err := net.SplitHostPort(addr); addr != "" && (err != nil || port == "") {
+				return usageErrorf("--%s %q: want host:port", flag, addr)
+			}
+		}
+	}
+	if u, err := url.Parse(f.postgres); f.postgres != "" && (err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql") {
+		return usageErrorf("--postgres: want a URL such as postgres://user@host/database") // it may have a password
 	}
 	return nil
 }
@@ -136,6 +149,50 @@ var installable = []struct {
 		func(a *rivalAddresses, s *rival.Server) { a.Redis = append(a.Redis, s.Addr) }},
 	{"a PostgreSQL", postgres.Installed, postgres.Start,
 		func(a *rivalAddresses, s *rival.Server) { a.Postgres = append(a.Postgres, postgres.URL(s)) }},
+}
+
+// asked says whether any rival is.
+func (f *rivalFlags) asked() bool {
+	return f.start == "auto" || f.redis != "" || f.postgres != "" || len(f.zookeeper) > 0
+}
+
+// known makes the subjects that are named, but for rivals, whose names show when they are connected.
+func (f *benchFlags) known(w bench.Workload) ([]bench.Subject, error) {
+	var names []string
+	for _, name := range f.subjects {
+		if w.Subjects[name] != nil || !f.rivals.asked() {
+			names = append(names, name)
+		}
+	}
+	if len(f.subjects) > 0 && len(names) == 0 {
+		return nil, usageErrorf("--subjects names no lock on etcd, want one of %s as well", strings.Join(w.Subjects.Names(), ", "))
+	}
+	subjects, err := w.Subjects.ByName(names...)
+	if err != nil {
+		return nil, usageErrorf("%w; those on other servers come with --rivals, --redis, --postgres and --zookeeper", err)
+	}
+	return subjects, nil
+}
+
+// chosen are subjects and rivals in the order of --subjects, if that names any rival. Else all rivals are beside them.
+func (f *benchFlags) chosen(subjects, rivals []bench.Subject) ([]bench.Subject, error) {
+	if len(subjects) == len(f.subjects) {
+		return beside(subjects, rivals), nil
+	}
+	var chosen []bench.Subject
+	for _, name := range f.subjects {
+		all := append(slices.Clone(subjects), rivals...)
+		i := slices.IndexFunc(all, func(s bench.Subject) bool { return s.Name() == name })
+		if i < 0 {
+			var names []string
+			for _, r := range rivals {
+				names = append(names, r.Name())
+			}
+			return nil, usageErrorf("--subjects %s: it is neither a lock on etcd nor one of %s", name, strings.Join(names, ", "))
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
 }
 
 // beside puts rivals before the last subject, to which the ratios are.

@@ -37,6 +37,22 @@ func TestRivalsStandBeforeTheSubjectToWhichTheRatiosAre(t *testing.T) {
 	}
 }
 
+func TestSubjectsThatNameARivalLeaveOutTheOthers(t *testing.T) {
+	local, err := subject.ByName("fenceline", "etcd", "local")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := benchFlags{subjects: []string{"local", "fenceline"}, rivals: rivalFlags{start: "auto"}}
+	chosen, err := f.chosen(local[:1], local[1:]) // as if etcd and local were rivals
+	if err != nil || len(chosen) != 2 || chosen[0].Name() != "local" || chosen[1].Name() != "fenceline" {
+		t.Errorf("%v, %v", chosen, err)
+	}
+	f.subjects = []string{"fenceline", "none"}
+	if _, err := f.chosen(local[:1], local[1:]); err == nil || !strings.Contains(err.Error(), "none: it is neither a lock on etcd nor one of etcd, local") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestBenchStartsTheServersOfRivals(t *testing.T) {
 	if !redis.Installed() {
 		t.Skip("redis-server is not installed")
