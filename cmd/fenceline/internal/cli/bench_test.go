@@ -136,7 +136,10 @@ func TestEtcdOfAKilledBenchEnds(t *testing.T) {
 
 func TestInterruptedBenchReportsAndCleansUp(t *testing.T) {
 	server := etcdtest.Start(t)
-	cells := strings.Repeat("1,", 100) + "1"
+	cells := "1"
+	for n := range 100 {
+		cells += fmt.Sprintf(",%d", n+2)
+	}
 	b := startBench(t, "--endpoints="+server.Endpoint(), "--contenders="+cells, "--subjects=fenceline", "--rounds=1", "--duration=300ms", "--warm-up=0", "-o=json")
 	b.until(t, "1 contender: ")
 	b.Process.Signal(os.Interrupt)
