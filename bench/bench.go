@@ -14,7 +14,7 @@ import (
 //   - ctx's cause: the result holds what was measured until then, and says Interrupted;
 //   - ErrUnreachable: nothing was started;
 //   - ErrInvalid, with a result: a workload has drawn a turn that cannot be;
-//   - anything else: a subject could not join, or took no lock at all in some trial. In the latter case everything else was
+//   - anything else: a subject could not join, or took no lock at all in some cell. In the latter case everything else was
 //     measured.
 //
 // It leaves no key and no lease in etcd, whichever way it ends, unless etcd itself was gone by then: then leases
@@ -38,7 +38,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	}
 	result.Interrupted = ctx.Err() != nil
 	result.Finished = time.Now()
-	return result, errors.Join(err, errors.Join(r.nothing...), cluster.close(ctx))
+	return result, errors.Join(err, r.nothing, cluster.close(ctx))
 }
 
 func (c *Config) settings() Settings {
@@ -55,15 +55,16 @@ type run struct {
 	cluster *cluster
 	result  *Result
 	began   time.Time
-	trials  int     // finished
-	nothing []error // of trials in which a subject took nothing
+	trials  int   // finished
+	nothing error // cells in which a subject took nothing
 }
 
 func (r *run) cells(ctx context.Context) error {
 	for _, cell := range r.Cells {
 		rounds := make([][]Measures, len(r.Subjects))
 		err := r.rounds(ctx, cell, rounds)
-		if c := r.collect(cell, rounds); len(c.Subjects) > 0 {
+		c := r.collect(cell, rounds)
+		if len(c.Subjects) > 0 {
 			r.result.Cells = append(r.result.Cells, c)
 			if r.Progress.Cell != nil {
 				r.Progress.Cell(c)
@@ -72,6 +73,7 @@ func (r *run) cells(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		r.nothing = errors.Join(r.nothing, c.nothing())
 	}
 	return nil
 }
@@ -117,21 +119,23 @@ func (r *run) trial(ctx context.Context, cell Cell, s Subject, round int) (*Meas
 		return nil, context.Cause(ctx)
 	case ctx.Err() != nil:
 		return m, context.Cause(ctx)
-	case m.Acquisitions == 0:
-		r.empty(cell, s, m)
 	}
 	return m, nil
 }
 
-// empty notes a trial in which a subject took nothing. The others are measured all the same.
-func (r *run) empty(cell Cell, s Subject, m *Measures) {
-	err := fmt.Errorf("bench: %s took no lock in cell %v within %v", s.Name(), cell, m.Elapsed.Round(time.Millisecond))
-	if m.FirstError == "" {
-		err = fmt.Errorf("%w, and met no error: it may take longer than was measured", err)
-	} else {
-		err = fmt.Errorf("%w; first error: %s", err, m.FirstError)
+// nothing says which subjects took no lock in c, in none of the rounds. The others are measured all the same.
+func (c *CellResult) nothing() (err error) {
+	for _, s := range c.Subjects {
+		if s.Acquisitions > 0 {
+			continue
+		}
+		why := "no error was met: it may take longer than was measured"
+		if s.FirstError != "" {
+			why = "first error: " + s.FirstError
+		}
+		err = errors.Join(err, fmt.Errorf("bench: %s took no lock in cell %v within %v; %s", s.Subject, c.Cell, s.Elapsed.Round(time.Millisecond), why))
 	}
-	r.nothing = append(r.nothing, err)
+	return err
 }
 
 // because prefers the reason why ctx ended to what that broke.

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -106,6 +107,9 @@ func (c Cell) validate() error {
 		return Invalid("rate is set for %s, whose turns begin together: want 0", c.About().Workload)
 	case c.Fenced && c.load() != Mutex{}:
 		return Invalid("fenced is set for %s, want it for mutex only", c.About().Workload)
+	}
+	if !reflect.ValueOf(c.load()).Comparable() { // loads tell cells apart
+		return Invalid("load of workload %s is a %T, want a value that can be compared: no slice, map or func in it", c.About().Workload, c.load())
 	}
 	if err := c.load().Validate(); err != nil {
 		return err

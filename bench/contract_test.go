@@ -71,6 +71,23 @@ func TestWorkloadThatReportsCannotNameIsInvalid(t *testing.T) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
+	cfg := small(t, bench.Cell{Contenders: 1, Goroutines: 1, Load: listed{names: []string{"a"}}}, newFake("a"))
+	if err := cfg.Validate(); !errors.Is(err, bench.ErrInvalid) || !strings.Contains(err.Error(), "is a bench_test.listed, want a value that can be compared") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// listed is a workload whose settings cannot be compared.
+type listed struct {
+	wrong
+	names []string
+}
+
+func (l listed) About() bench.About {
+	return bench.About{Workload: "listed", Unit: "turn", Names: l.names}
+}
+
+func TestCellThatIsThereTwiceIsInvalid(t *testing.T) {
 	cell := bench.Cell{Contenders: 1, Goroutines: 1}
 	cfg := small(t, cell, newFake("a"))
 	cfg.Cells = append(cfg.Cells, cell)
@@ -84,9 +101,9 @@ func TestSubjectThatTakesNothingDoesNotKeepTheOthersFromBeingMeasured(t *testing
 	stuck.lock = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 	cfg := small(t, bench.Cell{Contenders: 1, Goroutines: 1}, stuck, fine)
 	cfg.Cells = append(cfg.Cells, bench.Cell{Contenders: 2, Goroutines: 1})
-	cfg.Duration = 100 * time.Millisecond
+	cfg.Rounds, cfg.Duration = 2, 100*time.Millisecond
 	r, err := bench.Run(t.Context(), cfg)
-	if err == nil || strings.Count(err.Error(), "stuck took no lock in cell") != 2 || !strings.Contains(err.Error(), "met no error") {
+	if err == nil || strings.Count(err.Error(), "stuck took no lock in cell") != 2 || !strings.Contains(err.Error(), "no error was met") {
 		t.Errorf("got %v", err)
 	}
 	if len(r.Cells) != 2 {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -162,7 +163,7 @@ func (t *trial) run(ctx context.Context, warmUp, duration time.Duration, report 
 	err := t.close(ctx)
 	<-left
 	if outer.Err() == nil && ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return nil, errors.Join(context.Cause(ctx), err)
 	}
 	return result.with(t, err), nil
 }

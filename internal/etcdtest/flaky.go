@@ -52,32 +52,23 @@ func (f *Flaky) Heal() {
 }
 
 func (f *Flaky) Txn(ctx context.Context) clientv3.Txn {
-	return &flakyTxn{f.KV.Txn(context.WithoutCancel(ctx)), f}
+	return Around(f.KV.Txn(context.WithoutCancel(ctx)), f.commit)
 }
 
-type flakyTxn struct {
-	clientv3.Txn
-	of *Flaky
-}
-
-func (x *flakyTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { x.Txn = x.Txn.If(cs...); return x }
-func (x *flakyTxn) Then(ops ...clientv3.Op) clientv3.Txn { x.Txn = x.Txn.Then(ops...); return x }
-func (x *flakyTxn) Else(ops ...clientv3.Op) clientv3.Txn { x.Txn = x.Txn.Else(ops...); return x }
-
-func (x *flakyTxn) Commit() (*clientv3.TxnResponse, error) {
+func (f *Flaky) commit(txn clientv3.Txn) (*clientv3.TxnResponse, error) {
 	const healthy, lostAnswer, late, lostRequest = 0, 1, 2, 3
-	switch x.of.draw(late) {
+	switch f.draw(late) {
 	case healthy:
-		return x.Txn.Commit()
+		return txn.Commit()
 	case lostAnswer:
-		_, _ = x.Txn.Commit()
+		_, _ = txn.Commit()
 	case late:
 		time.AfterFunc(rand.N(latest), func() {
-			_, _ = x.Txn.Commit()
-			x.of.mu.Lock()
-			defer x.of.mu.Unlock()
-			x.of.late--
-			x.of.arrived.Broadcast()
+			_, _ = txn.Commit()
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.late--
+			f.arrived.Broadcast()
 		})
 	}
 	return nil, status.Error(codes.Unavailable, "the connection broke")

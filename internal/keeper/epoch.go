@@ -79,7 +79,7 @@ func (e *Epoch) Fresh() (bool, error) {
 func (e *Epoch) Done() <-chan struct{} { return e.done }
 
 // Gone is told by whoever heard from etcd that the lease does not exist.
-func (e *Epoch) Gone() { _ = e.lose(ErrRevoked) }
+func (e *Epoch) Gone() { _ = e.lose(ErrRevoked) } // or of what it was lost before: Err says that
 
 // OnLoss has f called once, in a goroutine of the keeper's, when the lease is lost, also if it is lost already.
 // holder must be unique; Forget takes it back. f must not block.

@@ -109,7 +109,7 @@ func open(ctx context.Context, cfg Config, l leases, clock Clock, w *watch.Strea
 		defer k.abandon()
 		ctx, cancel := late(ctx)
 		defer cancel()
-		_ = k.wait(ctx) // for a lease that is given back
+		_ = k.wait(ctx) // for a lease that is given back; one that is not ends by itself, and err says more
 		return nil, err
 	}
 	k.enter(e)

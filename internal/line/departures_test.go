@@ -10,7 +10,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
-	"github.com/fenceline/fenceline/session"
 )
 
 // two may be in at once.
@@ -175,21 +174,14 @@ func (kv *slowKV) Do(ctx context.Context, op clientv3.Op) (clientv3.OpResponse, 
 	return kv.KV.Do(ctx, op)
 }
 
-func (kv *slowKV) Txn(ctx context.Context) clientv3.Txn { return &slowTxn{kv.KV.Txn(ctx), kv} }
-
-type slowTxn struct {
-	clientv3.Txn
-	kv *slowKV
+func (kv *slowKV) Txn(ctx context.Context) clientv3.Txn {
+	return etcdtest.Around(kv.KV.Txn(ctx), kv.commit)
 }
 
-func (x *slowTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { x.Txn = x.Txn.If(cs...); return x }
-func (x *slowTxn) Then(ops ...clientv3.Op) clientv3.Txn { x.Txn = x.Txn.Then(ops...); return x }
-func (x *slowTxn) Else(ops ...clientv3.Op) clientv3.Txn { x.Txn = x.Txn.Else(ops...); return x }
-
-func (x *slowTxn) Commit() (*clientv3.TxnResponse, error) {
-	resp, err := x.Txn.Commit()
-	x.kv.answers.RLock()
-	defer x.kv.answers.RUnlock()
+func (kv *slowKV) commit(txn clientv3.Txn) (*clientv3.TxnResponse, error) {
+	resp, err := txn.Commit()
+	kv.answers.RLock()
+	defer kv.answers.RUnlock()
 	return resp, err
 }
 
@@ -198,13 +190,7 @@ func TestWaiterHearsOfOneWhoLeftBeforeItsWatchAndBeforeItsAnswer(t *testing.T) {
 	client := m.Client(t)
 	kv := &slowKV{KV: client.KV}
 	client.KV = kv
-	s, err := session.Open(t.Context(), client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close(context.Background())
-	a, b := roomForTwo(ref(t, m, name)), roomForTwo(ref(t, m, name))
-	c := roomForTwo(&Ref{Keeper: s.Keeper(), Kind: "test", Name: name, Prefix: a.Prefix})
+	a, b, c := roomForTwo(ref(t, m, name)), roomForTwo(ref(t, m, name)), roomForTwo(refOn(t, client, name))
 	first, second := mustAcquire(t, a, opts), mustAcquire(t, b, opts)
 
 	kv.reads.Lock() // the list of the view

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
-	"github.com/fenceline/fenceline/session"
 )
 
 // lateKV keeps transactions on their way: their sender is told that the connection broke, and they take effect when
@@ -24,35 +23,26 @@ type lateKV struct {
 	late  []func() *clientv3.TxnResponse
 }
 
-type lateTxn struct {
-	clientv3.Txn
-	kv *lateKV
-}
-
 func (kv *lateKV) Txn(ctx context.Context) clientv3.Txn {
-	return &lateTxn{kv.KV.Txn(context.WithoutCancel(ctx)), kv}
+	return etcdtest.Around(kv.KV.Txn(context.WithoutCancel(ctx)), kv.commit)
 }
 
-func (x *lateTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { x.Txn = x.Txn.If(cs...); return x }
-func (x *lateTxn) Then(ops ...clientv3.Op) clientv3.Txn { x.Txn = x.Txn.Then(ops...); return x }
-func (x *lateTxn) Else(ops ...clientv3.Op) clientv3.Txn { x.Txn = x.Txn.Else(ops...); return x }
-
-func (x *lateTxn) Commit() (*clientv3.TxnResponse, error) {
-	x.kv.mu.Lock()
-	defer x.kv.mu.Unlock()
-	if x.kv.hold == 0 {
-		return x.Txn.Commit()
+func (kv *lateKV) commit(txn clientv3.Txn) (*clientv3.TxnResponse, error) {
+	kv.mu.Lock()
+	defer kv.mu.Unlock()
+	if kv.hold == 0 {
+		return txn.Commit()
 	}
-	x.kv.hold--
+	kv.hold--
 	broken := status.Error(codes.Unavailable, "the connection broke")
-	if x.kv.after {
-		if _, err := x.Txn.Commit(); err != nil {
+	if kv.after {
+		if _, err := txn.Commit(); err != nil {
 			return nil, err
 		}
 		return nil, broken
 	}
-	x.kv.late = append(x.kv.late, func() *clientv3.TxnResponse {
-		resp, err := x.Txn.Commit()
+	kv.late = append(kv.late, func() *clientv3.TxnResponse {
+		resp, err := txn.Commit()
 		if err != nil {
 			panic(err)
 		}
@@ -83,16 +73,7 @@ func late(t *testing.T, name string) (*Ref, *lateKV, *clientv3.Client) {
 	client := m.Client(t)
 	kv := &lateKV{KV: client.KV}
 	client.KV = kv
-	s, err := session.Open(t.Context(), client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	return &Ref{Keeper: s.Keeper(), Kind: "test", Name: name, Prefix: name + "/", Rule: Nobody}, kv, m.Client(t)
+	return refOn(t, client, name), kv, m.Client(t)
 }
 
 func (kv *lateKV) next(n int, after bool) {

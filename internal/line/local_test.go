@@ -17,7 +17,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // ref is a line as a process of its own has it.
 func ref(t *testing.T, m *etcdtest.Member, name string) *Ref {
 	t.Helper()
-	s, err := session.Open(t.Context(), m.Client(t))
+	return refOn(t, m.Client(t), name)
+}
+
+// refOn is ref of a client that a test has prepared.
+func refOn(t *testing.T, client *clientv3.Client, name string) *Ref {
+	t.Helper()
+	s, err := session.Open(t.Context(), client)
 	if err != nil {
 		t.Fatal(err)
 	}

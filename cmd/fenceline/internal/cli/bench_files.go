@@ -87,9 +87,9 @@ func (f *benchFlags) writer(g *globals, changed func(string) bool) (write func(i
 			return nil, nil, usageErrorf("--hgrm: %w", err)
 		}
 	}
-	print := f.format(g)
+	toStdout := f.format(g)
 	return func(w io.Writer, r *bench.Result) error {
-		err := print(w, r)
+		err := toStdout(w, r)
 		for _, file := range files {
 			err = errors.Join(err, file.write(r))
 		}

@@ -49,8 +49,12 @@ func (a *rivalAddresses) connect(ctx context.Context) (subjects []bench.Subject,
 	for _, addr := range a.Redis {
 		add("Redis at "+addr, func(ctx context.Context) (bench.Subject, error) { return redis.New(ctx, addr) })
 	}
-	for _, url := range a.Postgres {
-		add("PostgreSQL (--postgres)", func(ctx context.Context) (bench.Subject, error) { return postgres.New(ctx, url) })
+	for _, address := range a.Postgres {
+		where := "" // but not with which password
+		if u, err := url.Parse(address); err == nil {
+			where = " at " + u.Host
+		}
+		add("PostgreSQL"+where, func(ctx context.Context) (bench.Subject, error) { return postgres.New(ctx, address) })
 	}
 	return subjects, err
 }
@@ -180,8 +184,8 @@ func (f *benchFlags) chosen(subjects, rivals []bench.Subject) ([]bench.Subject, 
 		return beside(subjects, rivals), nil
 	}
 	var chosen []bench.Subject
+	all := slices.Concat(subjects, rivals)
 	for _, name := range f.subjects {
-		all := append(slices.Clone(subjects), rivals...)
 		i := slices.IndexFunc(all, func(s bench.Subject) bool { return s.Name() == name })
 		if i < 0 {
 			var names []string

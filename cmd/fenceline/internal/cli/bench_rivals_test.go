@@ -11,7 +11,7 @@ import (
 )
 
 func TestRivalThatCannotBeReachedIs69AndNamed(t *testing.T) {
-	for flag, want := range map[string]string{"--redis=127.0.0.1:1": "cannot reach Redis at 127.0.0.1:1", "--postgres=postgres://a@127.0.0.1:1/b": "cannot reach PostgreSQL"} {
+	for flag, want := range map[string]string{"--redis=127.0.0.1:1": "cannot reach Redis at 127.0.0.1:1", "--postgres=postgres://a@127.0.0.1:1/b": "cannot reach PostgreSQL at 127.0.0.1:1"} {
 		code, stdout, stderr := fenceline("bench", "--endpoints", etcdtest.Shared(t).Endpoint(), "--contenders", "1", "--rounds", "1", "--duration", "100ms", flag)
 		if code != 69 || stdout != "" || !strings.Contains(stderr, want) {
 			t.Errorf("%s: code %d: %s%s", flag, code, stdout, stderr)

@@ -1,16 +1,10 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"net"
-	"net/url"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -20,141 +14,9 @@ import (
 
 	"github.com/fenceline/fenceline/bench"
 	"github.com/fenceline/fenceline/bench/idle"
-	"github.com/fenceline/fenceline/bench/takeover"
 	"github.com/fenceline/fenceline/bench/workload"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
-
-// benchProcess is a "fenceline bench" in a process of its own: it starts its etcd from its own executable.
-type benchProcess struct {
-	*exec.Cmd
-	stdout bytes.Buffer
-	stderr *bufio.Scanner
-}
-
-func startBench(t *testing.T, args ...string) *benchProcess {
-	t.Helper()
-	b := &benchProcess{Cmd: exec.CommandContext(t.Context(), etcdtest.Command(t), append([]string{"bench"}, args...)...)}
-	b.Stdout = &b.stdout
-	stderr, err := b.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.stderr = bufio.NewScanner(stderr)
-	if err := b.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Process.Kill(); b.Wait() })
-	return b
-}
-
-// until reads stderr to the line that begins so, and returns the rest of that line.
-func (b *benchProcess) until(t *testing.T, begin string) string {
-	t.Helper()
-	for b.stderr.Scan() {
-		if rest, found := strings.CutPrefix(b.stderr.Text(), begin); found {
-			return rest
-		}
-	}
-	t.Fatalf("no line %q on stderr", begin)
-	return ""
-}
-
-// end reads the rest of stderr and returns the exit code.
-func (b *benchProcess) end() int {
-	for b.stderr.Scan() {
-	}
-	b.Wait()
-	return b.ProcessState.ExitCode()
-}
-
-func (b *benchProcess) ownEtcd(t *testing.T) string {
-	t.Helper()
-	u, err := url.Parse(strings.TrimSuffix(b.until(t, "Started an etcd at "), "."))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u.Host
-}
-
-func refuses(address string) func() bool {
-	return func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			conn.Close()
-		}
-		return err != nil
-	}
-}
-
-// withoutEndpoints makes bench start its own etcd, whatever the environment of the tests says.
-func withoutEndpoints(t *testing.T) (tmp string) {
-	t.Helper()
-	for _, name := range []string{"FENCELINE_ENDPOINTS", "ETCDCTL_ENDPOINTS"} {
-		t.Setenv(name, "")
-	}
-	etcdtest.Command(t) // is built before the place for temporary files changes
-	tmp = t.TempDir()
-	t.Setenv("TMPDIR", tmp)
-	return tmp
-}
-
-func TestBenchStartsItsEtcdAndLeavesNothingOfIt(t *testing.T) {
-	tmp := withoutEndpoints(t)
-	b := startBench(t, "--contenders=1,2", "--rounds=1", "--duration=300ms", "-o=json")
-	etcd := b.ownEtcd(t)
-	if code := b.end(); code != 0 {
-		t.Errorf("code %d", code)
-	}
-	var r bench.Result
-	if err := json.Unmarshal(b.stdout.Bytes(), &r); err != nil {
-		t.Fatalf("%v in %q", err, b.stdout.String())
-	}
-	if r.Schema != bench.Schema || len(r.Cells) != 2 || len(r.Cells[1].Subjects) != 2 || r.Cells[1].Subjects[0].Ratio == 0 || r.Environment.Etcd == "" {
-		t.Errorf("got %+v", r)
-	}
-	if !refuses(etcd)() {
-		t.Error("its etcd goes on")
-	}
-	if left, _ := os.ReadDir(tmp); len(left) > 0 {
-		t.Errorf("files stay: %v", left)
-	}
-}
-
-func TestEtcdOfAKilledBenchEnds(t *testing.T) {
-	tmp := withoutEndpoints(t)
-	b := startBench(t, "--duration=1m")
-	etcd := b.ownEtcd(t)
-	b.until(t, "Measuring")
-	b.Process.Kill()
-	etcdtest.Eventually(t, 10*time.Second, "its etcd ends", refuses(etcd))
-	etcdtest.Eventually(t, 10*time.Second, "its files are gone", func() bool {
-		left, err := os.ReadDir(tmp)
-		return err == nil && len(left) == 0
-	})
-}
-
-func TestInterruptedBenchReportsAndCleansUp(t *testing.T) {
-	server := etcdtest.Start(t)
-	cells := "1"
-	for n := range 100 {
-		cells += fmt.Sprintf(",%d", n+2)
-	}
-	b := startBench(t, "--endpoints="+server.Endpoint(), "--contenders="+cells, "--subjects=fenceline", "--rounds=1", "--duration=300ms", "--warm-up=0", "-o=json")
-	b.until(t, "1 contender: ")
-	b.Process.Signal(os.Interrupt)
-	if code := b.end(); code != 128+int(syscall.SIGINT) {
-		t.Errorf("code %d", code)
-	}
-	var r bench.Result
-	if err := json.Unmarshal(b.stdout.Bytes(), &r); err != nil || !r.Interrupted || len(r.Cells) == 0 {
-		t.Errorf("%v: %s", err, b.stdout.String())
-	}
-	client := server.Client(t)
-	if keys, leases := etcdtest.Keys(t, client, ""), etcdtest.Leases(t, client); len(keys)+len(leases) > 0 {
-		t.Errorf("stay in etcd: %q, leases %v", keys, leases)
-	}
-}
 
 func TestBenchRefusesBadSettingsBeforeItStartsAnything(t *testing.T) {
 	for args, want := range map[string]string{
@@ -313,70 +175,6 @@ func TestBenchIdleCountsRenewals(t *testing.T) {
 	}
 }
 
-// find answers the rows of a measure, by subject.
-func find(r *bench.Result, measure string) map[string]bench.Row {
-	rows := map[string]bench.Row{}
-	for _, row := range r.Probes {
-		if row.Measure == measure {
-			rows[row.Subject] = row
-		}
-	}
-	return rows
-}
-
-func TestBenchKillsProcessesOfItsOwnExecutable(t *testing.T) {
-	tmp := withoutEndpoints(t)
-	t.Setenv("FENCELINE_CACERT", "/nonexistent") // is for clusters that are named
-	b := startBench(t, "elect", "--contenders=2", "--rounds=1", "--duration=300ms", "--kills=2", "--kill-ttl=2s", "-o=json")
-	etcd := b.ownEtcd(t)
-	if code := b.end(); code != 0 {
-		t.Errorf("code %d", code)
-	}
-	var r bench.Result
-	if err := json.Unmarshal(b.stdout.Bytes(), &r); err != nil {
-		t.Fatalf("%v in %q", err, b.stdout.String())
-	}
-	killed := find(&r, takeover.Killed)
-	if len(killed) != 2 || killed["fenceline"].Count != 2 || killed["etcd"].Median < time.Second || len(r.Cells) != 1 || r.Cells[0].Workload != "elect" {
-		t.Errorf("got %+v", r)
-	}
-	if !refuses(etcd)() {
-		t.Error("its etcd goes on")
-	}
-	if left, _ := os.ReadDir(tmp); len(left) > 0 {
-		t.Errorf("files stay: %v", left)
-	}
-}
-
-func TestBenchReachesItsClusterWithTLSAlsoForItsProcesses(t *testing.T) {
-	server := etcdtest.Start(t, etcdtest.WithTLS())
-	b := startBench(t, "--endpoints="+server.Endpoint(), "--cacert="+server.CACert(), "--contenders=2", "--rounds=1", "--duration=300ms", "--kills=1", "--kill-ttl=2s")
-	if code := b.end(); code != 0 {
-		t.Errorf("code %d", code)
-	}
-	for _, want := range []string{takeover.Killed, "TTL 2s", "fenceline", "etcd", "a put"} {
-		if !strings.Contains(b.stdout.String(), want) {
-			t.Errorf("%q is not in\n%s", want, b.stdout.String())
-		}
-	}
-}
-
-func TestBenchKillsTheLeaderOfAClusterOfItsOwn(t *testing.T) {
-	tmp := withoutEndpoints(t)
-	b := startBench(t, "elect", "--subjects=fenceline", "--contenders=2", "--rounds=1", "--duration=300ms", "--members=3", "--etcd-kills=1", "--kill-ttl=4s", "-o=json")
-	if code := b.end(); code != 0 {
-		t.Errorf("code %d", code)
-	}
-	var r bench.Result
-	err := json.Unmarshal(b.stdout.Bytes(), &r)
-	if row := find(&r, takeover.KilledWithEtcd)["fenceline"]; err != nil || row.Count != 1 || !strings.Contains(row.Remark, "gave 1 of 1 leases their time again") {
-		t.Errorf("%v: %s", err, b.stdout.String())
-	}
-	if left, _ := os.ReadDir(tmp); len(left) > 0 {
-		t.Errorf("files stay: %v", left)
-	}
-}
-
 func TestBenchBarrierHasAsManyPartiesAsContenders(t *testing.T) {
 	r := benchJSON(t, "barrier", "--contenders=2,3")
 	if len(r.Cells) != 2 || r.Cells[1].Setting.(map[string]any)["parties"] != 3.0 {
@@ -388,45 +186,5 @@ func TestBenchBarrierHasAsManyPartiesAsContenders(t *testing.T) {
 				t.Errorf("cell %v: %+v", c.Cell, s)
 			}
 		}
-	}
-}
-
-func TestBenchRefusesFilesBeforeTheRun(t *testing.T) {
-	t.Chdir(t.TempDir())
-	for args, want := range map[string]string{
-		"--csv=":                    "--csv is empty",
-		"--html -":                  "--html -: stdout has the report",
-		"--csv a --html ./a":        "--html and --csv are both a",
-		"--html a --csv no/such/b":  "--csv: open no/such/b",
-		"--contenders 1,1":          "cell 1 is there twice",
-		"--redis nope":              `--redis "nope": want host:port`,
-		"--postgres nope":           "--postgres: want a URL",
-		"--subjects redsync-memory": "come with --rivals",
-	} {
-		code, _, stderr := fenceline(append([]string{"bench"}, strings.Fields(args)...)...)
-		if code != 64 || !strings.Contains(stderr, want) {
-			t.Errorf("%s: code %d, %s", args, code, stderr)
-		}
-	}
-	if left, _ := os.ReadDir("."); len(left) > 0 {
-		t.Errorf("left: %v", left)
-	}
-}
-
-func TestBenchWritesRowsToAPipe(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	code, _, stderr := fenceline("bench", "--endpoints", etcdtest.Shared(t).Endpoint(), "--contenders", "1", "--rounds", "1", "--duration", "300ms",
-		"--subjects", "fenceline", "--csv", fmt.Sprintf("/proc/self/fd/%d", w.Fd()))
-	w.Close()
-	rows, err := io.ReadAll(r)
-	if code != 0 || err != nil || strings.Count(string(rows), "\n") != 3 {
-		t.Errorf("code %d, %v: %s\n%s", code, err, stderr, rows)
-	}
-	if !strings.Contains(stderr, "Measuring the etcd at ") {
-		t.Errorf("it does not say what it measures: %s", stderr)
 	}
 }
