@@ -17,6 +17,12 @@ stress: ## the concurrency tests, fifty times, also under the race detector and 
 	go test -count=50 -timeout 60m -race ./session ./internal/... ./lock ./election ./cron ./semaphore ./barrier ./registry/...
 	GOMAXPROCS=1 go test -count=50 -timeout 60m ./session ./internal/... ./lock ./election ./cron ./semaphore ./barrier ./registry/...
 
+simulate: ## the library in virtual time, by SEEDS=100000 seeds from FIRST=1 on
+	go test ./internal/sim -sim.first=$(or $(FIRST),1) -sim.seeds=$(or $(SEEDS),100000) -timeout 12h -v
+
+mutants: ## faults seeded into the library, and after how many seeds the simulator finds each
+	go run ./internal/sim/mutants
+
 soak: ## a semaphore under load and with deaths, for a minute, against etcd's history
 	go test -count=1 -v -run TestHistoryShows ./semaphore -soak 60s
 	go test -count=1 -v -run TestHistoryShows -race ./semaphore -soak 60s
@@ -32,4 +38,4 @@ bench: ## lock contention against etcd's own mutex
 tidy: ## go.mod and go.sum of all modules
 	./.ci/tidy
 
-.PHONY: help build test race stress soak lint bench tidy
+.PHONY: help build test race stress simulate mutants soak lint bench tidy

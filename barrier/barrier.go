@@ -86,7 +86,7 @@ func (b *Barrier) enter(ctx context.Context) (*Pass, error) {
 	e := &entering{party: &party{at: b.at, epoch: epoch, parties: b.parties, breaks: b.opts.breaks},
 		name: b.name, began: time.Now(), out: make(chan outcome, 1)}
 	if !k.Go(func(context.Context) { e.run(ctx) }) {
-		return nil, keeper.ErrClosed
+		return nil, k.Closed()
 	}
 	var o outcome
 	select {
@@ -187,13 +187,9 @@ func (p *party) alive() (context.Context, context.CancelCauseFunc) {
 }
 
 func (e *entering) queued() {
-	if hook := e.at.keeper.Hooks.Queued; hook != nil {
-		hook("barrier", e.name, max(len(e.seen.waiting())-1, 0))
-	}
+	e.at.keeper.Queued("barrier", e.name, max(len(e.seen.waiting())-1, 0))
 }
 
 func (e *entering) granted() {
-	if hook := e.at.keeper.Hooks.Granted; hook != nil {
-		hook("barrier", e.name, time.Since(e.began))
-	}
+	e.at.keeper.Granted("barrier", e.name, time.Since(e.began))
 }

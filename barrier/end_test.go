@@ -177,13 +177,17 @@ func TestRoundWhoseLastPartyDiesUnheardIsPublishedByAnother(t *testing.T) {
 
 func TestPassThatIsForgottenLeaves(t *testing.T) {
 	client, s, name := fixture(t)
+	var ends []<-chan struct{} // that somebody waits for keeps no Pass
 	for range 3 {
-		mustPass(t, enters(t, New(s, name, 1)))
+		ends = append(ends, mustPass(t, enters(t, New(s, name, 1))).Context().Done())
 	}
 	etcdtest.Eventually(t, 10*time.Second, "no entry", func() bool {
 		runtime.GC()
 		return len(partiesIn(t, client, name)) == 0
 	})
+	for _, end := range ends {
+		<-end
+	}
 }
 
 func TestUnreachableEtcdEndsEnterWithItsContextAndIsNamed(t *testing.T) {

@@ -2,6 +2,7 @@ package barrier
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -32,7 +33,13 @@ func (f *feed) tell(set func()) {
 	}
 }
 
-func (f *feed) Created(revision int64)      { f.tell(func() { f.created = revision }) }
+func (f *feed) Created(revision int64) {
+	if revision == 0 { // the server has not told it: list as the quorum has it
+		revision = math.MaxInt64
+	}
+	f.tell(func() { f.created = revision })
+}
+
 func (f *feed) Events(more []*mvccpb.Event) { f.tell(func() { f.events = append(f.events, more...) }) }
 func (f *feed) Ended(err error)             { f.tell(func() { f.ended = err }) }
 
@@ -55,7 +62,7 @@ func (f *feed) drain() []*mvccpb.Event {
 
 // sight is what a wait does with what it learns; done ends the wait.
 type sight interface {
-	// list reads, at revision or later.
+	// list reads, at revision or later; zero: as the quorum has it.
 	list(ctx context.Context, revision int64) (done bool, err error)
 	// told takes events, in order; some may be older than the list.
 	told(ctx context.Context, events []*mvccpb.Event) (done bool, err error)

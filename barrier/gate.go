@@ -55,14 +55,15 @@ func (g *Gate) Close(ctx context.Context) error {
 		if unsure {
 			ops = append(ops, ask.WriteRecord(g.keeper, epoch))
 		}
-		resp, err := g.keeper.Client.Txn(ctx).If(ask.RecordOf(epoch)).Then(ops...).
+		record, sent := ask.RecordOf(epoch)
+		resp, err := g.keeper.Client.Txn(ctx).If(record).Then(ops...).
 			Else(clientv3.OpGet(epoch.Record(), clientv3.WithKeysOnly())).Commit()
 		switch {
 		case err != nil:
 			unsure = unsure || keeper.Unknown(err)
 			return err
 		case !resp.Succeeded:
-			if err := ask.CaughtUp(ctx, g.keeper, epoch, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange())); err != nil {
+			if err := ask.CaughtUp(ctx, g.keeper, epoch, sent, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange())); err != nil {
 				return err
 			}
 			return ask.Again

@@ -33,12 +33,13 @@ type keyWait struct {
 	seen   func(*mvccpb.KeyValue) (bool, error)
 }
 
-// list asks the quorum the first time: an answer from a member that is behind could be older than the call.
+// list asks the quorum the first time, and when nothing was heard for long: an answer from a member that is behind could be
+// older than the call.
 func (w *keyWait) list(ctx context.Context, revision int64) (done bool, err error) {
 	err = ask.Until(ctx, ctx, w.keeper, w.key, func(try context.Context) error {
 		var resp *clientv3.GetResponse
 		var err error
-		if w.rev == 0 {
+		if w.rev == 0 || revision == 0 {
 			resp, err = w.keeper.Client.Get(try, w.key)
 		} else {
 			resp, err = readAt(try, w.keeper.Client, max(revision, w.rev), func(opts ...clientv3.OpOption) clientv3.Op {
@@ -87,7 +88,7 @@ func once(ctx context.Context, k *keeper.Keeper, keys string, f func(context.Con
 	ctx, stop := ask.Open(ctx, k)
 	defer stop()
 	if k.Context().Err() != nil {
-		return keeper.ErrClosed
+		return k.Closed()
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

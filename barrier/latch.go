@@ -69,10 +69,14 @@ func (l *Latch) CountDown(ctx context.Context, id string) error {
 		clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{clientv3.OpPut(l.opened, from)}, nil),
 	}, nil)
 	look := clientv3.OpGet(l.tally)
+	counts := clientv3.OpGet(l.prefix+"id/", clientv3.WithPrefix(), clientv3.WithCountOnly())
 	return l.failed("count down", once(ctx, l.keeper, l.prefix, func(ctx context.Context) error {
-		resp, err := l.keeper.Client.Txn(ctx).If(clientv3.Compare(clientv3.Value(l.tally), "=", from)).Then(count).
+		resp, err := l.keeper.Client.Txn(ctx).If(clientv3.Compare(clientv3.Value(l.tally), "=", from)).Then(count, look, counts).
 			Else(clientv3.OpTxn([]clientv3.Cmp{absent(l.tally)}, []clientv3.Op{count}, []clientv3.Op{look})).Commit()
-		if err != nil || resp.Succeeded || resp.Responses[0].GetResponseTxn().Succeeded {
+		if err == nil && resp.Succeeded {
+			return l.mend(ctx, resp.Responses[1].GetResponseRange().Kvs, resp.Responses[2].GetResponseRange().Count)
+		}
+		if err != nil || resp.Responses[0].GetResponseTxn().Succeeded {
 			return err
 		}
 		if err := l.check(resp.Responses[0].GetResponseTxn().Responses[0].GetResponseRange().Kvs); err != nil {
@@ -80,6 +84,17 @@ func (l *Latch) CountDown(ctx context.Context, id string) error {
 		}
 		return ask.Again
 	}))
+}
+
+// mend opens a latch that was copied key by key, into another etcd say: there the tally's version begins again, and would
+// never say that it is full. The ids say it, too.
+func (l *Latch) mend(ctx context.Context, tally []*mvccpb.KeyValue, ids int64) error {
+	if len(tally) == 1 && tally[0].Version >= ids || ids < l.count {
+		return nil
+	}
+	_, err := l.keeper.Client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(l.opened), "=", 0)).
+		Then(clientv3.OpPut(l.opened, strconv.FormatInt(l.count, 10))).Commit()
+	return err
 }
 
 // check says whether the latch counts from another number.
@@ -118,17 +133,15 @@ func (l *Latch) Left(ctx context.Context) (int64, error) {
 
 func (l *Latch) left(ctx context.Context) (left int64, err error) {
 	err = once(ctx, l.keeper, l.prefix, func(ctx context.Context) error {
-		resp, err := l.keeper.Client.Get(ctx, l.tally)
+		resp, err := l.keeper.Client.Txn(ctx).Then(clientv3.OpGet(l.tally),
+			clientv3.OpGet(l.prefix+"id/", clientv3.WithPrefix(), clientv3.WithCountOnly())).Commit()
 		if err != nil {
 			return err
 		}
-		if err := l.check(resp.Kvs); err != nil {
+		if err := l.check(resp.Responses[0].GetResponseRange().Kvs); err != nil {
 			return ask.Settled(err)
 		}
-		left = l.count
-		if len(resp.Kvs) == 1 {
-			left = max(left-resp.Kvs[0].Version, 0)
-		}
+		left = max(l.count-resp.Responses[1].GetResponseRange().Count, 0)
 		return nil
 	})
 	return left, err

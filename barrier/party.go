@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -19,10 +19,11 @@ import (
 type party struct {
 	at      *place
 	epoch   *keeper.Epoch
+	lease   clientv3.LeaseID // one of the epoch's
 	parties int
 	breaks  bool
 
-	once   sync.Once // it leaves
+	leaves atomic.Bool // somebody sees to that
 	key    string
 	create int64    // 0: not known to stand
 	sent   bool     // an enter was sent
@@ -34,7 +35,8 @@ type party struct {
 // enter puts the entry. If the round would then be full, as far as a look before tells, the same transaction publishes
 // it.
 func (p *party) enter(ctx, alive context.Context) error {
-	p.key = slotsOf(p.at.keeper).take(p.at.in, p.epoch.ID())
+	p.lease = p.epoch.Take(ctx)
+	p.key = slotsOf(p.at.keeper).take(p.at.in, p.lease)
 	err := ask.Until(ctx, alive, p.at.keeper, p.at.prefix, func(try context.Context) (err error) {
 		p.seen, err = p.at.readAt(try, 0)
 		return err
@@ -47,7 +49,7 @@ func (p *party) enter(ctx, alive context.Context) error {
 
 func (p *party) sendEnter(ctx context.Context) error {
 	value := strconv.Itoa(p.parties)
-	puts := []clientv3.Op{clientv3.OpPut(p.key, value, clientv3.WithLease(p.epoch.ID()))}
+	puts := []clientv3.Op{clientv3.OpPut(p.key, value, clientv3.WithLease(p.lease))}
 	if len(p.seen.waiting()) == p.parties-1 {
 		next, by := p.seen.fill(p.parties, true)
 		cmps, publish := p.at.publication(p.seen, next, by)
@@ -58,8 +60,9 @@ func (p *party) sendEnter(ctx context.Context) error {
 	same := clientv3.Compare(clientv3.Value(p.at.in).WithPrefix(), "=", value) // false if there is nobody
 	nobody := clientv3.Compare(clientv3.CreateRevision(p.at.in).WithPrefix(), "=", 0)
 	p.sent = true
+	record, sent := ask.RecordOf(p.epoch)
 	resp, err := p.at.keeper.Client.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0), ask.RecordOf(p.epoch)).
+		If(clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0), record).
 		Then(clientv3.OpTxn([]clientv3.Cmp{same}, puts, []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{nobody}, puts, []clientv3.Op{look})})).
 		Else(look, clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly())).Commit()
 	if err != nil {
@@ -67,7 +70,7 @@ func (p *party) sendEnter(ctx context.Context) error {
 		return err
 	}
 	if !resp.Succeeded {
-		return p.refused(ctx, resp)
+		return p.refused(ctx, sent, resp)
 	}
 	inner, joined := resp.Responses[0].GetResponseTxn(), true
 	if !inner.Succeeded {
@@ -86,7 +89,7 @@ func (p *party) sendEnter(ctx context.Context) error {
 }
 
 // refused finds out why.
-func (p *party) refused(ctx context.Context, resp *clientv3.TxnResponse) (err error) {
+func (p *party) refused(ctx context.Context, sent int64, resp *clientv3.TxnResponse) (err error) {
 	if p.seen, err = p.at.seen(resp.Responses[0], resp.Header.Revision); err != nil {
 		return err
 	}
@@ -98,10 +101,10 @@ func (p *party) refused(ctx context.Context, resp *clientv3.TxnResponse) (err er
 			p.create = e.create
 			return nil
 		}
-		p.key = slotsOf(p.at.keeper).take(p.at.in, p.epoch.ID()) // a stranger's, and stays taken
+		p.key = slotsOf(p.at.keeper).take(p.at.in, p.lease) // a stranger's, and stays taken
 		return ask.Again
 	}
-	if err := ask.CaughtUp(ctx, p.at.keeper, p.epoch, (*clientv3.GetResponse)(resp.Responses[1].GetResponseRange())); err != nil {
+	if err := ask.CaughtUp(ctx, p.at.keeper, p.epoch, sent, (*clientv3.GetResponse)(resp.Responses[1].GetResponseRange())); err != nil {
 		return err
 	}
 	return ask.Again

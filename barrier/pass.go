@@ -3,7 +3,6 @@ package barrier
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -12,6 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -22,7 +22,7 @@ type Pass struct {
 	round round
 	ctx   context.Context
 	end   context.CancelCauseFunc
-	since time.Time
+	over  *account
 
 	mu   sync.Mutex
 	left bool
@@ -31,22 +31,40 @@ type Pass struct {
 func newPass(caller context.Context, p *party, name string, r round) *Pass {
 	ctx, end := context.WithCancelCause(context.WithoutCancel(caller))
 	k := p.at.keeper
+	over := &account{party: p, name: name, since: time.Now(), end: end}
 	p.epoch.OnLoss(p, func(cause error) {
 		end(cause)
-		if hook := k.Hooks.Lost; hook != nil && cause != keeper.ErrClosed {
-			hook("barrier", name, cause)
-		}
+		over.once.Do(func() { k.Lost("barrier", name, cause) })
 	})
-	pass := &Pass{party: p, name: name, round: r, end: end, since: time.Now()}
+	pass := &Pass{party: p, name: name, round: r, end: end, over: over}
 	pass.ctx = passContext{ctx, pass}
-	runtime.AddCleanup(pass, dropped, p)
+	runtime.AddCleanup(pass, dropped, over)
 	return pass
 }
 
-// dropped leaves for a party that cannot, since it has forgotten its Pass.
-func dropped(p *party) {
-	p.at.keeper.Go(func(context.Context) {
-		p.once.Do(func() { p.out(nil) })
+// account tells once how a Pass has ended.
+type account struct {
+	party *party
+	name  string
+	since time.Time
+	end   context.CancelCauseFunc // of the Pass's ctx
+	once  sync.Once
+}
+
+func (a *account) released() {
+	a.once.Do(func() { a.party.at.keeper.Released("barrier", a.name, time.Since(a.since)) })
+}
+
+// dropped leaves for a party that cannot, since it has forgotten its Pass. Somebody may wait for the end of its ctx all the
+// same: a channel keeps no Pass.
+func dropped(a *account) {
+	p := a.party
+	p.at.keeper.Soon(func(context.Context) {
+		a.end(keeper.ErrNotHeld)
+		if !p.leaves.Swap(true) {
+			a.released()
+			p.out(nil)
+		}
 	})
 }
 
@@ -69,7 +87,8 @@ func (p *party) out(tell func(error)) {
 func (p *Pass) Round() int64 { return p.round.Number }
 
 // Context ends with the Pass: with session.ErrExpired or ErrRevoked when the lease is lost, and the others take this
-// party for dead; with session.ErrClosed when the Session is closed; with session.ErrNotHeld after Leave.
+// party for dead; with session.ErrClosed when the Session is closed; with session.ErrNotHeld after Leave, also when
+// nobody refers to the Pass any more, who could call it.
 // context.Cause tells. It carries the values of Enter's ctx, not its deadline.
 func (p *Pass) Context() context.Context { return p.ctx }
 
@@ -111,7 +130,7 @@ func (p *Pass) leave(ctx context.Context) error {
 	k := q.at.keeper
 	switch {
 	case k.Context().Err() != nil:
-		return keeper.ErrClosed
+		return k.Closed()
 	case again:
 		return keeper.ErrNotHeld
 	}
@@ -120,9 +139,11 @@ func (p *Pass) leave(ctx context.Context) error {
 		return err
 	}
 	p.end(keeper.ErrNotHeld)
+	p.over.released()
 	told := make(chan error, 1)
-	if !k.Go(func(context.Context) { q.once.Do(func() { q.out(func(err error) { told <- err }) }) }) {
-		return keeper.ErrClosed
+	q.leaves.Store(true)
+	if !k.Go(func(context.Context) { q.out(func(err error) { told <- err }) }) {
+		return k.Closed()
 	}
 	select {
 	case err := <-told:
@@ -131,9 +152,6 @@ func (p *Pass) leave(ctx context.Context) error {
 		}
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	}
-	if hook := k.Hooks.Released; hook != nil {
-		hook("barrier", p.name, time.Since(p.since))
 	}
 	return p.others(ctx)
 }
@@ -150,7 +168,7 @@ func (p *Pass) others(ctx context.Context) error {
 		if len(left) == 0 {
 			return nil
 		}
-		o.one = left[rand.IntN(len(left))]
+		o.one = left[chance.N(len(left))]
 		err := follow(ctx, k, func(f *feed) func() { return k.Watch().Deletes(o.one.key, "", f) }, o)
 		if err != nil {
 			return err

@@ -57,10 +57,11 @@ func (at *place) readAt(ctx context.Context, revision int64) (snapshot, error) {
 	return at.snapshot(resp.Kvs, resp.Header.Revision)
 }
 
-// readAt reads at revision at least. A serializable read may be behind, since events are sent before their revision
-// can be read and other members may lag: it is repeated once, and then asked of the quorum.
+// readAt reads at revision at least; zero: as the quorum has it. A serializable read may be behind, since events are sent
+// before their revision can be read and other members may lag, or a proxy remembers an old answer: it is repeated once, and
+// then asked of the quorum.
 func readAt(ctx context.Context, client *clientv3.Client, revision int64, op func(...clientv3.OpOption) clientv3.Op) (*clientv3.GetResponse, error) {
-	for range 2 {
+	for tries := 0; revision > 0 && tries < 2; tries++ {
 		resp, err := client.Do(ctx, op(clientv3.WithSerializable()))
 		if err != nil {
 			return nil, err

@@ -50,6 +50,12 @@ func decode(kv *mvccpb.KeyValue) (record, error) {
 		}
 	}
 	r.Here, r.Broken = false, false
+	// A record is younger than all that it speaks of. One that is not was copied from another etcd: what it says of revisions
+	// that are yet to come must not be taken for ours.
+	r.Through = min(r.Through, r.mod)
+	for i := range r.Rounds {
+		r.Rounds[i].In = slices.DeleteFunc(r.Rounds[i].In, func(create int64) bool { return create > r.mod })
+	}
 	return r, nil
 }
 

@@ -2,8 +2,10 @@ package barrier
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/ask"
@@ -17,6 +19,9 @@ func (p *party) withdraw(alive context.Context) (r round, in bool) {
 		r, in, err = p.sendWithdraw(ctx)
 		return err
 	}, nil)
+	if !in { // else it is still inside
+		p.gone()
+	}
 	return r, in
 }
 
@@ -24,6 +29,13 @@ func (p *party) withdraw(alive context.Context) (r round, in bool) {
 // ended; a refusal is no reason to give up, for the entry would stay as long as the Session.
 func (p *party) leave(alive context.Context, tell func(error)) {
 	p.persist(alive, p.sendLeave, tell)
+	p.gone()
+}
+
+// gone gives the entry's key and lease back.
+func (p *party) gone() {
+	slotsOf(p.at.keeper).free(p.key)
+	p.epoch.Give(p.lease)
 }
 
 func (p *party) persist(alive context.Context, f func(context.Context) error, tell func(error)) {
@@ -34,7 +46,6 @@ func (p *party) persist(alive context.Context, f func(context.Context) error, te
 			tell = nil
 		}
 		if err == nil || err == keeper.ErrEntryGone || alive.Err() != nil {
-			slotsOf(p.at.keeper).free(p.key)
 			return
 		}
 		p.at.keeper.Log.Debug("entry not deleted", "key", p.key, "error", err)
@@ -78,20 +89,11 @@ func (p *party) sendWithdraw(ctx context.Context) (round, bool, error) {
 
 // fence makes an enter that is still on its way fail, and finds out whether it has happened.
 func (p *party) fence(ctx context.Context) error {
-	resp, err := p.at.keeper.Client.Txn(ctx).If(ask.RecordOf(p.epoch)).
-		Then(p.at.look(), ask.WriteRecord(p.at.keeper, p.epoch)).
-		Else(clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly())).Commit()
+	seen, revision, err := ask.Fenced(ctx, p.at.keeper, p.epoch, []clientv3.Op{p.at.look()})
 	if err != nil {
 		return err
 	}
-	if !resp.Succeeded {
-		if err := ask.CaughtUp(ctx, p.at.keeper, p.epoch, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange())); err != nil {
-			return err
-		}
-		return ask.Again
-	}
-	p.epoch.RecordWritten(resp.Header.Revision)
-	if p.seen, err = p.at.seen(resp.Responses[0], resp.Header.Revision); err != nil {
+	if p.seen, err = p.at.seen(seen[0], revision); err != nil {
 		return err
 	}
 	p.unsure = false
@@ -119,14 +121,27 @@ func (p *party) sendLeave(ctx context.Context) error {
 // delete runs out if the entry still stands, and cmps; else it says no, and either way looks. If an enter may still be
 // on its way, which could put the entry again, the session's record is written as well: then it fails.
 func (p *party) delete(ctx context.Context, out []clientv3.Op, cmps ...clientv3.Cmp) (done bool, err error) {
+	var sent int64 // the revision of the record that is compared, if it is
 	cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(p.key), "=", p.create))
 	if p.unsure {
-		cmps = append(cmps, ask.RecordOf(p.epoch))
+		record, known := ask.RecordOf(p.epoch)
+		cmps, sent = append(cmps, record), known
 		out = append(out, ask.WriteRecord(p.at.keeper, p.epoch))
 	}
 	look := p.at.look()
-	resp, err := p.at.keeper.Client.Txn(ctx).If(cmps...).Then(append(out, look)...).
-		Else(clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly()), look).Commit()
+	send := func(out []clientv3.Op) (*clientv3.TxnResponse, error) {
+		return p.at.keeper.Client.Txn(ctx).If(cmps...).Then(append(out, look)...).
+			Else(clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly()), look).Commit()
+	}
+	resp, err := send(out)
+	written := true
+	if errors.Is(err, rpctypes.ErrNoSpace) && p.parties <= maxCmps { // etcd takes deletions only; the record's does as its writing
+		written, out = false, []clientv3.Op{clientv3.OpDelete(p.key)}
+		if p.unsure {
+			out = append(out, clientv3.OpDelete(p.epoch.Record()))
+		}
+		resp, err = send(out)
+	}
 	if err != nil {
 		p.left = p.left || keeper.Unknown(err)
 		return false, err
@@ -134,11 +149,11 @@ func (p *party) delete(ctx context.Context, out []clientv3.Op, cmps ...clientv3.
 	if p.seen, err = p.at.seen(resp.Responses[len(resp.Responses)-1], resp.Header.Revision); err != nil {
 		return false, err
 	}
-	if resp.Succeeded && p.unsure {
+	if resp.Succeeded && p.unsure && written {
 		p.epoch.RecordWritten(resp.Header.Revision)
 	}
 	if !resp.Succeeded && p.unsure {
-		return false, ask.CaughtUp(ctx, p.at.keeper, p.epoch, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange()))
+		return false, ask.CaughtUp(ctx, p.at.keeper, p.epoch, sent, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange()))
 	}
 	return resp.Succeeded, nil
 }

@@ -4,12 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math/rand/v2"
+	"fmt"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -48,23 +49,53 @@ func (j *job) commit(s *state, r record, c change) (done bool, after state, err 
 	return resp.Succeeded, listed(j.prefix, resp.Header.Revision, kvs), nil
 }
 
-// claim claims a tick, as far as s is still the state, and runs it.
+// claim claims a tick, as far as s is still the state, and runs it. What was sent is settled: a claim that is not answered until
+// it is too late is made to fail, by the same record's being written otherwise.
 func (j *job) claim(ctx context.Context, s *state, tick open) {
 	e := j.epoch(ctx)
-	if e == nil {
+	if e == nil || !j.sched.enter() {
 		return
 	}
+	begun := false
+	defer func() {
+		if !begun {
+			j.sched.leave()
+		}
+	}()
 	tick.Claim, tick.Slot, tick.By, tick.Failed = j.sched.claimID(), s.freeSlot(), j.sched.by, ""
 	tick.Started = j.sched.now().UTC().Truncate(time.Millisecond)
-	put := clientv3.OpPut(j.prefix+claimKey(tick.Slot), tick.Claim, clientv3.WithLease(e.ID()))
-	r := s.record.started(tick)
-	for wait := firstWait; ; wait = min(2*wait, maxWait) {
-		_, after, err := j.commit(s, r, change{slot: tick.Slot, more: []clientv3.Op{put}})
+	lease := e.Take(ctx)
+	defer e.Give(lease) // a run counts for itself
+	p, err := j.claiming(s, tick, lease)
+	for sent, wait := false, firstWait; err == nil; wait = min(2*wait, maxWait) {
+		if !j.sched.gate.enter(e) {
+			return
+		}
+		now, moved := j.movedOn(s)
+		late := j.tooLate(tick)
+		if moved || late && !sent {
+			j.sched.gate.leave()
+			if moved { // somebody was faster, or our own claim has got through
+				begun = j.claimed(ctx, e, &now, tick, p.missed)
+			}
+			return
+		}
+		if late {
+			if p, err = j.missing(s, tick); err != nil {
+				j.sched.gate.leave()
+				return
+			}
+		}
+		var after state
+		var done bool
+		done, after, err = j.commit(s, p.record, p.change)
+		j.sched.gate.leave()
+		sent = true
 		switch {
 		case err == nil:
 			// Also where it did not succeed now it may have before, when the answer was lost.
-			if c := after.claims[tick.Slot]; c.id == tick.Claim {
-				j.begin(ctx, e, tick, c.create)
+			if begun = j.claimed(ctx, e, &after, tick, p.missed); !begun && done {
+				j.tell(p.missed)
 			}
 			j.learn(after)
 			return
@@ -81,8 +112,122 @@ func (j *job) claim(ctx context.Context, s *state, tick open) {
 			j.pause(ctx, nap)
 			return
 		}
+		err = nil
 	}
 }
+
+// claimed runs the tick if its claim stands, and tells what was missed before it.
+func (j *job) claimed(ctx context.Context, e *keeper.Epoch, now *state, tick open, missed Run) bool {
+	c := now.claims[tick.Slot]
+	if c.id != tick.Claim {
+		return false
+	}
+	if missed.Scheduled.Before(tick.Scheduled) {
+		j.tell(missed)
+	}
+	j.begin(ctx, e, tick, c.create, true)
+	return true
+}
+
+// proposal is what a record is to become, and what it says then of ticks that were missed, if any were.
+type proposal struct {
+	record record
+	change
+	missed Run
+}
+
+// claiming has tick claimed, and says which ticks are passed over for it.
+func (j *job) claiming(s *state, tick open, lease clientv3.LeaseID) (p proposal, err error) {
+	p = proposal{record: s.record, change: change{slot: tick.Slot}}
+	if n := j.passedOver(s, tick); n > 0 {
+		last := newest(j.rules.schedule, s.record.dealt(), tick.Scheduled.Add(-1))
+		if p, err = j.missedOnes(s, tick.Slot, n, last); err != nil {
+			return p, err
+		}
+	}
+	p.record = p.record.started(tick)
+	p.more = append(p.more, clientv3.OpPut(j.prefix+claimKey(tick.Slot), tick.Claim, clientv3.WithLease(lease)))
+	return p, nil
+}
+
+// missing has tick passed over, and those before it.
+func (j *job) missing(s *state, tick open) (proposal, error) {
+	return j.missedOnes(s, tick.Slot, j.rules.between(s.record.dealt(), tick.Scheduled)+1, tick.Scheduled)
+}
+
+func (j *job) missedOnes(s *state, slot, n int, last time.Time) (proposal, error) {
+	now := j.sched.now().UTC().Truncate(time.Millisecond)
+	run := Run{Job: j.name, Scheduled: last, Finished: now, By: j.sched.by, Missed: n, Err: fmt.Sprintf("missed: %d up to here", n)}
+	c := change{slot: slot}
+	more, err := j.note(s, c, run)
+	c.more = more
+	return proposal{s.record.missed(run), c, run}, err
+}
+
+// passedOver is how many ticks nobody has run that come before tick.
+func (j *job) passedOver(s *state, tick open) int {
+	if tick.Attempt > 1 || tick.Asked != "" || j.rules.anew(s) || tick.Scheduled.Before(s.record.dealt()) {
+		return 0
+	}
+	return j.rules.between(s.record.dealt(), tick.Scheduled)
+}
+
+// passOver tells that ticks were missed.
+func (j *job) passOver(ctx context.Context, s *state, tick open) {
+	tick.Slot = s.freeSlot()
+	p, err := j.missing(s, tick)
+	if err != nil {
+		return
+	}
+	done, after, err := j.commit(s, p.record, p.change)
+	if err != nil {
+		j.keeper.Log.Warn("missed cron ticks not recorded yet", "job", j.name, "ticks", p.missed.Missed, "error", err)
+		j.pause(ctx, nap)
+		return
+	}
+	if done {
+		j.tell(p.missed)
+	}
+	j.learn(after)
+}
+
+// tell tells that ticks were missed, if any were.
+func (j *job) tell(missed Run) {
+	if missed.Missed == 0 {
+		return
+	}
+	j.keeper.Log.Warn("cron ticks were missed", "job", j.name, "ticks", missed.Missed, "last", missed.Scheduled)
+	j.keeper.Missed("cron", j.name, missed.Missed)
+}
+
+// tooLate says that a tick may not start any more.
+func (j *job) tooLate(tick open) bool {
+	return tick.Attempt == 1 && tick.Asked == "" && j.sched.now().After(j.rules.until(tick.Scheduled))
+}
+
+// movedOn is the state that is known by now, and whether it is another one than s.
+func (j *job) movedOn(s *state) (state, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.state, j.state.revision >= s.revision && j.state.modified != s.modified
+}
+
+// gate bounds how many claims of a Scheduler are on their way at a time. Whoever waits there finds out that others were faster
+// without a request.
+type gate chan struct{}
+
+func newGate() gate { return make(gate, 8) }
+
+func (g gate) enter(e *keeper.Epoch) bool {
+	select {
+	case g <- struct{}{}:
+		return true
+	case <-e.Done():
+		return false
+	}
+}
+
+func (g gate) leave() { <-g }
 
 // epoch is one with enough time left for a claim, or nil if there is none for now.
 func (j *job) epoch(ctx context.Context) *keeper.Epoch {
@@ -104,7 +249,7 @@ func (j *job) epoch(ctx context.Context) *keeper.Epoch {
 
 // again waits before a request is repeated that only makes sense under e. It answers false once that is lost.
 func (j *job) again(e *keeper.Epoch, wait time.Duration) bool {
-	t := time.NewTimer(wait/2 + rand.N(wait))
+	t := time.NewTimer(wait/2 + chance.N(wait))
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -120,11 +265,11 @@ func (j *job) adopt(ctx context.Context, s *state, tick open) {
 	if e == nil {
 		return
 	}
-	if int64(e.ID()) != c.lease { // it ends with its lease
+	if !e.Has(clientv3.LeaseID(c.lease)) { // it ends with its lease
 		j.pause(ctx, maxWait)
 		return
 	}
-	j.begin(ctx, e, tick, c.create)
+	j.begin(ctx, e, tick, c.create, false)
 }
 
 // errGone is the end of a run of which nobody knows how it ended.

@@ -87,7 +87,7 @@ func TestRunThatLostItsLeaseHereIsNotRecorded(t *testing.T) {
 func TestWhoHasRunTheLastTicksLetsOthersGoFirst(t *testing.T) {
 	j, tick, _ := claimed(t)
 	next := step{do: start}
-	if d := j.courtesy(next); d > 3*time.Millisecond {
+	if d := j.courtesy(next, false); d > 3*time.Millisecond {
 		t.Errorf("who has run none waits for %v", d)
 	}
 	for i := range 20 {
@@ -98,15 +98,15 @@ func TestWhoHasRunTheLastTicksLetsOthersGoFirst(t *testing.T) {
 			t.Errorf("share after one: %v", j.share)
 		}
 	}
-	if d := j.courtesy(next); d < 20*time.Millisecond || d > 30*time.Millisecond {
+	if d := j.courtesy(next, false); d < 20*time.Millisecond || d > 30*time.Millisecond {
 		t.Errorf("who has run all waits for %v", d)
 	}
 	s := state{record: record{Claim: "other-1"}}
 	j.look(&s, here{mine: j.sched.mine})
-	if d := j.courtesy(next); d > 25*time.Millisecond {
+	if d := j.courtesy(next, false); d > 25*time.Millisecond {
 		t.Errorf("after another's: %v", d)
 	}
-	if d := j.courtesy(step{do: adopt}); d != 0 {
+	if d := j.courtesy(step{do: adopt}, false); d != 0 {
 		t.Errorf("before adopting: %v", d)
 	}
 }

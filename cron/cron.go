@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/fenceline/fenceline/fence"
+	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/session"
@@ -31,6 +31,9 @@ type Scheduler struct {
 	now    func() time.Time
 	by     string // who we are, for people
 	mine   string // what the IDs of our claims begin with
+	gate   gate
+	room   chan struct{} // runs at a time; nil: no bound
+	clock  clocks
 
 	mu     sync.Mutex
 	jobs   map[string]*job
@@ -38,11 +41,56 @@ type Scheduler struct {
 	claims int64
 }
 
+// SchedulerOption changes a Scheduler from its defaults.
+type SchedulerOption func(*Scheduler)
+
+// MaxRunning bounds how many runs a Scheduler has at a time, of all jobs. What it has no room for it leaves to others; a tick that
+// finds room nowhere is late, or missed. Zero or less: no bound, which is the default.
+func MaxRunning(n int) SchedulerOption {
+	return func(c *Scheduler) {
+		c.room = nil
+		if n > 0 {
+			c.room = make(chan struct{}, n)
+		}
+	}
+}
+
 // New does no I/O.
-func New(s *session.Session) *Scheduler {
+func New(s *session.Session, opts ...SchedulerOption) *Scheduler {
 	k := s.Keeper()
-	return &Scheduler{keeper: k, now: time.Now, by: who(k.Record), mine: fmt.Sprintf("%016x-", rand.Uint64()),
-		jobs: map[string]*job{}}
+	c := &Scheduler{keeper: k, now: time.Now, by: who(k.Record), mine: fmt.Sprintf("%016x-", chance.Uint64()),
+		gate: newGate(), jobs: map[string]*job{}}
+	for _, opt := range opts {
+		opt(c)
+	}
+	return c
+}
+
+func (c *Scheduler) full() bool { return c.room != nil && len(c.room) == cap(c.room) }
+
+// enter takes room for a run, if there is any; leave gives it back.
+func (c *Scheduler) enter() bool {
+	if c.room == nil {
+		return true
+	}
+	select {
+	case c.room <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *Scheduler) leave() {
+	if c.room == nil {
+		return
+	}
+	<-c.room
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, j := range c.jobs { // they may have waited for it
+		j.nudge()
+	}
 }
 
 // who is a session as `fenceline ls` calls it.
@@ -108,7 +156,7 @@ func newJob(c *Scheduler, name, text string, fn func(context.Context, Tick) erro
 	return &job{sched: c, keeper: c.keeper, name: name, fn: fn, loc: o.loc,
 		prefix: keyspace.Line(c.keeper.Namespace, "cron", name),
 		rules: rules{schedule: parsed, text: text, zone: o.loc.String(), missed: o.missed, late: o.late,
-			overlap: o.overlap, retries: o.retries},
+			overlap: o.overlap, retries: o.retries, jitter: o.jitter, most: o.most}, timeout: o.timeout,
 		running: map[string]*running{}, spent: map[string]bool{}, after: map[attempt]time.Time{}, wake: make(chan struct{}, 1)}, nil
 }
 
@@ -123,7 +171,7 @@ func (c *Scheduler) Run(ctx context.Context) error {
 	r := &runner{}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	defer r.cancel(nil)
-	defer context.AfterFunc(c.keeper.Context(), func() { r.cancel(keeper.ErrClosed) })()
+	defer context.AfterFunc(c.keeper.Context(), func() { r.cancel(c.keeper.Closed()) })()
 
 	c.mu.Lock()
 	if c.start != nil {
@@ -135,6 +183,7 @@ func (c *Scheduler) Run(ctx context.Context) error {
 		c.start(j)
 	}
 	c.mu.Unlock()
+	r.jobs.Go(func() { c.announce(r.ctx) })
 
 	<-r.ctx.Done()
 	c.mu.Lock()
@@ -145,7 +194,7 @@ func (c *Scheduler) Run(ctx context.Context) error {
 	case r.failed != nil:
 		return fmt.Errorf("cron: run: %w", r.failed)
 	case c.keeper.Context().Err() != nil:
-		return fmt.Errorf("cron: run: %w", keeper.ErrClosed)
+		return fmt.Errorf("cron: run: %w", c.keeper.Closed())
 	}
 	return nil
 }

@@ -24,29 +24,43 @@
 // # Clocks
 //
 // A tick is run when it is time by the clock of some process. One that is fast runs it early, by as much; one that is
-// slow finds it done. If the fast one goes away, the others have nothing to do until their clocks have come to where
-// it was. A clock that is wrong by years can so end a job, until its record is deleted:
+// slow finds it done. A process that finds ticks before its own that nobody has run, though nothing was in the way, lets
+// others go first; if their claims then show clocks that are more than five seconds behind its own, it leaves such ticks
+// to them and says so: Trace.Stalled, and the log.
+//
+// Where no claim of others shows it, a fast process runs its tick early. If it goes away, the others have nothing to do
+// until their clocks have come to where it was: they say so in the same way. They cannot tell whose clock is wrong, and
+// to run ticks again that were run is worse. A clock that is wrong by years can so end a job, until its record is deleted:
 //
 //	etcdctl del fenceline/cron/<job>/record
 //
-// A tick starts some milliseconds after its time, up to 30: the more of the last ones a process has run, the longer it
-// leaves the next to others. So ticks spread over processes whose clocks agree to some milliseconds.
+// A tick starts some milliseconds after its time, up to 30 where few jobs have one at once: the more of the last ones a
+// process has run, the longer it leaves the next to others. So ticks spread over processes whose clocks agree to some
+// milliseconds. Where many jobs have a tick at one moment they start as fast as etcd takes their claims, at two
+// transactions a tick.
 //
 // # Schedules
 //
-// Five fields, as in crontab(5), or a descriptor. Ticks of @every are the multiples of its duration since
+// Five fields, as in crontab(5), or a descriptor. A Sunday is 0 or 7. Where both day fields restrict, either will do; one
+// that begins with a star does not restrict: "0 0 */2 * 1" means the odd days that are Mondays. Two texts that mean the
+// same ticks, such as "@daily" and "0 0 * * *", are the same schedule. Ticks of @every are the multiples of its duration since
 // 1970-01-01T00:00:00Z, so that all processes mean the same ones, whenever they were started: @every 24h is midnight
 // UTC.
 //
 // When clocks are changed in the job's time zone, a schedule that has ticks in every hour of the day goes on as time
 // does. Any other keeps to the clock on the wall: a tick in the hour that comes twice is run in the first, and ticks
-// in the hour that is left out are one tick, at the moment of the change. A daily job so runs once a day.
+// in the hour that is left out are one tick, at the moment of the change. A daily job so runs once a day. Processes whose
+// time zone data differ mean different moments, and a daily job runs once for each: give them the same data.
 //
 // # Missed ticks
 //
 // A tick is in time if a process was there when it came, and could start it within five seconds. Otherwise it is
 // missed. In particular: no Run with the job was under way; etcd was away for longer; an earlier run, or its retries,
-// were not done (but see Overlap).
+// were not done (but see Overlap). Whether a tick is in time, or late by no more than OnMissed allows, is asked again
+// before each attempt to claim it, and before its function is called.
+//
+// That ticks were missed is told once, by the process that claims the next tick, or that finds out when the next is far:
+// to Trace.Missed and the log of its Session, and in History.
 //
 // A job that has never run has missed nothing: its record is made with its first claim. Nor has one whose schedule or
 // time zone has changed since the last: then nobody knows what should have been run. While processes have

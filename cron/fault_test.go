@@ -64,7 +64,7 @@ func TestEndWhoseAnswerIsLostIsRecordedOnce(t *testing.T) {
 func TestClaimOfOursThatNobodyRunsIsAdopted(t *testing.T) {
 	t.Parallel()
 	client, name, b := etcdtest.Shared(t).Client(t), etcdtest.Name(t), &book{}
-	c := newClock("2026-01-01T12:00:30Z")
+	c := newClock("2026-01-01T12:00:03Z")
 	s := c.process(t, client)
 	add(t, s, name, far, b.job(0, nil))
 	j := s.jobs[name]

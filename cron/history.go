@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -18,7 +17,7 @@ import (
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
-// Run is one attempt at one tick that has ended.
+// Run is one attempt at one tick that has ended, or says that ticks were missed.
 type Run struct {
 	Job       string    `json:"job"`
 	Scheduled time.Time `json:"scheduled"`
@@ -27,17 +26,26 @@ type Run struct {
 	By        string    `json:"by"`                // name, host and process ID
 	Err       string    `json:"err,omitempty"`     // empty: it succeeded
 	Attempt   int       `json:"attempt"`
+	Missed    int       `json:"missed,omitempty"` // not a run: so many ticks, Scheduled the last of them, that nobody ran
 }
 
 // History is the last 20 runs of a job that have ended, the oldest first. The job need not have been added here, and
-// Run need not run. A job that has never run, here or elsewhere, has none; that is no error. ctx bounds the read; without a
+// Run need not run. A job that has never run, here or elsewhere, has none; that is no error. Ticks that were missed are there, too,
+// as Missed says; so is an entry that cannot be read, with nothing but Job and Err. ctx bounds the read; without a
 // deadline it is bounded by five seconds.
 func (c *Scheduler) History(ctx context.Context, job string) ([]Run, error) {
-	if err := keyspace.CheckName("job", job); err != nil {
+	return History(ctx, c.keeper.Client, job, InNamespace(c.keeper.Namespace))
+}
+
+// History is Scheduler.History without a Scheduler: it only reads.
+func History(ctx context.Context, client *clientv3.Client, job string, opts ...ListOption) ([]Run, error) {
+	o, ctx, cancel, err := operation(ctx, client, job, opts)
+	defer cancel()
+	if err != nil {
 		return nil, fmt.Errorf("cron: history: %w", err)
 	}
-	prefix := keyspace.Line(c.keeper.Namespace, "cron", job) + runs
-	kvs, err := read(ctx, c.keeper.Client, prefix)
+	prefix := keyspace.Line(o.namespace, "cron", job) + runs
+	kvs, err := read(ctx, client, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("cron: history of %q: %w", job, err)
 	}
@@ -46,13 +54,13 @@ func (c *Scheduler) History(ctx context.Context, job string) ([]Run, error) {
 	history := make([]Run, len(kvs))
 	for i, kv := range kvs {
 		if err := json.Unmarshal(kv.Value, &history[i]); err != nil {
-			return nil, fmt.Errorf("cron: history of %q: %q: %w", job, kv.Key, err)
+			history[i] = Run{Job: job, Err: fmt.Sprintf("%q cannot be read: %v", kv.Key, err)}
 		}
 	}
 	return history, nil
 }
 
-// Job is what etcd knows of a job that has run.
+// Job is what etcd knows of a job that has run, or that a process has.
 type Job struct {
 	Name     string
 	Schedule string // as whoever wrote last has it
@@ -60,9 +68,14 @@ type Job struct {
 	Last     time.Time // the latest tick that was started
 	By       string    // who has started it
 	Next     time.Time // zero if the schedule or the zone is unknown here
+	Ready    []string  // the processes that have the job in a Scheduler that runs, as they call themselves
+	Paused   *Pause    // nil: it is not
+	Overdue  bool      // a tick should have been run by now, and was not; by the clock here
+	Asked    bool      // a run beside the schedule is asked for, and has not begun
 	Running  int       // ticks that run now
 	Waiting  int       // ticks that wait for another attempt
 	Latest   *Run      // the latest run that has ended; nil if none has
+	Err      error     // the record cannot be read, and nobody runs the job: all else but Name is empty
 }
 
 type listOptions struct{ namespace string }
@@ -73,7 +86,7 @@ type ListOption func(*listOptions)
 // InNamespace reads the jobs of Sessions with this namespace. Default "fenceline/".
 func InNamespace(prefix string) ListOption { return func(o *listOptions) { o.namespace = prefix } }
 
-// List reads all jobs that have ever run, by name, with one request. It needs no Session. ctx bounds the read; without
+// List reads all jobs that have ever run or that a process has, by name, with one request. It needs no Session. ctx bounds the read; without
 // a deadline it is bounded by five seconds. A job stays until somebody deletes its keys.
 func List(ctx context.Context, client *clientv3.Client, opts ...ListOption) ([]Job, error) {
 	o := listOptions{namespace: "fenceline/"}
@@ -83,23 +96,19 @@ func List(ctx context.Context, client *clientv3.Client, opts ...ListOption) ([]J
 	if client == nil {
 		return nil, errors.New("cron: list: the client is nil")
 	}
-	if o.namespace == "" || len(o.namespace) > keyspace.MaxName || !utf8.ValidString(o.namespace) {
-		return nil, fmt.Errorf("cron: list: namespace %q: want 1 to %d bytes of UTF-8", o.namespace, keyspace.MaxName)
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("cron: list: %w", err)
 	}
 	prefix := o.namespace + "cron/"
 	kvs, err := read(ctx, client, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("cron: list: %w", err)
 	}
-	jobs, err := jobsIn(prefix, kvs, time.Now())
-	if err != nil {
-		return nil, fmt.Errorf("cron: list: %w", err)
-	}
-	return jobs, nil
+	return jobsIn(prefix, kvs, time.Now()), nil
 }
 
 // jobsIn is the jobs whose keys kvs are.
-func jobsIn(prefix string, kvs []*mvccpb.KeyValue, now time.Time) ([]Job, error) {
+func jobsIn(prefix string, kvs []*mvccpb.KeyValue, now time.Time) []Job {
 	of := map[string][]*mvccpb.KeyValue{}
 	for _, kv := range kvs {
 		name, _, ok := strings.Cut(strings.TrimPrefix(string(kv.Key), prefix), "/")
@@ -108,21 +117,33 @@ func jobsIn(prefix string, kvs []*mvccpb.KeyValue, now time.Time) ([]Job, error)
 		}
 	}
 	var jobs []Job
-	for name, kvs := range of {
-		s := listed(prefix+name+"/", 0, kvs)
-		if s.broken != nil {
-			return nil, s.broken
+	ready := readyIn(prefix+"%at/", of["%at"])
+	delete(of, "%at")
+	for name := range ready {
+		if _, ran := of[keyspace.Escape(name)]; !ran {
+			of[keyspace.Escape(name)] = nil
 		}
-		if s.modified > 0 {
-			jobs = append(jobs, s.describe(keyspace.Unescape(name), now))
+	}
+	for escaped, kvs := range of {
+		name := keyspace.Unescape(escaped)
+		s := listed(prefix+escaped+"/", 0, kvs)
+		switch {
+		case s.broken != nil:
+			jobs = append(jobs, Job{Name: name, Err: s.broken, Ready: ready[name].who})
+		case s.modified > 0 || len(ready[name].who) > 0:
+			jobs = append(jobs, s.describe(name, ready[name], now))
 		}
 	}
 	slices.SortFunc(jobs, func(a, b Job) int { return cmp.Compare(a.Name, b.Name) })
-	return jobs, nil
+	return jobs
 }
 
-func (s *state) describe(name string, now time.Time) Job {
-	j := Job{Name: name, Schedule: s.record.Schedule, Zone: s.record.Zone, Last: s.record.Last, By: s.record.By, Latest: s.record.Latest}
+func (s *state) describe(name string, ready readiness, now time.Time) Job {
+	j := Job{Name: name, Schedule: s.record.Schedule, Zone: s.record.Zone, Last: s.record.Last, By: s.record.By, Latest: s.record.Latest,
+		Ready: ready.who, Paused: s.record.Paused, Asked: s.record.Asked != nil}
+	if s.modified == 0 {
+		j.Schedule, j.Zone = ready.Schedule, ready.Zone
+	}
 	for _, o := range s.record.Open {
 		if s.stands(o) {
 			j.Running++
@@ -133,6 +154,8 @@ func (s *state) describe(name string, now time.Time) Job {
 	if loc, err := time.LoadLocation(j.Zone); err == nil {
 		if next, err := parse(j.Schedule, loc); err == nil {
 			j.Next = next.Next(latest(now, j.Last))
+			due := next.Next(s.record.dealt())
+			j.Overdue = s.modified > 0 && j.Running+j.Waiting == 0 && j.Paused == nil && !due.IsZero() && due.Before(now.Add(-2*patience))
 		}
 	}
 	return j

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 
+	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -23,13 +23,14 @@ const (
 
 // job is one job in one Scheduler. Its loop follows etcd, does what rules.next says, and knows no rule.
 type job struct {
-	sched  *Scheduler
-	keeper *keeper.Keeper
-	name   string
-	prefix string
-	loc    *time.Location
-	fn     func(context.Context, Tick) error
-	rules  rules
+	sched   *Scheduler
+	keeper  *keeper.Keeper
+	name    string
+	prefix  string
+	loc     *time.Location
+	fn      func(context.Context, Tick) error
+	rules   rules
+	timeout time.Duration // of a run; 0: none
 
 	wake chan struct{} // something below has changed
 
@@ -45,6 +46,8 @@ type job struct {
 	turn  turn
 	share float64 // of the last claims, those of this Scheduler
 	seen  string  // the last claim that share counts
+	stall string  // why no tick is run here, as was told last
+	held  bool    // ticks were left to others, since the clock here is ahead
 }
 
 // run is the loop. It ends with ctx, once nothing runs here any more, or with an error that will not pass.
@@ -65,7 +68,7 @@ func (j *job) run(ctx context.Context) error {
 			known, wait = true, firstWait
 			j.keeper.Log.Warn("cron job has lost sight of etcd", "job", j.name, "error", err)
 		}
-		if !j.pause(ctx, wait/2+rand.N(wait)) {
+		if !j.pause(ctx, wait/2+chance.N(wait)) {
 			return nil
 		}
 	}
@@ -115,7 +118,7 @@ func (j *job) step(ctx context.Context) time.Duration {
 		j.since = wall
 	}
 	h := here{now: now, mine: j.sched.mine, running: map[string]bool{}, spent: map[string]bool{}, last: ctx.Err() != nil,
-		since: j.since}
+		since: j.since, full: j.sched.full()}
 	for id := range j.running {
 		h.running[id] = true
 	}
@@ -126,6 +129,14 @@ func (j *job) step(ctx context.Context) time.Duration {
 	j.look(&s, h)
 	h.after = j.after
 	next := j.rules.next(&s, h)
+	odd := next.do == start && j.odd(&s, next.tick)
+	ahead := j.sched.clock.ahead(h.now) > 0
+	held := ahead && (odd || next.do == passOver)
+	j.held = ahead && (held || j.held)
+	j.stalled(j.obstacle(&s, h.now))
+	if held {
+		return nap
+	}
 	if next.do == wait {
 		j.turn = turn{}
 		if next.at.IsZero() {
@@ -134,7 +145,7 @@ func (j *job) step(ctx context.Context) time.Duration {
 		return min(nap, max(0, next.at.Sub(h.now)))
 	}
 	if !j.turn.is(next) {
-		j.turn = turn{next, h.now.Add(j.courtesy(next))}
+		j.turn = turn{next, j.notBefore(next.tick, h.now).Add(j.courtesy(next, odd))}
 	}
 	if d := j.turn.at.Sub(h.now); d > 0 {
 		return min(nap, d)
@@ -178,16 +189,32 @@ func (t turn) is(next step) bool {
 }
 
 // courtesy is for how long others go first: longer, the more of the last ticks were ours, so that a fleet whose clocks
-// agree to some milliseconds shares them. Whoever has failed waits longer still.
-func (j *job) courtesy(next step) time.Duration {
-	if next.do == adopt {
+// agree to some milliseconds shares them. Whoever has failed waits longer still, and so does whoever finds that nobody has run
+// the ticks before: the clock here may be ahead, and those whose clocks are not are to show it.
+func (j *job) courtesy(next step, odd bool) time.Duration {
+	switch next.do {
+	case adopt:
 		return 0
+	case passOver: // no hurry: one of many is to do it, and one whose clock is ahead is to see a claim of others' first
+		period := j.rules.schedule.Next(next.tick.Scheduled).Sub(next.tick.Scheduled)
+		return min(period, time.Minute) + chance.N(nap)
 	}
-	d := time.Duration(j.share*float64(25*time.Millisecond)) + rand.N(3*time.Millisecond)
+	d := time.Duration(j.share*float64(25*time.Millisecond)) + chance.N(3*time.Millisecond)
 	if strings.HasPrefix(next.tick.Failed, j.sched.mine) {
 		d += 100 * time.Millisecond
 	}
+	if odd {
+		d += nap / 2
+	}
 	return d
+}
+
+// notBefore is now, or later for a tick that is put off.
+func (j *job) notBefore(tick open, now time.Time) time.Time {
+	if tick.Attempt > 1 || tick.Asked != "" {
+		return now
+	}
+	return latest(now, tick.Scheduled.Add(j.rules.delay(j.name, tick.Scheduled)))
 }
 
 // backoff is the wait before another attempt. Everybody counts it from when he learnt of the failure, so that no two
@@ -196,7 +223,7 @@ func backoff(o open) time.Duration {
 	if o.Failed == "" {
 		return 0
 	}
-	return min(time.Minute, 500*time.Millisecond<<min(o.Attempt-2, 10))
+	return min(time.Minute, 500*time.Millisecond<<min(max(o.Attempt-2, 0), 10))
 }
 
 func (j *job) do(ctx context.Context, s *state, next step) {
@@ -207,5 +234,7 @@ func (j *job) do(ctx context.Context, s *state, next step) {
 		j.adopt(ctx, s, next.tick)
 	case bury:
 		j.bury(ctx, s, next.tick)
+	case passOver:
+		j.passOver(ctx, s, next.tick)
 	}
 }

@@ -34,6 +34,11 @@ type options struct {
 	loc     *time.Location
 	retries int
 	overlap bool
+	timeout time.Duration
+	timed   bool
+	jitter  time.Duration
+	most    int
+	bounded bool
 }
 
 // Option changes a job from its defaults. Give a job the same options in all processes: whoever claims a tick goes by
@@ -61,8 +66,29 @@ func Retry(n int) Option { return func(o *options) { o.retries = n } }
 // is not started, and is a missed one. With RunAll, missed ticks then start side by side.
 func Overlap() Option { return func(o *options) { o.overlap = true } }
 
+// WithTimeout ends the ctx of a run that takes longer than d, with ErrTimeout; the run has failed then, whatever its function
+// returns, and waits for Retry. A function that ignores its ctx keeps the job from running again: Trace.Overrun tells. Default:
+// a run may take as long as it likes.
+func WithTimeout(d time.Duration) Option { return func(o *options) { o.timeout, o.timed = d, true } }
+
+// WithJitter puts each tick off, by a time up to d that is the same in all processes and another for each tick. So jobs with the
+// same schedule do not start at the same moment. A tick that is put off past the next one is missed: d has to be shorter than
+// the schedule's shortest interval.
+func WithJitter(d time.Duration) Option { return func(o *options) { o.jitter = d } }
+
+// MaxMissed bounds how many missed ticks RunAll makes good: of more, the newest n. Default: all that OnMissed allows.
+func MaxMissed(n int) Option { return func(o *options) { o.most, o.bounded = n, true } }
+
 func (o *options) check() error {
 	switch {
+	case o.timed && o.timeout <= 0:
+		return fmt.Errorf("WithTimeout(%v): it must be positive", o.timeout)
+	case o.jitter < 0:
+		return fmt.Errorf("WithJitter(%v): it must not be negative", o.jitter)
+	case o.bounded && o.most <= 0:
+		return fmt.Errorf("MaxMissed(%d): it must be positive", o.most)
+	case o.bounded && o.missed != RunAll:
+		return fmt.Errorf("MaxMissed(%d): only OnMissed(RunAll, …) makes ticks good", o.most)
 	case o.missed != Skip && o.missed != RunOnce && o.missed != RunAll:
 		return fmt.Errorf("OnMissed(%v): want Skip, RunOnce or RunAll", o.missed)
 	case o.late < 0:

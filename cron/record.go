@@ -2,6 +2,7 @@ package cron
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,11 +35,21 @@ type record struct {
 	Schedule string    `json:"schedule"`
 	Zone     string    `json:"zone"`
 	Last     time.Time `json:"last"`            // all ticks up to this one have been dealt with
+	Told     time.Time `json:"told,omitzero"`   // those up to this one that nobody has run were told of
 	By       string    `json:"by,omitempty"`    // who claimed last
 	Claim    string    `json:"claim,omitempty"` // and by which claim
 	Runs     int64     `json:"runs"`            // that have ended
+	Paused   *Pause    `json:"paused,omitempty"`
+	Asked    *asked    `json:"asked,omitempty"` // a run that somebody wants now
 	Open     []open    `json:"open,omitempty"`
 	Latest   *Run      `json:"latest,omitempty"`
+}
+
+// asked is a run beside the schedule.
+type asked struct {
+	ID string    `json:"id"`
+	At time.Time `json:"at"` // by the clock of whoever asked
+	By string    `json:"by,omitempty"`
 }
 
 // open is a tick that was started and is not done: it runs as long as its claim stands, or waits for another attempt.
@@ -50,6 +61,7 @@ type open struct {
 	Slot      int       `json:"slot,omitempty"`
 	By        string    `json:"by,omitempty"`
 	Started   time.Time `json:"started,omitzero"`
+	Asked     string    `json:"asked,omitempty"`  // it is no tick, but a run that somebody wanted: the ID of that
 	Failed    string    `json:"failed,omitempty"` // it waits because the attempt with this claim failed; empty: its runner went
 }
 
@@ -99,6 +111,9 @@ func (s state) apply(prefix string, events []*mvccpb.Event) state {
 	return next
 }
 
+// ErrUnreadable: what etcd has of a job cannot be read. Nobody runs it until that is deleted: ForgetJob, or fenceline cron rm.
+var ErrUnreadable = errors.New("cron: the job's record cannot be read, delete it (fenceline cron rm)")
+
 func (s *state) put(prefix string, kv *mvccpb.KeyValue) {
 	rest := strings.TrimPrefix(string(kv.Key), prefix)
 	if slot, ok := slotOf(rest); ok {
@@ -107,7 +122,23 @@ func (s *state) put(prefix string, kv *mvccpb.KeyValue) {
 	if rest == main {
 		s.modified, s.record, s.broken = kv.ModRevision, record{}, nil
 		if err := json.Unmarshal(kv.Value, &s.record); err != nil {
-			s.broken = fmt.Errorf("record %q: %w", kv.Key, err)
+			s.record, s.broken = record{}, fmt.Errorf("%w: %q: %w", ErrUnreadable, kv.Key, err)
+		}
+		s.record.sober()
+	}
+}
+
+// sober makes the best of numbers that no Scheduler writes: somebody else may, or copy a record from elsewhere.
+func (r *record) sober() {
+	r.Runs = max(r.Runs, 0)
+	for i := range r.Open {
+		o := &r.Open[i]
+		o.Attempt, o.Retries = max(o.Attempt, 1), max(o.Retries, 0)
+		if o.Slot < 0 {
+			o.Slot, o.Claim = 0, ""
+		}
+		if o.Claim == "" { // what waits is another attempt
+			o.Attempt = max(o.Attempt, 2)
 		}
 	}
 }
@@ -155,28 +186,47 @@ func (s *state) freeSlot() int {
 // started is the record once o has been claimed: the tick that waits, or a new one.
 func (r record) started(o open) record {
 	r.Open = slices.Clone(r.Open)
-	same := func(w open) bool { return w.Claim == "" && w.Scheduled.Equal(o.Scheduled) }
+	same := func(w open) bool { return w.Claim == "" && w.Scheduled.Equal(o.Scheduled) && w.Asked == o.Asked }
 	if i := slices.IndexFunc(r.Open, same); i >= 0 {
 		r.Open[i] = o
 	} else {
 		r.Open = append(r.Open, o)
 	}
-	r.Last, r.By, r.Claim = latest(r.Last, o.Scheduled), o.By, o.Claim
+	r.By, r.Claim = o.By, o.Claim
+	if o.Asked == "" {
+		r.Last = latest(r.Last, o.Scheduled)
+	} else if r.Asked != nil && r.Asked.ID == o.Asked {
+		r.Asked = nil
+	}
 	return r
 }
+
+// missed is the record once it was told that ticks were missed, the newest of which is run's. They may be run all the same: whoever
+// tells may have a clock that is ahead.
+func (r record) missed(run Run) record {
+	r.Told = latest(r.Told, run.Scheduled)
+	r.Runs++
+	r.Latest = &run
+	return r
+}
+
+// dealt is up to when all ticks have been run, or told of.
+func (r record) dealt() time.Time { return latest(r.Last, r.Told) }
 
 // ended is the record once an attempt is over: with its run, and with another attempt waiting if it failed and has
 // retries left.
 func (r record) ended(o open, run Run, gone bool) record {
 	r.Open = slices.DeleteFunc(slices.Clone(r.Open), func(other open) bool { return other.Claim == o.Claim })
 	if run.Err != "" && o.Attempt <= o.Retries {
-		again := open{Scheduled: o.Scheduled, Attempt: o.Attempt + 1, Retries: o.Retries}
+		again := open{Scheduled: o.Scheduled, Attempt: o.Attempt + 1, Retries: o.Retries, Asked: o.Asked}
 		if !gone {
 			again.Failed = o.Claim
 		}
 		r.Open = append(r.Open, again)
 	}
-	r.Last = latest(r.Last, o.Scheduled) // somebody may have deleted the record meanwhile
+	if o.Asked == "" {
+		r.Last = latest(r.Last, o.Scheduled) // somebody may have deleted the record meanwhile
+	}
 	r.Runs++
 	r.Latest = &run
 	return r

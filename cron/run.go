@@ -25,12 +25,19 @@ type running struct {
 
 	mu   sync.Mutex
 	over bool  // fn has returned
+	late bool  // and was not called: it was too late for it
+	room bool  // it takes room in the Scheduler
+	slow bool  // it has taken longer than it may
 	lost error // before that
 }
 
-// begin starts fn under a claim.
-func (j *job) begin(ctx context.Context, e *keeper.Epoch, tick open, token int64) {
-	r := &running{job: j, epoch: e, tick: tick, token: token, began: j.sched.now()}
+// begin starts fn under a claim. room: it takes some in the Scheduler.
+func (j *job) begin(ctx context.Context, e *keeper.Epoch, tick open, token int64, room bool) {
+	late := j.tooLate(tick)
+	if late { // the claim took that long
+		tick.Retries = 0
+	}
+	r := &running{job: j, epoch: e, tick: tick, token: token, began: j.sched.now(), late: late, room: room}
 	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	r.ctx, r.cancel = runContext{inner, r}, cancel
 	j.mu.Lock()
@@ -39,8 +46,8 @@ func (j *job) begin(ctx context.Context, e *keeper.Epoch, tick open, token int64
 	j.changed()
 	j.mu.Unlock()
 	e.OnLoss(r, r.lose)
-	if f := j.keeper.Hooks.Granted; f != nil {
-		f("cron", j.name, r.began.Sub(tick.Scheduled))
+	if !late {
+		j.keeper.Granted("cron", j.name, r.began.Sub(tick.Scheduled))
 	}
 	go func() {
 		defer j.ended(r)
@@ -56,9 +63,12 @@ func (j *job) begin(ctx context.Context, e *keeper.Epoch, tick open, token int64
 // ended is the last that is heard of a run here.
 func (j *job) ended(r *running) {
 	j.mu.Lock()
-	defer j.mu.Unlock()
 	delete(j.running, r.tick.Claim)
 	j.changed()
+	j.mu.Unlock()
+	if r.room {
+		j.sched.leave()
+	}
 }
 
 // spend notes that a claim, should it still stand, is not to be adopted: it has been run.
@@ -88,14 +98,49 @@ func (c runContext) Err() error {
 func (r *running) lose(cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.over && r.lost == nil {
-		r.lost = cause
-		r.cancel(cause)
+	if r.over || r.lost != nil {
+		return
+	}
+	r.lost = cause
+	r.cancel(cause)
+	r.job.keeper.Log.Warn("cron run lost its claim", "job", r.job.name, "tick", r.tick.Scheduled, "cause", cause)
+	if !r.late {
+		r.job.keeper.Lost("cron", r.job.name, cause)
+	}
+	time.AfterFunc(margin, r.overrun)
+}
+
+// margin is what fn has to return after its claim is lost. After a deadline, etcd gives the claim away at the soonest after
+// so long.
+const margin = 250 * time.Millisecond
+
+// overrun says that fn still runs, though its claim is lost and another attempt may be under way.
+func (r *running) overrun() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.over:
+	case r.lost == nil:
+		r.job.keeper.Log.Error("cron job still runs, though its time is up", "job", r.job.name, "tick", r.tick.Scheduled, "timeout", r.job.timeout)
+		r.job.keeper.Overrun("cron", r.job.name, margin)
+	default:
+		r.job.keeper.Log.Error("cron job still runs, though its claim is lost", "job", r.job.name, "tick", r.tick.Scheduled, "since", margin, "cause", r.lost)
+		r.job.keeper.Overrun("cron", r.job.name, margin)
 	}
 }
 
-// call runs fn. A fn that ends its goroutine has failed too.
+// call runs fn, unless its claim was lost before it could begin. A fn that ends its goroutine has failed too.
 func (r *running) call() (err error) {
+	switch {
+	case r.ctx.Err() != nil:
+		return context.Cause(r.ctx)
+	case r.late:
+		r.job.tell(Run{Scheduled: r.tick.Scheduled, Missed: 1})
+		return fmt.Errorf("missed: it was claimed %v after its time", r.began.Sub(r.tick.Scheduled).Round(time.Millisecond))
+	}
+	if r.job.timeout > 0 {
+		defer time.AfterFunc(r.job.timeout, r.timeOut).Stop()
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -110,7 +155,27 @@ func (r *running) call() (err error) {
 			Token: fence.Token(r.token)})
 	}()
 	<-done
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.slow {
+		return fmt.Errorf("%w %v", ErrTimeout, r.job.timeout)
+	}
 	return err
+}
+
+// ErrTimeout is the cause with which the ctx of a run ends that takes longer than WithTimeout allows.
+var ErrTimeout = errors.New("cron: the run has taken longer than")
+
+// timeOut ends the ctx of a run that has taken too long.
+func (r *running) timeOut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over || r.lost != nil {
+		return
+	}
+	r.slow = true
+	r.cancel(fmt.Errorf("%w %v", ErrTimeout, r.job.timeout))
+	time.AfterFunc(margin, r.overrun)
 }
 
 // finish ends the run's ctx. It answers false if the claim was lost before.
@@ -122,18 +187,10 @@ func (r *running) finish() bool {
 	lost := r.lost
 	r.mu.Unlock()
 	r.cancel(keeper.ErrNotHeld)
-	hooks := r.job.keeper.Hooks
-	if lost == nil {
-		if f := hooks.Released; f != nil {
-			f("cron", r.job.name, r.job.sched.now().Sub(r.began))
-		}
-		return true
+	if lost == nil && !r.late {
+		r.job.keeper.Released("cron", r.job.name, r.job.sched.now().Sub(r.began))
 	}
-	r.job.keeper.Log.Warn("cron run lost its claim", "job", r.job.name, "tick", r.tick.Scheduled, "cause", lost)
-	if f := hooks.Lost; f != nil && !errors.Is(lost, keeper.ErrClosed) {
-		f("cron", r.job.name, lost)
-	}
-	return false
+	return lost == nil
 }
 
 // complete records how a run ended and gives its claim back, in one transaction that needs the claim. It tries for as

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -236,6 +237,8 @@ func TestListTellsJobsWithoutASession(t *testing.T) {
 	s.now = c.now
 	c.users = append(c.users, s)
 	finish := make(chan struct{})
+	end := sync.OnceFunc(func() { close(finish) })
+	t.Cleanup(end)
 	add(t, s, "a/b", "0 * * * *", b.job(0, nil))
 	add(t, s, "c", "@every 1h", b.job(0, func(context.Context, Tick) error { <-finish; return nil }), In(time.FixedZone("Elsewhere", 3600)))
 	add(t, s, "never run", "0 0 1 1 *", nothing)
@@ -243,12 +246,23 @@ func TestListTellsJobsWithoutASession(t *testing.T) {
 	following(t, s)
 	c.forward(10 * time.Millisecond)
 	c.until(t, "runs", func() bool { return b.len() == 2 && len(history(t, s, "a/b")) == 1 })
-	jobs, err := List(t.Context(), client, InNamespace(namespace))
-	if err != nil || len(jobs) != 2 {
+	var jobs []Job
+	var err error
+	eventually(t, "the job that has not run", func() bool {
+		jobs, err = List(t.Context(), client, InNamespace(namespace))
+		return err != nil || len(jobs) == 3
+	})
+	if err != nil {
 		t.Fatalf("%+v %v", jobs, err)
 	}
 	noon := at("2026-01-01T12:00:00Z")
-	first, second := jobs[0], jobs[1]
+	first, second, third := jobs[0], jobs[1], jobs[2]
+	if third.Name != "never run" || third.Schedule != "0 0 1 1 *" || len(third.Ready) != 1 || !strings.HasPrefix(third.Ready[0], "reporter@") || third.Overdue || third.Next.IsZero() {
+		t.Errorf("%+v", third)
+	}
+	if len(first.Ready) != 1 || first.Paused != nil {
+		t.Errorf("%+v", first)
+	}
 	if first.Name != "a/b" || first.Schedule != "0 * * * *" || first.Zone != "UTC" || !first.Last.Equal(noon) ||
 		first.Next.Before(time.Now()) || first.Next.Minute() != 0 || first.Running != 0 || !strings.HasPrefix(first.By, "reporter@") ||
 		first.Latest == nil || !first.Latest.Scheduled.Equal(noon) {
@@ -257,7 +271,7 @@ func TestListTellsJobsWithoutASession(t *testing.T) {
 	if second.Name != "c" || second.Running != 1 || second.Latest != nil || !second.Next.IsZero() {
 		t.Errorf("%+v", second)
 	}
-	close(finish)
+	end()
 }
 
 func TestTicksSpreadOverProcesses(t *testing.T) {

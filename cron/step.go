@@ -8,10 +8,11 @@ import (
 type deed int
 
 const (
-	wait  deed = iota // for something to happen, at the latest until step.at
-	start             // claim step.tick and run it
-	adopt             // step.tick is claimed by us, and we do not know of it: run it
-	bury              // step.tick has lost its runner
+	wait     deed = iota // for something to happen, at the latest until step.at
+	start                // claim step.tick and run it
+	adopt                // step.tick is claimed by us, and we do not know of it: run it
+	bury                 // step.tick has lost its runner
+	passOver             // the ticks up to step.tick, and that, were missed
 )
 
 // step is what is to be done next for a job.
@@ -29,6 +30,7 @@ type here struct {
 	spent      map[string]bool       // claims of ours that have been run, however it ended
 	after      map[attempt]time.Time // when those that wait may be made
 	last       bool                  // no more ticks are to be started
+	full       bool                  // as many run here as may
 }
 
 // attempt is what keeps an open tick that waits apart from others.
@@ -55,17 +57,30 @@ func (r *rules) next(s *state, h here) step {
 		}
 	}
 	tick, at := waiting(s, h)
-	if tick != nil && !r.busy(s, len(h.running)) {
+	if tick != nil && !h.full && s.record.Paused == nil && !r.busy(s, len(h.running)) {
 		return step{do: start, tick: *tick}
 	}
-	if !r.mayStart(s, len(h.running)) {
+	if h.full || !r.mayStart(s, len(h.running)) {
 		return step{at: at}
 	}
-	anew := s.modified == 0 || s.record.Schedule != r.text || s.record.Zone != r.zone
-	if tick, ok := r.due(s.record.Last, h.since, h.now, anew); ok {
+	if a := s.record.Asked; a != nil {
+		return step{do: start, tick: open{Scheduled: a.At, Attempt: 1, Retries: r.retries, Asked: a.ID}}
+	}
+	if s.record.Paused != nil {
+		return step{}
+	}
+	if tick, ok := r.due(s.record.Last, h.since, h.now, r.anew(s)); ok {
 		return step{do: start, tick: open{Scheduled: tick, Attempt: 1, Retries: r.retries}}
 	}
+	if tick, ok := r.missedNow(s.record.dealt(), h.now); ok && !r.anew(s) {
+		return step{do: passOver, tick: open{Scheduled: tick}}
+	}
 	return step{at: earliest(at, r.schedule.Next(latest(s.record.Last, h.now)))}
+}
+
+// anew says that nobody knows what was to be run until now.
+func (r *rules) anew(s *state) bool {
+	return s.modified == 0 || !same(s.record.Schedule, r.text) || s.record.Zone != r.zone
 }
 
 // waiting is the oldest tick that another attempt may be made at, and when the next one may.

@@ -3,12 +3,12 @@ package cron
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -39,7 +39,9 @@ func (f *feed) Events(events []*mvccpb.Event) {
 		f.early = append(f.early, events...)
 		return
 	}
-	f.become(f.state.apply(f.prefix, events))
+	next := f.state.apply(f.prefix, events)
+	f.compareClocks(&next)
+	f.become(next)
 }
 
 func (f *feed) Ended(err error) {
@@ -68,7 +70,7 @@ func (j *job) follow(ctx context.Context) (listed bool, err error) {
 	if err := f.open(ctx); err != nil {
 		return false, err
 	}
-	list := time.NewTicker(listEvery + rand.N(listEvery/2))
+	list := time.NewTicker(listEvery + chance.N(listEvery/2))
 	defer list.Stop()
 	for !j.over(ctx) {
 		d := j.step(ctx)
@@ -130,11 +132,7 @@ func (j *job) list() (state, error) {
 		return state{}, err
 	}
 	j.rewound(known, resp.Header.Revision)
-	s := listed(j.prefix, resp.Header.Revision, resp.Kvs)
-	if s.broken != nil {
-		j.keeper.Log.Error("cron job cannot be run", "job", j.name, "error", s.broken)
-	}
-	return s, nil
+	return listed(j.prefix, resp.Header.Revision, resp.Kvs), nil
 }
 
 func (j *job) revision() int64 {

@@ -47,8 +47,8 @@ func New(s *session.Session, name string, opts ...Option) *Election {
 //
 // If the lease is lost while it waits, or somebody deletes its entry, it stands again at the back of the line. When ctx
 // ends it returns at once, and the entry is deleted in the background, also one whose enqueue is still on its way. The
-// error then wraps ctx's cause and, if etcd could not be reached, the reason. session.ErrClosed: the Session was
-// closed. A refusal by etcd (permission, space, the size of value) is an error at once.
+// error then wraps ctx's cause and, if etcd could not be reached, the reason; else, if that is known, a *session.WaitError in
+// it says who leads. session.ErrClosed: the Session was closed. A refusal by etcd (permission, space, the size of value) is an error at once.
 func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	if e.err != nil {
 		return nil, e.err

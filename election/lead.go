@@ -7,37 +7,61 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/line"
 	"github.com/fenceline/fenceline/internal/mirror"
 	"github.com/fenceline/fenceline/session"
 )
 
 // Lead campaigns, runs fn as leader, and campaigns again whenever the term was lost, until ctx ends or fn returns
-// while it leads. It answers fn's error; when ctx ends while it waits, ctx's cause.
+// while it leads. It returns fn's error; when ctx ends while it waits, ctx's cause.
 //
-// fn's ctx ends with the caller's or with the term, whichever is first; context.Cause says why. The term is resigned
-// after fn has returned, or panicked, never before, and a new campaign starts after that, too. An fn that ignores its
-// ctx therefore runs on while others may lead already: the Session's logger says so, and its Trace.Overrun, as soon as
-// etcd may have given the election to another. What fn returns when its term was lost is logged and not returned. An fn
-// that resigns or transfers by itself, and returns, ends Lead. So does a refusal by etcd (permission, space), and the
-// end of the Session. After ctx Lead awaits etcd's answer to its Resign for up to 5 s.
+// fn's ctx ends with the caller's or with the term, whichever is first; context.Cause says why. fn is not called when that
+// has happened before it could begin. The term is resigned after fn has returned, or panicked, never before, and a new
+// campaign starts after that, too. An fn that ignores its ctx therefore runs on while others may lead already: the
+// Session's logger says so, and its Trace.Overrun, as soon as etcd may have given the election to another. What fn returns
+// when its term was lost is logged and not returned. An fn that resigns or transfers by itself, and returns, ends Lead.
+//
+// A refusal by etcd (permission, space) does not end it: what is refused now may be allowed in a while. The Session's logger
+// says so, once, and Lead stands again. What can never be is an error: a value that is too large for etcd, the end of the
+// Session. After ctx Lead awaits etcd's answer to its Resign for up to 5 s.
 func (e *Election) Lead(ctx context.Context, value string, fn func(ctx context.Context, t *Term) error) error {
 	if e.err != nil {
 		return e.err
 	}
-	c := &checker{check: e.opts.check}
+	c := &checker{check: e.opts.check, most: max(e.opts.threshold, 1)}
+	said, wait := "", firstWait
 	for {
 		again, err := e.leadOnce(ctx, c, value, fn)
-		if !again {
+		switch {
+		case !again:
 			return err
-		}
-		if err != nil {
+		case err == nil:
+			said, wait = "", firstWait
+			continue
+		case !refused(err):
 			e.keeper.Log.Info("standing again", "election", e.name, "error", err)
+			continue
+		case err.Error() != said:
+			said = err.Error()
+			e.keeper.Log.Warn("cannot stand, and tries again", "election", e.name, "error", err)
 		}
+		if !mirror.Sleep(ctx, wait) {
+			return context.Cause(ctx)
+		}
+		wait = min(2*wait, maxWait)
 	}
 }
 
-// leadOnce is one term, or the attempt. again says that it was lost.
+// The waits after refusals, from the first to the longest, each in truth half of it to one and a half.
+const firstWait, maxWait = 100 * time.Millisecond, 10 * time.Second
+
+// refused says that etcd does not let us stand for now.
+func refused(err error) bool {
+	return keeper.Final(err) && !errors.Is(err, session.ErrClosed) && !errors.Is(err, ErrUnhealthy)
+}
+
+// leadOnce is one term, or the attempt. again says that it was lost, or may be had later.
 func (e *Election) leadOnce(ctx context.Context, c *checker, value string, fn func(context.Context, *Term) error) (again bool, err error) {
 	healthy, stop, err := e.whileHealthy(ctx, c)
 	if err != nil {
@@ -49,14 +73,19 @@ func (e *Election) leadOnce(ctx context.Context, c *checker, value string, fn fu
 	case err != nil && ctx.Err() == nil && errors.Is(err, ErrUnhealthy):
 		return true, err
 	case err != nil:
-		return false, err
+		return ctx.Err() == nil && refused(err) && !keeper.NeverFits(err), err
 	}
 	inside, outside := line.Inside(healthy, t.Context())
-	overrun := e.watchOverrun(t)
+	stopTerm := e.watchOverrun(t.Context(), margin, "the function of Lead still runs, though others may lead")
+	stopHealth := func() {}
+	if e.opts.check != nil {
+		stopHealth = e.watchOverrun(healthy, e.keeper.TTL/3, "the function of Lead still runs, though it is to step down")
+	}
 	defer func() {
 		lost := t.Context().Err() != nil && errors.Is(context.Cause(t.Context()), session.ErrLost)
 		again = ctx.Err() == nil && (lost || errors.Is(context.Cause(healthy), ErrUnhealthy))
-		overrun()
+		stopTerm()
+		stopHealth()
 		outside()
 		bounded, done := context.WithTimeout(context.WithoutCancel(ctx), mirror.Patience)
 		defer done()
@@ -69,6 +98,9 @@ func (e *Election) leadOnce(ctx context.Context, c *checker, value string, fn fu
 			e.keeper.Log.Warn("not resigned yet", "election", e.name, "error", resigned)
 		}
 	}()
+	if inside.Err() != nil { // before it could begin: the process was stopped, say
+		return false, context.Cause(inside)
+	}
 	return false, fn(inside, t)
 }
 
@@ -76,26 +108,29 @@ func (e *Election) leadOnce(ctx context.Context, c *checker, value string, fn fu
 // after so long.
 const margin = 250 * time.Millisecond
 
-// watchOverrun says so if the term is over, and others may lead, before the function it answers was called.
-func (e *Election) watchOverrun(t *Term) func() {
+// watchOverrun says so if the function that it returns is not called within so long after ctx has ended otherwise than with
+// its caller's.
+func (e *Election) watchOverrun(ctx context.Context, within time.Duration, what string) func() {
 	var wg sync.WaitGroup
 	done := make(chan struct{})
 	wg.Go(func() {
 		select {
-		case <-t.Context().Done():
+		case <-ctx.Done():
 		case <-done:
 			return
 		}
+		cause := context.Cause(ctx)
+		if !errors.Is(cause, session.ErrLost) && !errors.Is(cause, session.ErrClosed) && !errors.Is(cause, session.ErrNotHeld) && !errors.Is(cause, ErrUnhealthy) {
+			return // the caller's own: nothing is overrun
+		}
 		over := time.Now()
-		timer := time.NewTimer(margin)
+		timer := time.NewTimer(within)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
 			by := time.Since(over)
-			e.keeper.Log.Error("the function of Lead still runs, though others may lead", "election", e.name, "since", by, "cause", context.Cause(t.Context()))
-			if f := e.keeper.Hooks.Overrun; f != nil {
-				f("election", e.name, by)
-			}
+			e.keeper.Log.Error(what, "election", e.name, "since", by, "cause", cause)
+			e.keeper.Overrun("election", e.name, by)
 		case <-done:
 		}
 	})
@@ -131,10 +166,21 @@ func (e *Election) whileHealthy(ctx context.Context, c *checker) (context.Contex
 	healthy, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for mirror.Sleep(healthy, every) {
-			if err := c.ask(healthy, every); err != nil && healthy.Err() == nil {
-				cancel(fmt.Errorf("%w: %w", ErrUnhealthy, err))
+		for failed := 0; mirror.Sleep(healthy, every); {
+			err := c.ask(healthy, every)
+			switch {
+			case healthy.Err() != nil:
+				return
+			case err == nil:
+				failed = 0
+				continue
 			}
+			if failed++; failed < c.most {
+				e.keeper.Log.Info("the check has failed", "election", e.name, "error", err, "times", failed, "of", c.most)
+				continue
+			}
+			e.keeper.Log.Warn("stepping down: unhealthy", "election", e.name, "error", err)
+			cancel(fmt.Errorf("%w: %w", ErrUnhealthy, err))
 		}
 	})
 	return healthy, func() {
@@ -146,6 +192,7 @@ func (e *Election) whileHealthy(ctx context.Context, c *checker) (context.Contex
 // checker asks one check at a time: one that hangs is not asked again before it has answered.
 type checker struct {
 	check  func(context.Context) error
+	most   int        // so many failures in a row count
 	answer chan error // of the one that runs; nil: none does
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/mirror"
 )
 
 // Observe yields the present leader, then every change: another leader, another value of the same leader, or a Leader
@@ -20,14 +22,15 @@ import (
 // nothing to yield. Only a cluster that was restored from a backup, so that its revisions begin again at an earlier
 // one, makes an observer begin again too.
 //
-// The end of ctx ends it without a word. An error that will not pass (permission denied, the client was closed, an
-// invalid name) is yielded last, with the zero Leader. Breaking out of the loop leaves nothing behind. The sequence
-// may be ranged over again, and by several at a time; each has a watch stream of its own.
+// The end of ctx ends it without a word. A refusal by etcd (permission denied, say) is yielded with the zero Leader, once:
+// who does not break out of the loop then gets the leader when etcd lets it be read again, which is tried every ten seconds
+// or so. Only a closed client, and an invalid name, end the sequence; that error is yielded last. Breaking out of the loop
+// leaves nothing behind. The sequence may be ranged over again, and by several at a time; each has a watch stream of its own.
 func Observe(ctx context.Context, client *clientv3.Client, name string, opts ...WatchOption) iter.Seq2[Leader, error] {
 	return func(yield func(Leader, error) bool) {
 		r, err := newReader(client, name, opts)
 		if err == nil {
-			o := &observer{reader: r, yield: yield, wake: make(chan struct{}, 1), standing: standing{prefix: r.Prefix}}
+			o := &observer{reader: r, name: name, yield: yield, wake: make(chan struct{}, 1), standing: standing{prefix: r.Prefix}}
 			err = r.Explain(o.run(ctx))
 		}
 		if err != nil {
@@ -40,11 +43,13 @@ func Observe(ctx context.Context, client *clientv3.Client, name string, opts ...
 // reads the latest: there is no backlog, however slow the consumer is.
 type observer struct {
 	*reader
+	name  string
 	yield func(Leader, error) bool
 	wake  chan struct{} // standing has changed
 
 	mu       sync.Mutex
 	standing standing
+	refusal  mirror.Refusal
 
 	shown   Leader
 	started bool // shown is what the consumer knows
@@ -75,7 +80,11 @@ func (o *observer) run(ctx context.Context) error {
 func (o *observer) showNow() bool {
 	o.mu.Lock()
 	leader, known := o.standing.leader()
+	refused := o.refusal.Take()
 	o.mu.Unlock()
+	if refused != nil && !o.yield(Leader{}, fmt.Errorf("election: observe %q: %w", o.name, refused)) {
+		return false
+	}
 	if !known || o.started && leader == o.shown {
 		return true
 	}
@@ -95,7 +104,10 @@ func (o *observer) change(f func()) {
 
 // Load, Apply and Trouble are called by Follow.
 func (o *observer) Load(revision int64, kvs []*mvccpb.KeyValue) {
-	o.change(func() { o.standing.list(kvs) })
+	o.change(func() {
+		o.standing.list(kvs)
+		o.refusal.Over()
+	})
 }
 func (o *observer) Apply(events []*mvccpb.Event) { o.change(func() { o.standing.apply(events) }) }
-func (o *observer) Trouble(error)                {}
+func (o *observer) Trouble(err error)            { o.change(func() { o.refusal.Note(err) }) }

@@ -2,6 +2,7 @@ package election
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
@@ -10,6 +11,9 @@ type options struct {
 	prefix   *string
 	priority int
 	check    func(ctx context.Context) error
+
+	threshold int   // of failed checks in a row
+	invalid   error // the first option that cannot be
 }
 
 // Option changes an Election from its defaults. An invalid one is an error of the first verb, before any request.
@@ -21,11 +25,24 @@ type Option func(*options)
 func WithPrefix(prefix string) Option { return func(o *options) { o.prefix = &prefix } }
 
 // WithHealth has Lead stand only while check answers nil. It is asked before each campaign and then every third of
-// the Session's TTL, with a ctx that bounds it to as long, one at a time. When it fails, or does not answer, fn's ctx ends with ErrUnhealthy; after fn has
-// returned Lead resigns, and stands again when check answers nil. Until then the term goes on, and with it IsLeader. check
-// runs in a goroutine of its own: a panic in it ends the program. Default: none.
+// the Session's TTL, with a ctx that bounds it to as long, one at a time. When it fails, or does not answer, fn's ctx ends
+// with ErrUnhealthy, and the Session's logger says so; after fn has returned Lead resigns, and stands again when check
+// answers nil. Until then the term goes on, and with it IsLeader: an fn that ignores its ctx for a third of the TTL is told
+// of by the logger and Trace.Overrun, counted from the end of its ctx. check runs in a goroutine of its own: a panic in it
+// ends the program. Default: none.
 func WithHealth(check func(ctx context.Context) error) Option {
 	return func(o *options) { o.check = check }
+}
+
+// WithHealthThreshold has a leader step down only after n checks have failed in a row, so that one hiccup is not enough. It
+// stands only after a check that passed, whatever n is. n is at least 1. Default 1.
+func WithHealthThreshold(n int) Option {
+	return func(o *options) {
+		o.threshold = n
+		if n < 1 && o.invalid == nil {
+			o.invalid = fmt.Errorf("election: WithHealthThreshold(%d): it must be at least 1", n)
+		}
+	}
 }
 
 // WithPriority has this candidate lead before those with a smaller number that wait with it; who leads already goes
@@ -35,6 +52,9 @@ func WithPriority(p int) Option { return func(o *options) { o.priority = p } }
 
 // at answers the prefix of the election's entries, or why there cannot be one.
 func (o *options) at(namespace, name string) (string, error) {
+	if o.invalid != nil {
+		return "", o.invalid
+	}
 	if err := keyspace.CheckName("election", name); err != nil {
 		return "", err
 	}

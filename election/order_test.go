@@ -56,9 +56,10 @@ func TestTransferHandsOverToTheOneNamed(t *testing.T) {
 		t.Errorf("Resign after the transfer: %v", err)
 	}
 	gone := cs[1].Key
-	if err := term.TransferTo(t.Context(), gone+"-77"); err != nil {
-		t.Errorf("to one who is gone: %v", err)
+	if err := term.TransferTo(t.Context(), gone+"-77"); !errors.Is(err, election.ErrTransfer) || term.Context().Err() != nil {
+		t.Errorf("to one who is gone: %v; the term: %v", err, context.Cause(term.Context()))
 	}
+	resign(t, term)
 	for _, v := range []string{"b", "c"} {
 		select {
 		case term := <-got["b"]:

@@ -1,8 +1,14 @@
 package election
 
 import (
+	"context"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/mirror"
 )
 
 // rule is a mutex's, but for those who step aside while they wait.
@@ -11,8 +17,12 @@ func (e *Election) rule(value string) line.Rule {
 	r.Value, r.Suffix, r.Whole = value, keyspace.PrioritySuffix(e.opts.priority), true
 	var named naming
 	r.Yields = func(entries []line.Entry, mine line.Entry) bool {
-		to, ok := transfer(e.prefix, entries)
+		to, mark, ok := transfer(e.prefix, entries)
 		named.see(entries, mine, ok && to.Key == mine.Key)
+		if ok && to.Key == mine.Key && string(mark.Value) == markNamed && named.answered != mark.Mod {
+			named.answered = mark.Mod
+			e.answer(mark, mine)
+		}
 		if ok {
 			return mine.Create < to.Create
 		}
@@ -23,7 +33,34 @@ func (e *Election) rule(value string) line.Rule {
 
 // naming remembers that the leader has named us to be next: from then on we do not step aside, also when the leader and
 // its mark are gone.
-type naming struct{ leader, mine int64 } // create revisions
+type naming struct {
+	leader, mine int64 // create revisions
+	answered     int64 // mod revision of the mark that was
+}
+
+// The values of a mark: the leader has named a candidate, and that has answered.
+const (
+	markNamed    = ""
+	markAnswered = "here"
+)
+
+// answer shows the leader who has named us that we are alive.
+func (e *Election) answer(mark, mine line.Entry) {
+	e.keeper.Go(func(ctx context.Context) {
+		for range 3 {
+			try, cancel := context.WithTimeout(ctx, e.keeper.RequestTimeout())
+			_, err := e.keeper.Client.Txn(try).
+				If(clientv3.Compare(clientv3.ModRevision(mark.Key), "=", mark.Mod), clientv3.Compare(clientv3.CreateRevision(mine.Key), "=", mine.Create)).
+				Then(clientv3.OpPut(mark.Key, markAnswered, clientv3.WithIgnoreLease())).Commit()
+			cancel()
+			if err == nil || ctx.Err() != nil {
+				return
+			}
+			e.keeper.Log.Debug("the leader that has named us was not answered", "election", e.name, "error", err)
+			mirror.Sleep(ctx, 100*time.Millisecond)
+		}
+	})
+}
 
 func (n *naming) see(entries []line.Entry, mine line.Entry, named bool) {
 	leader := mine.Create
@@ -38,20 +75,20 @@ func (n *naming) see(entries []line.Entry, mine line.Entry, named bool) {
 	}
 }
 
-// transfer is the candidate whom the leader has named to be next, if it stands.
-func transfer(prefix string, entries []line.Entry) (line.Entry, bool) {
+// transfer is the candidate whom the leader has named to be next, if it stands, and the mark that names it.
+func transfer(prefix string, entries []line.Entry) (to, mark line.Entry, ok bool) {
 	for _, e := range entries {
-		to, ok := keyspace.Transferred(prefix, e.Key)
+		key, ok := keyspace.Transferred(prefix, e.Key)
 		if !ok {
 			continue
 		}
 		for _, candidate := range entries {
-			if candidate.Key == to && candidate.Create < e.Mod { // and not another of that key, later
-				return candidate, true
+			if candidate.Key == key && candidate.Create < e.Mod { // and not another of that key, later
+				return candidate, e, true
 			}
 		}
 	}
-	return line.Entry{}, false
+	return to, mark, false
 }
 
 // outranked says whether somebody behind mine has a larger priority.

@@ -16,12 +16,13 @@ import (
 )
 
 // TransferTo resigns in favour of a candidate that waits, by its key (Candidates tells). Those before it step aside
-// first, while this term goes on: then nobody leads in between. If that candidate is gone, the next one leads.
+// first, while this term goes on: then nobody leads in between. The candidate has to show that it is alive, after it was
+// named: one of fenceline by an answer, one of etcd's own package by a lease that has half of its TTL left at least.
 //
-// ErrTransfer, and the term goes on: the key is not one of this election, or somebody who is before the candidate has
-// not made room before ctx ended, or within 5 s if it has no deadline; those of etcd's own package never do. A term that
-// has ended is an error as of Resign. When ctx ends after the others have made room, the term has ended, though that is
-// not confirmed yet: its Context tells.
+// ErrTransfer, and the term goes on as before: the key is not one of this election; nobody waits under it; that candidate has
+// not answered before ctx ended, or within 5 s if it has no deadline: it is stopped, cut off from etcd, or dead; or somebody
+// who is before it has not made room until then; those of etcd's own package never do. A term that has ended is an error
+// as of Resign. When ctx ends after all that, the term has ended, though that is not confirmed yet: its Context tells.
 func (t *Term) TransferTo(ctx context.Context, key string) error {
 	if err := t.transferTo(ctx, key); err != nil {
 		return t.election.failed(fmt.Sprintf("transfer to %q in", key), err)
@@ -52,69 +53,132 @@ func (t *Term) transferTo(ctx context.Context, key string) error {
 	}
 	mark := keyspace.Transfer(prefix, key)
 	if t.all.Along(mark) { // it goes when we do, however that is
-		if err := t.makeRoom(ctx, key, mark); err != nil && !errors.Is(err, errNobodyWaits) {
-			t.unmark(mark)
+		if err := t.prepare(ctx, key, mark); err != nil && !errors.Is(err, errTermOver) {
+			t.unmark(mark, errors.Is(err, ErrTransfer))
 			return err
 		}
 	}
 	return t.all.Release(ctx)
 }
 
-// errNobodyWaits: nobody has to make room, since that candidate is gone, or this term is.
-var errNobodyWaits = errors.New("nobody has to make room")
+// errTermOver: whatever was to be transferred has ended; Release says how.
+var errTermOver = errors.New("the term is over")
 
-// makeRoom names the candidate and waits until nobody is before it.
-func (t *Term) makeRoom(ctx context.Context, key, mark string) error {
+// candidate is one who waits, as etcd shows him.
+type candidate struct {
+	key    string
+	create int64
+	lease  clientv3.LeaseID
+	ours   bool // it has a session in our namespace, and answers when it is named
+}
+
+// prepare names the candidate, and waits until nobody is before it and it has shown that it is alive.
+func (t *Term) prepare(ctx context.Context, key, mark string) error {
 	client, prefix := t.election.keeper.Client, t.election.prefix
+	c, err := t.find(ctx, key)
+	if err != nil {
+		return err
+	}
+	if !c.ours {
+		if err := t.renewed(ctx, c); err != nil {
+			return err
+		}
+	}
 	watched, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	changes := client.Watch(watched, prefix, clientv3.WithPrefix(), clientv3.WithCreatedNotify(), clientv3.WithFilterPut())
-	candidate := clientv3.Compare(clientv3.CreateRevision(key), ">", 0)
-	resp, err := client.Txn(ctx).If(append(t.hold.Guard(), candidate)...).Then(clientv3.OpPut(mark, "", clientv3.WithLease(t.hold.Lease()))).Commit()
-	if err != nil {
+	changes := client.Watch(watched, prefix, clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+	there := clientv3.Compare(clientv3.CreateRevision(key), "=", c.create)
+	resp, err := client.Txn(ctx).If(append(t.hold.Guard(), there)...).
+		Then(clientv3.OpPut(mark, markNamed, clientv3.WithLease(t.hold.Lease()))).
+		Else(clientv3.OpGet(key, clientv3.WithKeysOnly())).Commit()
+	switch {
+	case err != nil:
 		return keeper.Explain(client, err, prefix)
-	}
-	if !resp.Succeeded {
-		return errNobodyWaits
+	case !resp.Succeeded && len(resp.Responses[0].GetResponseRange().Kvs) == 0:
+		return errNoCandidate
+	case !resp.Succeeded:
+		return errTermOver
 	}
 	for {
-		before, err := t.before(ctx, key, resp.Header.Revision)
-		switch {
-		case err != nil:
+		why, err := t.missing(ctx, c, mark)
+		if why == "" || err != nil {
 			return err
-		case before == "":
-			return nil
 		}
 		if err := t.await(ctx, changes); err != nil {
-			return fmt.Errorf("%w: %q is before it and has not made room: %w", ErrTransfer, before, err)
+			return fmt.Errorf("%w: %s: %w", ErrTransfer, why, err)
 		}
 		if t.Context().Err() != nil {
-			return errNobodyWaits
+			return errTermOver
 		}
 	}
 }
 
-// before is the key of one who would lead before key, if there is one. marked is when key was named.
-func (t *Term) before(ctx context.Context, key string, marked int64) (string, error) {
+var errNoCandidate = fmt.Errorf("%w: no candidate waits under that key", ErrTransfer)
+
+// find reads the candidate, and whether it is one that answers.
+func (t *Term) find(ctx context.Context, key string) (candidate, error) {
+	k := t.election.keeper
+	resp, err := k.Client.Get(ctx, key, clientv3.WithKeysOnly())
+	if err != nil {
+		return candidate{}, keeper.Explain(k.Client, err, t.election.prefix)
+	}
+	if len(resp.Kvs) == 0 {
+		return candidate{}, errNoCandidate
+	}
+	c := candidate{key: key, create: resp.Kvs[0].CreateRevision}
+	lease, _, shaped := keyspace.ParseEntry(strings.TrimPrefix(key, t.election.prefix))
+	if !shaped {
+		return c, nil
+	}
+	c.lease = lease
+	record, err := k.Client.Get(ctx, keyspace.Session(k.Namespace, lease), clientv3.WithKeysOnly())
+	if err != nil {
+		return candidate{}, keeper.Explain(k.Client, err, t.election.prefix)
+	}
+	c.ours = len(record.Kvs) == 1
+	return c, nil
+}
+
+// renewed says whether the lease of a candidate that does not answer was renewed lately: every client does so at a third
+// of its TTL.
+func (t *Term) renewed(ctx context.Context, c candidate) error {
+	if c.lease == clientv3.NoLease {
+		return nil // nothing can be known of it
+	}
+	resp, err := t.election.keeper.Client.TimeToLive(ctx, c.lease)
+	if err != nil {
+		return keeper.Explain(t.election.keeper.Client, err, t.election.prefix)
+	}
+	if 2*resp.TTL < resp.GrantedTTL {
+		return fmt.Errorf("%w: its lease was not renewed for %d s of %d", ErrTransfer, resp.GrantedTTL-max(resp.TTL, 0), resp.GrantedTTL)
+	}
+	return nil
+}
+
+// missing says what is missing for c to lead next; nothing: "".
+func (t *Term) missing(ctx context.Context, c candidate, mark string) (why string, err error) {
 	client, prefix := t.election.keeper.Client, t.election.prefix
-	resp, err := client.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	resp, err := client.Txn(ctx).Then(clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly()), clientv3.OpGet(mark)).Commit()
 	if err != nil {
 		return "", keeper.Explain(client, err, prefix)
 	}
 	var entries []line.Entry
 	stands := false
-	for _, kv := range resp.Kvs {
+	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
 		entries = append(entries, line.Entry{Key: string(kv.Key), Create: kv.CreateRevision})
-		stands = stands || string(kv.Key) == key && kv.CreateRevision < marked
+		stands = stands || string(kv.Key) == c.key && kv.CreateRevision == c.create
 	}
 	if !stands {
-		return "", errNobodyWaits
+		return "", errNoCandidate
 	}
-	first, _ := next(prefix, entries, line.Entry{Create: int64(t.Token())})
-	if first.Key == key {
-		return "", nil
+	if first, _ := next(prefix, entries, line.Entry{Create: int64(t.Token())}); first.Key != c.key {
+		return fmt.Sprintf("%q is before it and has not made room", first.Key), nil
 	}
-	return first.Key, nil
+	marks := resp.Responses[1].GetResponseRange().Kvs
+	if c.ours && (len(marks) == 0 || string(marks[0].Value) != markAnswered) {
+		return "it has not answered, as if it were stopped, cut off from etcd, or dead", nil
+	}
+	return "", nil
 }
 
 // recheck is how long a change is awaited before the line is read again: a watch that has ended tells of none.
@@ -137,7 +201,8 @@ func (t *Term) await(ctx context.Context, changes clientv3.WatchChan) error {
 }
 
 // unmark takes the mark away again, as far as that is possible now. At the latest it goes with the entry.
-func (t *Term) unmark(mark string) {
+// known says that it is not on its way any more.
+func (t *Term) unmark(mark string, known bool) {
 	k := t.election.keeper
 	ours := clientv3.Compare(clientv3.LeaseValue(mark), "=", t.hold.Lease())
 	k.Go(func(ctx context.Context) {
@@ -145,6 +210,8 @@ func (t *Term) unmark(mark string) {
 		defer cancel()
 		if _, err := k.Client.Txn(ctx).If(ours).Then(clientv3.OpDelete(mark)).Commit(); err != nil {
 			k.Log.Debug("the name of the next leader was not taken back", "key", mark, "error", err)
+		} else if known {
+			t.all.Without(mark)
 		}
 	})
 }

@@ -8,6 +8,9 @@
 //   - Handler, a Gate around HTTP requests that carry their token in a Header;
 //   - SQL, in a table beside the data, for a resource that lives in a database.
 //
+// A token is no secret, and anybody can make one up. Where callers are not all trusted, a Key signs them: with a secret that holders and
+// resource share.
+//
 // For data in etcd itself there is the Guard of a lock, and no need of a token.
 //
 // It does not undo what a holder did halfway before it lost the lock, and a stale holder's reads stay stale.

@@ -37,15 +37,27 @@ func SetHeader(r *http.Request, t Token) {
 //
 // Responses are not buffered: next writes to the client directly, and what it has written stays written if it fails
 // later. A panic in next goes through to the server, and the name's next request has its turn.
+//
+// A token is a number that anybody can make up. One request with the largest there is closes its name for every holder that
+// comes after, until the process restarts, and, with WithMaxNames, in the end all names that are not remembered. So only callers that
+// are authenticated may reach a Handler; or let it be a Key's, which takes signed tokens only.
 func Handler(g *Gate, name func(*http.Request) string, next http.Handler) http.Handler {
+	return handler(g, name, func(_, text string) (Token, error) { return Parse(text) }, next)
+}
+
+// handler is Handler with tokens that parse reads, for a name.
+func handler(g *Gate, name func(*http.Request) string, parse func(name, text string) (Token, error), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, err := fromHeader(r)
-		if err != nil {
+		n := name(r)
+		token, err := fromHeader(r, n, parse)
+		switch {
+		case errors.Is(err, ErrForged):
+			refuse(w, problem{Status: http.StatusForbidden, Detail: err.Error()})
+			return
+		case err != nil:
 			refuse(w, problem{Status: http.StatusBadRequest, Detail: err.Error()})
 			return
-		}
-		n := name(r)
-		if n == "" {
+		case n == "":
 			refuse(w, problem{Status: http.StatusBadRequest, Detail: "the request does not say what it is about: its name for the fence is empty"})
 			return
 		}
@@ -73,14 +85,17 @@ func Handler(g *Gate, name func(*http.Request) string, next http.Handler) http.H
 }
 
 // fromHeader does not take the first of several: a proxy that adds one must not choose for the client.
-func fromHeader(r *http.Request) (Token, error) {
+func fromHeader(r *http.Request, name string, parse func(name, text string) (Token, error)) (Token, error) {
 	const rule = "want exactly one, a positive decimal number"
 	values := r.Header.Values(Header)
 	if len(values) != 1 {
 		return 0, fmt.Errorf("header %s: there are %d: %s", Header, len(values), rule)
 	}
-	token, err := Parse(values[0])
-	if err != nil {
+	token, err := parse(name, values[0])
+	switch {
+	case errors.Is(err, ErrForged):
+		return 0, err
+	case err != nil:
 		return 0, fmt.Errorf("header %s: %.64q: %s", Header, values[0], rule)
 	}
 	return token, nil

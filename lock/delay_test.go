@@ -3,6 +3,7 @@ package lock_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -107,6 +108,7 @@ func TestTakeoverWaitsAfterADeathAndNotAfterARelease(t *testing.T) {
 		ends   func(*session.Session, *lock.Lock) error
 		waits  bool
 		before int // others who wait before us, and release
+		many   int // locks that the session holds beside
 	}{
 		{name: "revoked", waits: true, ends: func(s *session.Session, _ *lock.Lock) error {
 			_, err := client.Revoke(t.Context(), s.Lease())
@@ -122,6 +124,14 @@ func TestTakeoverWaitsAfterADeathAndNotAfterARelease(t *testing.T) {
 			return err
 		}},
 		{name: "released-in-a-long-line", before: 12, ends: func(_ *session.Session, l *lock.Lock) error { return l.Release(t.Context()) }},
+		{name: "revoked-with-many-entries", waits: true, many: 400, ends: func(s *session.Session, l *lock.Lock) error {
+			if s.Lease() == l.Lease() {
+				return errors.New("not on a further lease")
+			}
+			_, err := client.Revoke(t.Context(), l.Lease())
+			return err
+		}},
+		{name: "closed-with-many-entries", many: 400, ends: func(s *session.Session, _ *lock.Lock) error { return s.Close(t.Context()) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -131,6 +141,9 @@ func TestTakeoverWaitsAfterADeathAndNotAfterARelease(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close(context.Background())
+			for i := range c.many {
+				acquire(t, lock.New(s, name+"-beside-"+strconv.Itoa(i)))
+			}
 			l := acquire(t, lock.New(s, name))
 			var others []<-chan *lock.Lock
 			for range c.before { // they wait behind the holder, and take their turn with a delay of their own

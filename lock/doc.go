@@ -13,6 +13,11 @@
 // That two processes never act at once on something outside etcd. A process that was stopped may wake up late and
 // write before it has looked at its Context. A resource that must not see such a write needs a fence: package fence.
 //
+// # Who is in the way
+//
+// A refusal, and a wait that ends with its ctx, say who is in the way, if that can be found out: HeldError and
+// session.WaitError. It is what was true at that moment, for people and logs; nothing may be decided by it.
+//
 // # The local line
 //
 // All of one name in one Session share one entry in etcd, behind a local line. A thousand goroutines that want one

@@ -200,3 +200,31 @@ func ExampleAcquireAll() {
 	// true <nil>
 	// <nil>
 }
+
+// A refusal says who is in the way.
+func ExampleHeldError() {
+	client := etcdtest.Connect()
+	defer client.Close()
+	ctx := context.Background()
+	server, err := session.Open(ctx, client, session.WithName("report-server"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer server.Close(ctx)
+	mine, err := session.Open(ctx, client)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer mine.Close(ctx)
+
+	if _, err := lock.New(server, "nightly").Acquire(ctx); err != nil {
+		log.Fatal(err)
+	}
+	_, err = lock.New(mine, "nightly").TryAcquire(ctx)
+	var held *lock.HeldError
+	if errors.As(err, &held) {
+		fmt.Println(held.Name, held.Holder.Standing, held.Holder.Record.Name)
+	}
+	// Output:
+	// nightly holds report-server
+}

@@ -3,7 +3,6 @@ package lock
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/fenceline/fenceline/internal/line"
@@ -35,12 +34,14 @@ func New(s *session.Session, name string, opts ...Option) *Mutex {
 //
 // After an error nothing is held and nothing stays queued: when ctx ends Acquire returns at once, and the Session
 // deletes the entry in the background, also one whose enqueue is still on its way. The error then wraps ctx's cause
-// and, if etcd could not be reached, the reason. ErrClosed: the Session was closed. ErrQueueFull: see WithMaxWaiters.
+// and, if etcd could not be reached, the reason; else, if that is known, a *session.WaitError in it says who was in the way.
+// ErrClosed: the Session was closed. ErrQueueFull: see WithMaxWaiters.
 // A refusal by etcd (permission, space) is an error at once.
 func (m *Mutex) Acquire(ctx context.Context) (*Lock, error) { return m.acquire(ctx, false) }
 
-// TryAcquire never waits for others: ErrHeld says that somebody is ahead, and then nothing was written. It waits for
-// etcd's answer, within ctx, or 5 s when ctx has no deadline.
+// TryAcquire never waits for others: ErrHeld says that somebody is ahead, and then nothing was written. HeldError says who,
+// for one or two serializable reads unless it is another goroutine of this Session. It waits for etcd's answer, within ctx, or
+// 5 s when ctx has no deadline.
 func (m *Mutex) TryAcquire(ctx context.Context) (*Lock, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -61,16 +62,13 @@ func (m *Mutex) acquire(ctx context.Context, try bool) (*Lock, error) {
 	}
 	h, err := m.ref.Acquire(ctx, &m.opts.Options, try)
 	if err != nil {
-		return nil, m.failed("acquire", err)
+		return nil, failed("acquire", m.name, err, func() session.Holder { return m.ref.Who(ctx, err) })
 	}
 	return &Lock{hold: h, name: m.name, of: m.id}, nil
 }
 
-func (m *Mutex) failed(verb string, err error) error {
-	return fmt.Errorf("lock: %s %q: %w", verb, m.name, err)
-}
-
-// Do runs fn while holding the lock. fn's ctx ends with the caller's or with the hold, whichever is first. The lock is
+// Do runs fn while holding the lock, unless that is lost before fn could begin. fn's ctx ends with the caller's or with
+// the hold, whichever is first. The lock is
 // released after fn has returned, or panicked, never before. Do returns fn's error, joined with the loss if the hold
 // was lost meanwhile: then fn's last steps may have run unprotected.
 func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, l *Lock) error) (err error) {
@@ -85,5 +83,8 @@ func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, l *Lock) er
 			err = errors.Join(err, lost)
 		}
 	}()
+	if inside.Err() != nil { // before it could begin: the process was stopped, say
+		return context.Cause(inside)
+	}
 	return fn(inside, l)
 }

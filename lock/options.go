@@ -10,9 +10,9 @@ import (
 
 // Errors of Acquire and TryAcquire, beside those of ctx and of package session.
 var (
-	// ErrHeld: somebody else is ahead (TryAcquire).
+	// ErrHeld: somebody else is ahead (TryAcquire). errors.As gives *HeldError.
 	ErrHeld = line.ErrHeld
-	// ErrQueueFull: as many are waiting as WithMaxWaiters allows.
+	// ErrQueueFull: as many are waiting as WithMaxWaiters allows. errors.As gives *HeldError.
 	ErrQueueFull = line.ErrQueueFull
 )
 

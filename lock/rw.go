@@ -81,7 +81,7 @@ func (m *RWMutex) acquire(ctx context.Context, lane line.Lane, try bool) (*Lock,
 	}
 	h, err := m.rw.Acquire(ctx, lane, &m.opts.Options, try)
 	if err != nil {
-		return nil, fmt.Errorf("lock: %s %q: %w", laneNames[lane], m.name, err)
+		return nil, failed(laneNames[lane], m.name, err, func() session.Holder { return m.rw.Who(ctx, lane, err) })
 	}
 	return &Lock{hold: h, name: m.name, of: m.id}, nil
 }

@@ -8,6 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/session"
 )
 
 // ErrSet: AcquireAll was asked for a set that cannot be.
@@ -29,7 +30,7 @@ type Set struct {
 // WithHandoffs and WithLinger are of no use to it.
 //
 // After an error nothing is held and nothing stays queued, as with Acquire. If the lease or one of the entries is lost
-// while it waits, all are put in line again, at the back.
+// while it waits, all are put in line again, at the back. The value of its entries in etcd says in which lines they stand.
 func AcquireAll(ctx context.Context, ms ...*Mutex) (*Set, error) {
 	s := &Set{}
 	var members []line.Member
@@ -52,15 +53,44 @@ func AcquireAll(ctx context.Context, ms ...*Mutex) (*Set, error) {
 		s.ids = append(s.ids, m.id)
 		members = append(members, line.Member{Ref: &m.ref, Options: &m.opts.Options})
 	}
+	tellOfSet(members)
 	all, err := line.AcquireAll(ctx, members)
 	if err != nil {
-		return nil, fmt.Errorf("lock: acquire %s: %w", quoted(ms), err)
+		return nil, failedSet(ctx, ms, err)
 	}
 	s.all = all
 	for i, m := range ms {
 		s.locks = append(s.locks, &Lock{hold: all.Hold(i), name: m.name, of: m.id})
 	}
 	return s, nil
+}
+
+// tellOfSet has the entries say in which lines the set stands: who is first in one of them may wait in another.
+func tellOfSet(members []line.Member) {
+	if len(members) < 2 {
+		return
+	}
+	var prefixes []string
+	for _, m := range members {
+		prefixes = append(prefixes, m.Prefix)
+	}
+	value := line.SetValue(prefixes)
+	for i, m := range members {
+		rule := m.Rule
+		rule.Value = value
+		members[i].Ref = &line.Ref{Keeper: m.Keeper, Kind: m.Kind, Name: m.Name, Prefix: m.Prefix, Rule: rule}
+	}
+}
+
+func failedSet(ctx context.Context, ms []*Mutex, err error) error {
+	var one *line.MemberError
+	if errors.As(err, &one) {
+		return failed("acquire", one.Of.Name, one.Err, func() session.Holder { return one.Of.Who(ctx, one.Err) })
+	}
+	if waited := (*session.WaitError)(nil); errors.As(err, &waited) {
+		return fmt.Errorf("lock: acquire %s: %w, for %q", quoted(ms), err, waited.Name)
+	}
+	return fmt.Errorf("lock: acquire %s: %w", quoted(ms), err)
 }
 
 func quoted(ms []*Mutex) string {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 	"unique"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -36,30 +37,70 @@ func encode(in Instance) string {
 	return string(text)
 }
 
-// decode reads what we or others have written. A status that we do not know is kept as it is: nobody picks such an
-// instance.
+// foreign is what others may have written for an entry: fields of ours that are of another type are theirs.
+type foreign struct {
+	Op                            int
+	Addr                          string
+	Metadata                      json.RawMessage
+	Status, Weight, Zone, Version json.RawMessage
+}
+
+// decode reads what we or others have written: JSON as etcd's package naming/endpoints has it; or host:port as the value; or any other
+// value under such an ID, which is the address then. A status that we do not know is kept as it is: nobody picks such an instance.
 func decode(id string, value []byte) (Instance, error) {
-	var e entry
-	if err := json.Unmarshal(value, &e); err != nil {
-		return Instance{}, fmt.Errorf("no JSON of an instance: %w", err)
-	}
-	switch {
-	case id == "":
+	if id == "" {
 		return Instance{}, errors.New("no ID")
-	case e.Op != 0:
-		return Instance{}, fmt.Errorf("field Op is %d, which no stored entry has", e.Op)
-	case e.Addr == "":
-		return Instance{}, errors.New("no Addr")
 	}
-	in := Instance{ID: id, Addr: e.Addr, Status: Up, Weight: min(max(e.Weight, 1), MaxWeight), Zone: intern(e.Zone), Version: intern(e.Version)}
+	var e foreign
+	err := json.Unmarshal(value, &e)
+	switch {
+	case err == nil && e.Op != 0:
+		return Instance{}, fmt.Errorf("field Op is %d, which no stored entry has", e.Op)
+	case err == nil && e.Addr != "":
+		return e.instance(id), nil
+	}
+	plain := strings.Trim(strings.TrimSpace(string(value)), `"`)
+	switch {
+	case checkAddr(plain) == nil:
+		return Instance{ID: id, Addr: plain, Status: Up, Weight: 1}, nil
+	case checkAddr(id) == nil:
+		return Instance{ID: id, Addr: id, Status: Up, Weight: 1, Meta: plainMeta(plain)}, nil
+	case err != nil:
+		return Instance{}, fmt.Errorf("neither JSON of an instance (%w), nor host:port", err)
+	}
+	return Instance{}, errors.New("no Addr")
+}
+
+func (e *foreign) instance(id string) Instance {
+	in := Instance{ID: id, Addr: e.Addr, Status: Up, Weight: 1, Zone: intern(aString(e.Zone)), Version: intern(aString(e.Version))}
 	if in.ID == in.Addr {
 		in.Addr = in.ID
 	}
-	if e.Status != "" {
-		in.Status = Status(intern(string(e.Status)))
+	if status := aString(e.Status); status != "" {
+		in.Status = Status(intern(status))
+	}
+	var weight int
+	if json.Unmarshal(e.Weight, &weight) == nil {
+		in.Weight = min(max(weight, 1), MaxWeight)
 	}
 	in.Meta = meta(e.Metadata)
-	return in, nil
+	return in
+}
+
+// aString is the string that the JSON is; empty if it is something else.
+func aString(raw json.RawMessage) (s string) {
+	if json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s
+}
+
+// plainMeta keeps a value that is not ours, if it is short.
+func plainMeta(value string) map[string]string {
+	if value == "" || len(value) > 256 || !utf8.ValidString(value) {
+		return nil
+	}
+	return map[string]string{"value": intern(value)}
 }
 
 // intern has instances share what is the same for many.

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"strings"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -29,7 +30,26 @@ func TestEntriesOfStrangersAreReadOrKeptOut(t *testing.T) {
 			t.Errorf("%s: %+v, %v", value, got, err)
 		}
 	}
-	for _, value := range []string{``, `nonsense`, `[]`, `"a:1"`, `{}`, `{"Addr":""}`, `{"Op":1,"Addr":"a:1"}`, `{"Addr":7}`} {
+	for value, want := range map[string]Instance{
+		`a:1`:                                    plain,
+		"\"a:1\"\n":                              plain,
+		`{"Addr":"a:1","Version":2}`:             plain,
+		`{"Addr":"a:1","weight":"10"}`:           plain,
+		`{"Addr":"a:1","status":200,"zone":[1]}`: plain,
+	} {
+		got, err := decode("x", []byte(value))
+		if err != nil || !got.Equal(want) {
+			t.Errorf("%s: %+v, %v", value, got, err)
+		}
+	}
+	for value, meta := range map[string]string{"": "", "available": "available", `{"load":3}`: `{"load":3}`, "[]": "[]", `{"Addr":""}`: `{"Addr":""}`,
+		strings.Repeat("x", 1000): "", "\xff": ""} {
+		got, err := decode("10.0.0.1:80", []byte(value))
+		if err != nil || got.Addr != "10.0.0.1:80" || got.ID != got.Addr || got.Status != Up || got.Meta["value"] != meta {
+			t.Errorf("%.20q: %+v, %v", value, got, err)
+		}
+	}
+	for _, value := range []string{``, `nonsense`, `[]`, `{}`, `{"Addr":""}`, `{"Op":1,"Addr":"a:1"}`, `{"Addr":7}`} {
 		if in, err := decode("x", []byte(value)); err == nil {
 			t.Errorf("%s: %+v", value, in)
 		}

@@ -119,9 +119,17 @@ func TestSessionsThatAllEndAtOnceStayAsStale(t *testing.T) {
 	}
 	put(t, client, "services/"+name+"/3", `{"Addr":"b:1"}`)
 	wantShown(t, d, name, "0? 1? 2? 3 4? 5?")
-	for range 20 {
-		if in, err := d.Pick(t.Context(), name); err != nil || in.Addr != "b:1" {
-			t.Errorf("%v, %v", in, err)
+	picked := map[string]int{}
+	for range 600 {
+		in, err := d.Pick(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		picked[in.ID]++
+	}
+	for id, n := range picked {
+		if len(picked) != 6 || n < 50 || n > 200 {
+			t.Errorf("%s is picked %d times of 600, though nothing was known of it before, either", id, n)
 		}
 	}
 	wantShown(t, d, name, "3")
@@ -191,32 +199,74 @@ func TestClientStartsFromASnapshotWhileEtcdIsAway(t *testing.T) {
 	wantShown(t, d, name, "a")
 }
 
-func TestBadSnapshotIsAnErrorOnlyWhenItIsNeeded(t *testing.T) {
-	m := etcdtest.Start(t)
-	client := m.Client(t)
+func TestFileThatIsNoSnapshotIsAnErrorAndStaysAsItIs(t *testing.T) {
+	client := etcdtest.Shared(t).Client(t)
 	file := filepath.Join(t.TempDir(), "services.json")
-	for what, text := range map[string]string{"no JSON": "{", "another schema": `{"schema":"x"}`, "another prefix": `{"schema":"fenceline.directory/v1","prefix":"other/"}`} {
+	for what, text := range map[string]string{"no JSON": "{", "another's": `{"precious": true}`, "another schema": `{"schema":"x"}`, "another prefix": `{"schema":"fenceline.directory/v1","prefix":"other/"}`} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		d, err := OpenDirectory(t.Context(), client, WithSnapshot(file))
-		if err != nil {
+		if _, err := OpenDirectory(t.Context(), client, WithSnapshot(file)); err == nil || !strings.Contains(err.Error(), file) {
 			t.Errorf("%s: %v", what, err)
-			continue
 		}
-		_ = os.WriteFile(file, []byte(text), 0o600)
-		if err := d.Close(); err != nil {
-			t.Error(err)
+		if now, err := os.ReadFile(file); err != nil || string(now) != text {
+			t.Errorf("%s: now %q, %v", what, now, err)
 		}
 	}
-	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+	nowhere := filepath.Join(t.TempDir(), "missing", "services.json")
+	if _, err := OpenDirectory(t.Context(), client, WithSnapshot(nowhere)); err == nil || !strings.Contains(err.Error(), "cannot be written") {
+		t.Errorf("no folder: %v", err)
+	}
+}
+
+func TestSnapshotByHandIsReadAsFarAsItIsRight(t *testing.T) {
+	m := etcdtest.Start(t)
+	client := m.Client(t)
+	m.Kill()
+	file := filepath.Join(t.TempDir(), "services.json")
+	text := `{"schema":"fenceline.directory/v1","prefix":"services/","services":{"web":[{"ID":"a","Addr":"1.2.3.4:80","Status":"up"},{"Addr":"1.2.3.5:80"},{"ID":"bad"},{"ID":"w","Addr":"1.2.3.6:80","Weight":-1}]}}`
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	m.Kill()
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if _, err := OpenDirectory(ctx, m.Client(t), WithSnapshot(file)); err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), m.Endpoint()) {
-		t.Errorf("while etcd is away: %v", err)
+	d := directory(t, client, WithSnapshot(file))
+	if got := shows(t, d, "web"); got != "1.2.3.5:80? a?" {
+		t.Errorf("%s", got)
+	}
+	for range 100 {
+		if _, err := d.Pick(t.Context(), "web"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestEmptyEtcdEmptiesNoSnapshot(t *testing.T) {
+	m := etcdtest.Start(t)
+	client := m.Client(t)
+	file := filepath.Join(t.TempDir(), "services.json")
+	text := `{"schema":"fenceline.directory/v1","prefix":"services/","services":{"web":[{"ID":"a","Addr":"1.2.3.4:80"},{"ID":"b","Addr":"1.2.3.5:80"}]}}`
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := directory(t, client, WithSnapshot(file), Preserve(0.2, 200*time.Millisecond, 500*time.Millisecond))
+	if got := shows(t, d, "web"); got != "a? b?" {
+		t.Errorf("at the start: %s", got)
+	}
+	wantShown(t, d, "web", "")
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if now, _ := os.ReadFile(file); string(now) != text {
+		t.Errorf("now %s", now)
+	}
+	d = directory(t, client, WithSnapshot(file))
+	put(t, client, "services/web/c", `{"Addr":"1.2.3.6:80"}`)
+	eventually(t, "the new one", func() bool { return strings.Contains(shows(t, d, "web"), "c") })
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if now, _ := os.ReadFile(file); !strings.Contains(string(now), "1.2.3.6:80") || err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("now %s, %v, %v", now, info.Mode(), err)
 	}
 }
 
@@ -234,11 +284,11 @@ func TestPickIsByWeightAmongThoseThatAreUpOfTheZoneFirst(t *testing.T) {
 		"by weight":         {"", []Entry{entry("a", 1, Up, "", false), entry("b", 3, Up, "", false), entry("c", 4, Draining, "", false)}, map[string]float64{"a": 0.25, "b": 0.75}},
 		"of the zone":       {"z", []Entry{entry("a", 9, Up, "y", false), entry("b", 1, Up, "z", false)}, map[string]float64{"b": 1}},
 		"nobody there":      {"z", []Entry{entry("a", 9, Up, "y", false), entry("b", 1, Draining, "z", false)}, map[string]float64{"a": 1}},
-		"not stale first":   {"z", []Entry{entry("a", 1, Up, "y", false), entry("b", 9, Up, "z", true)}, map[string]float64{"a": 1}},
-		"stale if need be":  {"z", []Entry{entry("a", 1, Up, "y", true), entry("b", 9, Up, "z", true)}, map[string]float64{"b": 1}},
+		"stale as before":   {"", []Entry{entry("a", 1, Up, "", false), entry("b", 3, Up, "", true)}, map[string]float64{"a": 0.25, "b": 0.75}},
+		"stale of the zone": {"z", []Entry{entry("a", 1, Up, "y", false), entry("b", 9, Up, "z", true)}, map[string]float64{"b": 1}},
 		"a status of later": {"", []Entry{entry("a", 1, "resting", "", false), entry("b", 1, Up, "", false)}, map[string]float64{"b": 1}},
 	} {
-		l := newListing(c.entries, c.zone)
+		l := listingOf(c.entries, c.zone)
 		if len(l.picks) == 0 {
 			if len(c.want) > 0 {
 				t.Errorf("%s: nobody", what)
@@ -312,7 +362,7 @@ func BenchmarkDirectoryRead(b *testing.B) {
 		for i := range 100 {
 			entries = append(entries, Entry{Instance: Instance{ID: fmt.Sprint(i), Status: Up, Weight: 1}})
 		}
-		shown[fmt.Sprintf("service-%d", s)] = newListing(entries, "")
+		shown[fmt.Sprintf("service-%d", s)] = listingOf(entries, "")
 	}
 	d.shown.Store(&shown)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -25,16 +25,21 @@ func (d *Directory) restore() error {
 	if d.opts.file == "" {
 		return nil
 	}
-	form, err := readFile(d.opts.file, d.opts.prefix)
+	form, err := readFile(d.opts.file, d.opts.reads())
 	if err != nil {
 		d.opts.log.Warn("snapshot not read", "error", err)
 		return err
 	}
 	shown := map[string]*listing{}
 	for service, ins := range form.Services {
-		ms := members{}
+		ms := &members{}
 		for _, in := range sorted(ins) {
-			ms[in.ID] = &member{in: in, stale: true}
+			in, err := in.checked() // somebody may have written the file by hand
+			if err != nil {
+				d.opts.log.Warn("entry of the snapshot kept out", "service", service, "error", err)
+				continue
+			}
+			ms.set(&member{entry: &Entry{in, true}, stale: true})
 		}
 		d.services[service] = ms
 		shown[service] = newListing(ms.entries(), d.opts.zone)
@@ -43,8 +48,26 @@ func (d *Directory) restore() error {
 	return nil
 }
 
+// checkFile says why the file cannot be written, or must not: it is something else.
+func (o *options) checkFile() error {
+	if o.file == "" {
+		return nil
+	}
+	if _, err := readFile(o.file, o.reads()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(o.file), filepath.Base(o.file)+".*")
+	if err != nil {
+		return fmt.Errorf("snapshot %s cannot be written: %w", o.file, err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
 func readFile(path, prefix string) (form fileForm, err error) {
 	text, err := os.ReadFile(path)
+	if err == nil && len(text) == 0 {
+		err = fs.ErrNotExist
+	}
 	if err == nil {
 		err = json.Unmarshal(text, &form)
 	}
@@ -64,7 +87,7 @@ func readFile(path, prefix string) (form fileForm, err error) {
 // save writes the file, if there is anything new. Readers see the old one or the new one.
 func (d *Directory) save() bool {
 	d.mu.Lock()
-	due := d.dirty && d.heard && d.opts.file != ""
+	due := d.dirty && d.heard && d.fed && d.opts.file != ""
 	if due {
 		d.dirty = false
 	}
@@ -72,7 +95,7 @@ func (d *Directory) save() bool {
 	if !due {
 		return false
 	}
-	form := fileForm{fileSchema, time.Now().UTC(), d.opts.prefix, map[string][]Instance{}}
+	form := fileForm{fileSchema, time.Now().UTC(), d.opts.reads(), map[string][]Instance{}}
 	for service, l := range *d.shown.Load() {
 		for _, e := range l.entries {
 			form.Services[service] = append(form.Services[service], e.Instance)
@@ -92,6 +115,9 @@ func writeFile(path string, form fileForm) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {
 		return err
+	}
+	if info, err := os.Stat(path); err == nil { // those who may read the old one may read the new one
+		_ = f.Chmod(info.Mode().Perm())
 	}
 	_, err = f.Write(text)
 	err = errors.Join(err, f.Sync(), f.Close())

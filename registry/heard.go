@@ -1,11 +1,12 @@
 package registry
 
 import (
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/fenceline/fenceline/internal/chance"
 )
 
 // heard is what a watch tells of an entry. It is written by the session's watch stream, and read by the loop.
@@ -58,7 +59,7 @@ func (h *heard) Events(events []*mvccpb.Event) {
 // Ended opens the watch again, after a while: the end of a watch is no answer.
 func (h *heard) Ended(error) {
 	h.note(func() { h.doubted = true })
-	time.AfterFunc(time.Second/2+rand.N(time.Second), h.open)
+	time.AfterFunc(time.Second/2+chance.N(time.Second), h.open)
 }
 
 func (h *heard) doubt() { h.note(func() { h.doubted = true }) }

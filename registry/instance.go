@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,11 +95,24 @@ func (in Instance) checked() (Instance, error) {
 func checkAddr(addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	number, wrong := strconv.ParseUint(port, 10, 16)
-	odd := strings.ContainsFunc(host, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == '/' })
-	if err != nil || wrong != nil || number == 0 || host == "" || odd {
-		return fmt.Errorf("%w: Addr %.80q: want host:port, with a number from 1 to 65535, as in 10.0.0.1:8080", ErrInvalid, addr)
+	if err != nil || wrong != nil || number == 0 || !isHost(host) {
+		return fmt.Errorf("%w: Addr %.80q: want host:port, with an IP address or a name, and a number from 1 to 65535, as in 10.0.0.1:8080", ErrInvalid, addr)
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsUnspecified() {
+		return fmt.Errorf("%w: Addr %.80q: that is where to listen, and nobody elsewhere can connect to it: want an address of this machine, which Reachable finds", ErrInvalid, addr)
 	}
 	return nil
+}
+
+// isHost says whether that is an IP address, or can be a name.
+func isHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	odd := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) && r != '-' && r != '.' && r != '_'
+	}
+	return host != "" && host[0] != '-' && host[0] != '.' && utf8.ValidString(host) && !strings.ContainsFunc(host, odd)
 }
 
 // checkName is for services and IDs: each is one element of a path.

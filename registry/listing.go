@@ -4,14 +4,50 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
+	"sync"
+
+	"github.com/fenceline/fenceline/internal/chance"
 )
 
 // listing is what is shown of a service. It is never written to.
 type listing struct {
-	entries []Entry // sorted by ID
+	entries []*Entry // sorted by ID; the same ones as in the listing before, as far as they have not changed
 	picks   []pick
+
+	once sync.Once
+	list []Entry // the entries, for callers; made when the first asks
+}
+
+// listingOf is newListing of entries that are no others'.
+func listingOf(entries []Entry, zone string) *listing {
+	shared := make([]*Entry, len(entries))
+	for i := range entries {
+		shared[i] = &entries[i]
+	}
+	return newListing(shared, zone)
+}
+
+// pickable are those that are drawn from. There is no listing of a service that nobody offers.
+func (l *listing) pickable() []Entry {
+	if l == nil {
+		return nil
+	}
+	entries := make([]Entry, len(l.picks))
+	for i, p := range l.picks {
+		entries[i] = *l.entries[p.at]
+	}
+	return entries
+}
+
+func (l *listing) all() []Entry {
+	l.once.Do(func() {
+		l.list = make([]Entry, len(l.entries))
+		for i, e := range l.entries {
+			l.list[i] = *e
+		}
+	})
+	return l.list
 }
 
 // pick is an instance that may be picked, with the sum of the weights up to it.
@@ -20,10 +56,10 @@ type pick struct {
 	sum int64
 }
 
-// newListing lists whom to pick from: those that are Up. Stale ones only if there are no others, and other zones only
-// if nobody is in this one.
-func newListing(entries []Entry, zone string) *listing {
-	l := &listing{entries: entries}
+// newListing lists whom to pick from: those that are Up, and of them, if anybody is in this zone, those that are. Stale ones are
+// like the others: whoever is distrusted for vanishing is thought to be there.
+func newListing(entries []*Entry, zone string) *listing {
+	l := &listing{entries: entries, picks: make([]pick, 0, len(entries))}
 	best, sum := 0, int64(0)
 	for i, e := range entries {
 		rank := rankOf(e, zone)
@@ -35,11 +71,10 @@ func newListing(entries []Entry, zone string) *listing {
 			l.picks = append(l.picks, pick{int32(i), sum})
 		}
 	}
-	l.picks = slices.Clip(l.picks)
 	return l
 }
 
-func rankOf(e Entry, zone string) int {
+func rankOf(e *Entry, zone string) int {
 	rank := 1
 	if e.Status != Up {
 		return 0
@@ -47,14 +82,11 @@ func rankOf(e Entry, zone string) int {
 	if zone != "" && e.Zone == zone {
 		rank++
 	}
-	if !e.Stale {
-		rank += 2
-	}
 	return rank
 }
 
 // Pick is one of those who are Up, at random, by weight; of this process's zone, if InZone says which that is, as long
-// as anybody there is Up. Stale ones are picked only when there are no others. ErrNoInstance: there is nobody.
+// as anybody there is Up. Those that are shown as Stale are picked as before. ErrNoInstance: there is nobody.
 func (d *Directory) Pick(ctx context.Context, service string) (Instance, error) {
 	l, err := d.listing(ctx, service)
 	switch {
@@ -69,7 +101,7 @@ func (d *Directory) Pick(ctx context.Context, service string) (Instance, error) 
 }
 
 func (l *listing) draw() int {
-	r := rand.Int64N(l.picks[len(l.picks)-1].sum)
+	r := chance.N(l.picks[len(l.picks)-1].sum)
 	i, _ := slices.BinarySearchFunc(l.picks, r+1, func(p pick, r int64) int { return cmp.Compare(p.sum, r) })
 	return i
 }

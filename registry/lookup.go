@@ -22,16 +22,16 @@ func Lookup(ctx context.Context, client *clientv3.Client, service string, opts .
 
 // LookupAll is Lookup for all services under the prefix, by name.
 func LookupAll(ctx context.Context, client *clientv3.Client, opts ...Option) (map[string][]Instance, error) {
-	r, o, err := rangeOf(client, "", opts)
+	r, o, err := rangeOf("LookupAll", client, "", opts)
 	if err != nil {
 		return nil, fmt.Errorf("registry: look up all: %w", err)
 	}
-	resp, err := r.AskOnce(ctx, r.All())
+	kvs, err := r.ListOnce(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("registry: look up all: %w", err)
 	}
 	s := newSet(o)
-	s.load(resp.Kvs)
+	s.load(kvs)
 	return s.byService(), nil
 }
 
@@ -39,26 +39,26 @@ func lookup(ctx context.Context, client *clientv3.Client, service string, opts [
 	if err := checkName("service", service); err != nil {
 		return nil, err
 	}
-	r, o, err := rangeOf(client, service, opts)
+	r, o, err := rangeOf("Lookup", client, service, opts)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := r.AskOnce(ctx, r.All())
+	kvs, err := r.ListOnce(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s := newSet(o)
-	s.load(resp.Kvs)
+	s.load(kvs)
 	return s.list(), nil
 }
 
 // rangeOf is where the instances of a service stand; of all services, if it is empty.
-func rangeOf(client *clientv3.Client, service string, opts []Option) (*mirror.Range, options, error) {
-	o, err := resolve(opts)
+func rangeOf(verb string, client *clientv3.Client, service string, opts []Option) (*mirror.Range, options, error) {
+	o, err := resolve(verb, opts)
 	if err != nil {
 		return nil, o, err
 	}
-	prefix := o.prefix
+	prefix := o.reads()
 	if service != "" {
 		prefix = o.serviceAt(service)
 	}

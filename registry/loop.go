@@ -3,12 +3,12 @@ package registry
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -25,6 +25,7 @@ func spread(ttl time.Duration, share float64) time.Duration {
 // run keeps the entry in etcd. All requests about it are made here, so that they follow each other.
 func (r *Registration) run(ctx context.Context) {
 	defer close(r.done)
+	defer r.release(ctx)
 	defer func() {
 		if ctx.Err() == nil { // else Close has something to say
 			r.roster.remove(r)
@@ -59,6 +60,18 @@ func (r *Registration) run(ctx context.Context) {
 		}
 		r.pause(ctx, backoff(err, tries))
 	}
+}
+
+// release lets go of the lease. At the end of the Session the loss is still to be told.
+func (r *Registration) release(ctx context.Context) {
+	r.mu.Lock()
+	epoch, lease := r.epoch, r.lease
+	r.mu.Unlock()
+	if epoch == nil || ctx.Err() != nil {
+		return
+	}
+	epoch.Forget(r)
+	epoch.Give(lease)
 }
 
 // live waits for a lease. nil: somebody wants something else, or the Session was closed.
@@ -96,14 +109,14 @@ func (r *Registration) step(ctx context.Context, epoch *keeper.Epoch) error {
 	if last != epoch {
 		if last != nil {
 			if r.dueFor != epoch {
-				r.dueFor, r.due = epoch, time.Now().Add(spread(epoch.TTL(), rand.Float64()))
+				r.dueFor, r.due = epoch, time.Now().Add(spread(epoch.TTL(), chance.Float64()))
 			}
 			if !r.pause(ctx, time.Until(r.due)) {
 				return ask.Again
 			}
-			r.past = append(r.past[max(0, len(r.past)-7):], last.ID())
+			r.past = append(r.past[max(0, len(r.past)-7):], r.lease)
 		}
-		r.enter(epoch)
+		r.enter(ctx, epoch)
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.keeper.RequestTimeout())
 	defer cancel()
@@ -126,9 +139,10 @@ func (r *Registration) has(value string) bool {
 }
 
 // enter begins with a new lease.
-func (r *Registration) enter(epoch *keeper.Epoch) {
+func (r *Registration) enter(ctx context.Context, epoch *keeper.Epoch) {
+	lease := epoch.Take(ctx)
 	r.unsure = false // what was on its way under another lease fails with that
-	r.change(func() { r.epoch, r.stands = epoch, false })
+	r.change(func() { r.epoch, r.lease, r.stands = epoch, lease, false })
 	epoch.OnLoss(r, func(cause error) {
 		told := false
 		r.change(func() {
@@ -136,8 +150,8 @@ func (r *Registration) enter(epoch *keeper.Epoch) {
 				told, r.stands = r.placed == epoch, false // it may have been found to be gone before
 			}
 		})
-		if hook := r.keeper.Hooks.Lost; told && hook != nil && cause != keeper.ErrClosed {
-			hook("registry", r.service+"/"+r.id, cause)
+		if told {
+			r.over(func(name string) { r.keeper.Lost("registry", name, cause) })
 		}
 		r.nudge()
 	})
@@ -145,7 +159,7 @@ func (r *Registration) enter(epoch *keeper.Epoch) {
 
 // idle waits until there may be something to do.
 func (r *Registration) idle(ctx context.Context, epoch *keeper.Epoch) {
-	t := time.NewTimer(lookEvery * time.Duration(80+rand.IntN(40)) / 100)
+	t := time.NewTimer(lookEvery * time.Duration(80+chance.N(40)) / 100)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
@@ -179,7 +193,7 @@ func backoff(err error, tries int) time.Duration {
 	case errors.Is(err, ErrDuplicate), keeper.Final(err):
 		most = 10 * time.Second
 	}
-	return min(10*time.Millisecond<<min(tries, 20), most) * time.Duration(75+rand.IntN(50)) / 100
+	return min(10*time.Millisecond<<min(tries, 20), most) * time.Duration(75+chance.N(50)) / 100
 }
 
 // trouble notes why etcd does not have the latest. It answers true if that is the end: nobody was told yet that the

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // counts says how many of the members are shown as there, and how many as stale.
@@ -34,7 +37,10 @@ func TestMassDisappearanceIsDistrusted(t *testing.T) {
 		"two of ten, a fifth":                    {10, []step{{0, 2, 0, 8, 0}}},
 		"three of ten":                           {10, []step{{0, 3, 0, 7, 3}}},
 		"all":                                    {10, []step{{0, 10, 0, 0, 10}}},
-		"all of four":                            {4, []step{{0, 4, 0, 0, 0}}},
+		"all of four":                            {4, []step{{0, 4, 0, 0, 4}}},
+		"three of four":                          {4, []step{{0, 3, 0, 1, 0}}},
+		"all of two":                             {2, []step{{0, 2, 0, 0, 2}}},
+		"the only one":                           {1, []step{{0, 1, 0, 0, 0}}},
 		"all of five":                            {5, []step{{0, 5, 0, 0, 5}}},
 		"one after the other, within the window": {10, []step{{0, 1, 0, 9, 0}, {5 * time.Second, 1, 0, 8, 0}, {10 * time.Second, 1, 0, 7, 3}}},
 		"one after the other, over a longer time":   {10, []step{{0, 1, 0, 9, 0}, {16 * time.Second, 1, 0, 8, 0}, {32 * time.Second, 1, 0, 7, 0}}},
@@ -52,7 +58,7 @@ func TestMassDisappearanceIsDistrusted(t *testing.T) {
 			now := start.Add(s.at)
 			for i := range c.of {
 				id := fmt.Sprint(i)
-				m := ms[id]
+				m := ms.get(id)
 				switch {
 				case m != nil && m.gone.IsZero() && s.vanish > 0:
 					ms.vanish(id, now)
@@ -109,5 +115,31 @@ func TestSettledAgainWhenSomethingIsOver(t *testing.T) {
 			t.Fatalf("at %v: again at %v", now, again)
 		}
 		now = again
+	}
+}
+
+// BenchmarkChange is what one change of a service costs a Directory.
+//
+//	go test -run - -bench Change ./registry
+func BenchmarkChange(b *testing.B) {
+	for _, n := range []int{100, 1_000, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			d := &Directory{services: map[string]*members{}, again: map[string]time.Time{}, news: make(chan struct{})}
+			d.opts.prefix, d.opts.keeping = "services/", preservation{share: 0.2, window: 15 * time.Second, keep: time.Minute}
+			d.shown.Store(&map[string]*listing{})
+			put := func(i, version int) *clientv3.Event {
+				return &clientv3.Event{Kv: &mvccpb.KeyValue{Key: fmt.Appendf(nil, "services/web/%05d", i), Value: fmt.Appendf(nil, `{"Addr":"10.0.0.1:80","Version":"%d"}`, version)}}
+			}
+			var all []*mvccpb.KeyValue
+			for i := range n {
+				all = append(all, put(i, 0).Kv)
+			}
+			d.Load(1, all)
+			i := 0
+			for b.Loop() {
+				i++
+				d.Apply([]*mvccpb.Event{(*mvccpb.Event)(put(i%n, i%7))})
+			}
+		})
 	}
 }

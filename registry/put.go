@@ -16,9 +16,10 @@ import (
 // put writes the entry over what is known to stand there. The transaction compares the entry, so that nobody else's is
 // overwritten, and the session's record, so that it fails if it arrives after the Registration was given up.
 func (r *Registration) put(ctx context.Context, epoch *keeper.Epoch, value string) error {
+	record, sent := ask.RecordOf(epoch)
 	resp, err := r.keeper.Client.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(r.key), "=", r.mod), ask.RecordOf(epoch)).
-		Then(clientv3.OpPut(r.key, value, clientv3.WithLease(epoch.ID()))).
+		If(clientv3.Compare(clientv3.ModRevision(r.key), "=", r.mod), record).
+		Then(clientv3.OpPut(r.key, value, clientv3.WithLease(r.lease))).
 		Else(clientv3.OpGet(r.key), clientv3.OpGet(epoch.Record(), clientv3.WithKeysOnly())).Commit()
 	switch {
 	case err != nil:
@@ -30,12 +31,12 @@ func (r *Registration) put(ctx context.Context, epoch *keeper.Epoch, value strin
 	}
 	kv := only(resp.Responses[0].GetResponseRange().Kvs)
 	if kv.ModRevision == r.mod { // so it was the record
-		if err := ask.CaughtUp(ctx, r.keeper, epoch, (*clientv3.GetResponse)(resp.Responses[1].GetResponseRange())); err != nil {
+		if err := ask.CaughtUp(ctx, r.keeper, epoch, sent, (*clientv3.GetResponse)(resp.Responses[1].GetResponseRange())); err != nil {
 			return err
 		}
 		return ask.Again
 	}
-	if r.unsure && lease(kv) == epoch.ID() && string(kv.Value) == value { // an earlier attempt got through
+	if r.unsure && lease(kv) == r.lease && string(kv.Value) == value { // an earlier attempt got through
 		r.stood(kv.ModRevision, value)
 		return nil
 	}
@@ -53,7 +54,7 @@ func (r *Registration) look(ctx context.Context, epoch *keeper.Epoch) error {
 	switch {
 	case kv.ModRevision == r.mod:
 		return nil
-	case lease(kv) == epoch.ID() && r.has(string(kv.Value)):
+	case lease(kv) == r.lease && r.has(string(kv.Value)):
 		r.mod = kv.ModRevision
 		return nil
 	}
@@ -65,12 +66,14 @@ func (r *Registration) look(ctx context.Context, epoch *keeper.Epoch) error {
 func (r *Registration) take(ctx context.Context, epoch *keeper.Epoch, kv *mvccpb.KeyValue) error {
 	switch id := lease(kv); {
 	case kv.ModRevision == 0: // somebody has deleted it
-	case id == epoch.ID(), slices.Contains(r.past, id): // ours, from before
+	case id == r.lease, slices.Contains(r.past, id): // ours, from before
 	case id == clientv3.NoLease && !r.fresh(): // somebody has overwritten it, by hand
 	case id == clientv3.NoLease:
 		return permanent(r.id)
 	default:
-		return r.contest(ctx, id)
+		if err := r.contest(ctx, id); err != nil {
+			return err
+		}
 	}
 	r.mod = kv.ModRevision
 	return ask.Again
@@ -88,6 +91,9 @@ func (r *Registration) stood(mod int64, value string) {
 	r.change(func() {
 		r.stands, r.everStood, r.placed = r.epoch.Err() == nil, true, r.epoch
 		r.value, r.err, r.refusal = value, nil, nil
+		if r.stands { // else who was told of the loss, was told before
+			r.standing()
+		}
 	})
 }
 

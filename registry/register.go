@@ -18,9 +18,10 @@ var ErrDuplicate = errors.New("registry: already registered")
 // Deregister or the Session's Close. It answers when etcd has it. An etcd that is away delays that for as long as ctx
 // allows; once registered, nothing makes a Registration give up.
 //
-// An entry with this ID that another session has left is waited for, if that session has died: at most until its lease
-// ends. Whether it has, its next renewal tells, so that ErrDuplicate takes a third of that session's TTL at the most,
-// and a second at least.
+// An entry with this ID that another session has left is overwritten, once that session's lease was not renewed until less than
+// a quarter of it was left: it has died. Whether it lives, its next renewal tells, so that ErrDuplicate takes a third of its TTL at
+// the most, and a second at least. After a change of etcd's leader, which starts all leases anew, it takes that once more.
+// An earlier registration of this ID by this Session that is being taken back is waited for.
 //
 // After an error nothing is registered: when ctx ends Register returns at once, and the Session takes back in the
 // background what may have arrived. ErrInvalid and session.ErrInvalidName come before any request.
@@ -33,7 +34,7 @@ func Register(ctx context.Context, s *session.Session, service string, in Instan
 }
 
 func register(ctx context.Context, k *keeper.Keeper, service string, in Instance, opts []Option) (*Registration, error) {
-	o, err := resolve(opts)
+	o, err := resolve("Register", opts)
 	if err != nil {
 		return nil, err
 	}
@@ -47,20 +48,17 @@ func register(ctx context.Context, k *keeper.Keeper, service string, in Instance
 		return nil, context.Cause(ctx)
 	}
 	r := &Registration{keeper: k, roster: rosterOf(k), service: service, id: in.ID, key: o.serviceAt(service) + in.ID,
-		want: in, wake: make(chan struct{}, 1), changed: make(chan struct{}), done: make(chan struct{}), began: time.Now()}
-	if !r.roster.add(r) {
-		return nil, fmt.Errorf("%w: %q, by this session", ErrDuplicate, in.ID)
+		want: in, wake: make(chan struct{}, 1), changed: make(chan struct{}), done: make(chan struct{}), removed: make(chan struct{}), began: time.Now()}
+	if err := r.roster.add(ctx, r); err != nil {
+		return nil, err
 	}
 	if !k.Go(r.run) {
 		r.roster.remove(r)
-		return nil, keeper.ErrClosed
+		return nil, k.Closed()
 	}
 	if err := r.await(ctx, r.isRegistered); err != nil {
 		r.abandon()
 		return nil, err
-	}
-	if hook := k.Hooks.Granted; hook != nil {
-		hook("registry", service+"/"+in.ID, time.Since(r.began))
 	}
 	return r, nil
 }
@@ -91,10 +89,7 @@ func (r *Registration) await(ctx context.Context, holds func() bool) error {
 			if err == nil {
 				err = r.keeper.Healthy()
 			}
-			if err != nil {
-				return fmt.Errorf("%w: %w", context.Cause(ctx), err)
-			}
-			return context.Cause(ctx)
+			return keeper.Because(context.Cause(ctx), err)
 		}
 	}
 }
@@ -111,7 +106,7 @@ func (r *Registration) ending(holds func() bool) error {
 	case r.leaving:
 		return keeper.ErrNotHeld
 	}
-	return keeper.ErrClosed
+	return r.keeper.Closed()
 }
 
 // isRegistered and isCurrent say that etcd has an entry of ours, and that it has the latest. Both want the mutex.

@@ -222,7 +222,7 @@ func TestCancelledRegisterLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestThousandRegistrationsAreOneLeaseAndComeBackSpread(t *testing.T) {
+func TestThousandRegistrationsAreFewLeasesAndComeBackSpread(t *testing.T) {
 	m := etcdtest.Start(t)
 	client, name := m.Client(t), service(t)
 	s := opened(t, client)
@@ -230,7 +230,7 @@ func TestThousandRegistrationsAreOneLeaseAndComeBackSpread(t *testing.T) {
 	for i := range 1000 {
 		rs = append(rs, registered(t, s, name, Instance{ID: fmt.Sprint(i), Addr: "10.0.0.1:80"}))
 	}
-	if leases := etcdtest.Leases(t, client); len(leases) != 1 {
+	if leases := etcdtest.Leases(t, client); len(leases) > 10 {
 		t.Errorf("%d leases", len(leases))
 	}
 	heard := events(t, client, "services/"+name+"/")

@@ -19,23 +19,26 @@ type Registration struct {
 	roster      *roster
 	service, id string
 	key         string
-	began       time.Time
 	wake        chan struct{} // the loop has something to look at
 	done        chan struct{} // closed when the loop has ended
+	removed     chan struct{} // closed when the roster does not have it any more
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed and replaced when something of these has changed
 	want      Instance
 	leaving   bool
-	epoch     *keeper.Epoch // under which the loop puts
-	stands    bool          // etcd has an entry of ours under that
-	placed    *keeper.Epoch // under which one was put last
+	epoch     *keeper.Epoch    // under which the loop puts
+	lease     clientv3.LeaseID // of its leases, the one for this entry
+	stands    bool             // etcd has an entry of ours under that
+	placed    *keeper.Epoch    // under which one was put last
 	everStood bool
-	value     string // of it
-	err       error  // why it does not stand, or not with the latest value
-	refusal   error  // the same, if etcd has refused it
-	out       bool   // the first attempt to leave was answered
-	refused   error  // with this
+	value     string    // of it
+	err       error     // why it does not stand, or not with the latest value
+	refusal   error     // the same, if etcd has refused it
+	granted   bool      // the Session's hooks were told that it stands, and not yet how that ended
+	began     time.Time // when that was, or since when it does not stand
+	out       bool      // the first attempt to leave was answered
+	refused   error     // with this
 
 	// The loop's own: what etcd has, as far as is known.
 	mod    int64              // mod revision of the entry; 0: there is none
@@ -53,6 +56,25 @@ func (r *Registration) change(f func()) {
 	f()
 	close(r.changed)
 	r.changed = make(chan struct{})
+}
+
+// standing tells that the entry stands, unless that is known. It is called with the mutex held.
+func (r *Registration) standing() {
+	if !r.granted {
+		r.granted = true
+		r.keeper.Granted("registry", r.service+"/"+r.id, time.Since(r.began))
+		r.began = time.Now()
+	}
+}
+
+// over has it told how that has ended, once.
+func (r *Registration) over(tell func(name string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.granted {
+		r.granted, r.began = false, time.Now()
+		tell(r.service + "/" + r.id)
+	}
 }
 
 func (r *Registration) nudge() {
@@ -99,7 +121,7 @@ func (r *Registration) update(ctx context.Context, in Instance) error {
 // ended says whether the Registration is over.
 func (r *Registration) ended() error {
 	if r.keeper.Context().Err() != nil {
-		return keeper.ErrClosed
+		return r.keeper.Closed()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -156,7 +178,7 @@ func (r *Registration) Deregister(ctx context.Context) error {
 
 func (r *Registration) deregister(ctx context.Context) error {
 	if r.keeper.Context().Err() != nil {
-		return keeper.ErrClosed
+		return r.keeper.Closed()
 	}
 	r.mu.Lock()
 	again := r.leaving
@@ -170,10 +192,6 @@ func (r *Registration) deregister(ctx context.Context) error {
 		return err
 	}
 	r.mu.Lock()
-	refused := r.refused
-	r.mu.Unlock()
-	if hook := r.keeper.Hooks.Released; hook != nil && refused == nil {
-		hook("registry", r.service+"/"+r.id, time.Since(r.began))
-	}
-	return refused
+	defer r.mu.Unlock()
+	return r.refused
 }

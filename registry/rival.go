@@ -24,6 +24,7 @@ type rival struct {
 	lease clientv3.LeaseID
 	left  int64     // seconds, rounded down, as etcd tells them
 	at    time.Time // when that was answered
+	term  uint64    // of etcd's leader then
 }
 
 // renewed says whether a lease that has left seconds now, as asked for at asked, was renewed since r was answered.
@@ -32,7 +33,8 @@ func (r rival) renewed(left int64, asked time.Time) bool {
 	return float64(left)+asked.Sub(r.at).Seconds() >= float64(r.left)+1
 }
 
-// contest looks whether the session lives that has the ID.
+// contest looks whether the session lives that has the ID; nil: it does not, and its entry may be overwritten, which no reader
+// notices. A session renews its lease when a third of the TTL is gone, and ends what it holds when a twentieth is left.
 func (r *Registration) contest(ctx context.Context, id clientv3.LeaseID) error {
 	asked := time.Now()
 	resp, err := r.keeper.Client.TimeToLive(ctx, id)
@@ -41,11 +43,13 @@ func (r *Registration) contest(ctx context.Context, id clientv3.LeaseID) error {
 		return err
 	case resp.TTL <= 0: // its entry is about to go
 		return contested(id)
-	case r.rival.lease != id:
-		r.rival = rival{id, resp.TTL, time.Now()}
+	case resp.TTL*4 < resp.GrantedTTL: // whoever lives renews it long before
+		return nil
+	case r.rival.lease != id, r.rival.term != resp.RaftTerm: // a new leader starts all leases anew
+		r.rival = rival{id, resp.TTL, time.Now(), resp.RaftTerm}
 		return contested(id)
 	case r.rival.renewed(resp.TTL, asked):
-		r.rival = rival{id, resp.TTL, time.Now()}
+		r.rival = rival{id, resp.TTL, time.Now(), resp.RaftTerm}
 		return r.duplicate(ctx, id)
 	}
 	return contested(id)

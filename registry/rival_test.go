@@ -35,6 +35,81 @@ func TestLiveSessionKeepsItsID(t *testing.T) {
 	}
 }
 
+// A service that has crashed and come back does not vanish when the lease of the crashed one ends.
+func TestDeadPredecessorIsOverwrittenWithoutABlink(t *testing.T) {
+	t.Parallel()
+	client, name := etcdtest.Shared(t).Client(t), service(t)
+	lease, err := client.Grant(t.Context(), 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := "services/" + name + "/10.0.0.1:80"
+	if _, err := client.Put(t.Context(), key, `{"Addr":"10.0.0.1:80"}`, clientv3.WithLease(lease.ID)); err != nil {
+		t.Fatal(err)
+	}
+	heard := events(t, client, key)
+	start := time.Now()
+	registered(t, opened(t, client), name, Instance{Addr: "10.0.0.1:80"})
+	if took := time.Since(start); took > 7500*time.Millisecond || took < 4*time.Second {
+		t.Errorf("took %v", took)
+	}
+	time.Sleep(time.Until(start.Add(10 * time.Second))) // the old lease ends
+	for len(heard) > 0 {
+		if ev := <-heard; ev.Type == clientv3.EventTypeDelete {
+			t.Error("it has vanished for a moment")
+		}
+	}
+}
+
+// A new leader of etcd starts all leases anew, and that looks like a renewal.
+func TestRestartOfEtcdMakesNobodyADuplicateOfTheDead(t *testing.T) {
+	t.Parallel()
+	m := etcdtest.Start(t)
+	client, name := m.Client(t), service(t)
+	lease, err := client.Grant(t.Context(), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Put(t.Context(), "services/"+name+"/10.0.0.1:80", `{"Addr":"10.0.0.1:80"}`, clientv3.WithLease(lease.ID)); err != nil {
+		t.Fatal(err)
+	}
+	s := opened(t, client)
+	etcdtest.Eventually(t, 10*time.Second, "some of its time gone", func() bool {
+		resp, err := client.TimeToLive(t.Context(), lease.ID)
+		return err == nil && resp.TTL < 7
+	})
+	done := make(chan error, 1)
+	go func() { _, err := Register(t.Context(), s, name, Instance{Addr: "10.0.0.1:80"}); done <- err }()
+	time.Sleep(time.Second) // so that it has looked
+	m.Restart(t)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRegisterAfterOneThatIsTakenBackWaitsForThat(t *testing.T) {
+	t.Parallel()
+	m, name := etcdtest.Shared(t), service(t)
+	p := etcdtest.NewProxy(t, m)
+	s := opened(t, p.Client(t))
+	for range 300 {
+		r := registered(t, s, name, Instance{Addr: "10.0.0.1:80"})
+		if err := r.Deregister(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Blackhole()
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		if _, err := Register(ctx, s, name, Instance{Addr: "10.0.0.1:80"}); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrDuplicate) {
+			t.Errorf("%v", err)
+		}
+		cancel()
+	}
+	p.Heal()
+	registered(t, s, name, Instance{Addr: "10.0.0.1:80"})
+}
+
 func TestDeadPredecessorIsWaitedFor(t *testing.T) {
 	client, name := etcdtest.Shared(t).Client(t), service(t)
 	lease, err := client.Grant(t.Context(), 3)
@@ -90,7 +165,7 @@ func TestRenewalIsTold(t *testing.T) {
 		"less, as it should be":  {9, 4, 5 * time.Second, false},
 		"less, but too much":     {9, 6, 5 * time.Second, true},
 	} {
-		if got := (rival{1, c.left, at}).renewed(c.now, at.Add(c.after)); got != c.want {
+		if got := (rival{lease: 1, left: c.left, at: at}).renewed(c.now, at.Add(c.after)); got != c.want {
 			t.Errorf("%s: %v", what, got)
 		}
 	}

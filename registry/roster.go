@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -25,20 +26,35 @@ func rosterOf(k *keeper.Keeper) *roster {
 	return t
 }
 
-func (t *roster) add(r *Registration) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, taken := t.in[r.key]; taken {
-		return false
+// add waits for one with this key that is on its way out.
+func (t *roster) add(ctx context.Context, r *Registration) error {
+	for {
+		t.mu.Lock()
+		other := t.in[r.key]
+		if other == nil {
+			t.in[r.key] = r
+			t.mu.Unlock()
+			return nil
+		}
+		t.mu.Unlock()
+		if !other.isLeaving() {
+			return fmt.Errorf("%w: %q, by this session", ErrDuplicate, r.id)
+		}
+		select {
+		case <-other.removed:
+		case <-t.keeper.Context().Done():
+			return t.keeper.Closed()
+		case <-ctx.Done():
+			return fmt.Errorf("%w: an earlier registration of %q by this session is not taken back yet", context.Cause(ctx), r.id)
+		}
 	}
-	t.in[r.key] = r
-	return true
 }
 
 func (t *roster) remove(r *Registration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.in, r.key)
+	close(r.removed)
 }
 
 // etcd takes 128 operations in a transaction, and 1.5 MiB.
@@ -62,7 +78,7 @@ func (t *roster) part(ctx context.Context, e *keeper.Epoch) {
 		if !ok {
 			continue
 		}
-		ops, size = append(ops, r.markOp(e, value)), size+len(r.key)+len(value)
+		ops, size = append(ops, r.markOp(value)), size+len(r.key)+len(value)
 		if len(ops) == partAtOnce || size > partBytes {
 			send()
 		}

@@ -30,6 +30,7 @@ func (s *set) apply(events []*mvccpb.Event) {
 	for _, ev := range events {
 		if ev.Type == mvccpb.Event_DELETE {
 			delete(s.in, string(ev.Kv.Key))
+			s.bad.forget(string(ev.Kv.Key))
 		} else {
 			s.put(ev.Kv)
 		}
@@ -66,14 +67,17 @@ func (s *set) byService() map[string][]Instance {
 	return all
 }
 
-// badEntries are keys of entries that do not parse: each is logged once.
+// maxBad bounds how many of them are remembered.
+const maxBad = 1000
+
+// badEntries are keys of entries that do not parse: each is logged once, as long as it is there.
 type badEntries struct {
 	log  *slog.Logger
 	keys map[string]bool
 }
 
 func (b *badEntries) note(key string, err error) {
-	if b.keys[key] {
+	if b.keys[key] || len(b.keys) >= maxBad {
 		return
 	}
 	if b.keys == nil {
@@ -82,3 +86,5 @@ func (b *badEntries) note(key string, err error) {
 	b.keys[key] = true
 	b.log.Warn("entry kept out", "key", key, "error", err, "so far", len(b.keys))
 }
+
+func (b *badEntries) forget(key string) { delete(b.keys, key) }

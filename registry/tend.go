@@ -24,7 +24,27 @@ func (d *Directory) follow(ctx context.Context, r *mirror.Range) {
 	d.troubled(r.Explain(err))
 }
 
-// Load, Apply and Trouble are called by follow, and by nobody else.
+// Misses, Load, Apply and Trouble are called by follow, and by nobody else. Who is missed may have said that it leaves.
+func (d *Directory) Misses(kvs []*mvccpb.KeyValue) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.heard {
+		return false // what there is comes from a file
+	}
+	listed := make(map[string]bool, len(kvs))
+	for _, kv := range kvs {
+		listed[string(kv.Key)] = true
+	}
+	for service, ms := range d.services {
+		for _, m := range *ms {
+			if m.gone.IsZero() && !listed[d.opts.serviceAt(service)+m.entry.ID] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (d *Directory) Load(_ int64, kvs []*mvccpb.KeyValue) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -39,17 +59,19 @@ func (d *Directory) Load(_ int64, kvs []*mvccpb.KeyValue) {
 		}
 	}
 	for service, ms := range d.services {
-		for id := range ms {
-			switch {
+		for _, m := range slices.Clone(*ms) {
+			switch id := m.entry.ID; {
 			case listed[service][id]:
 			case d.heard:
 				ms.vanish(id, now)
+			case len(listed) == 0: // etcd has nothing at all: it was wiped, or all leases have ended
+				ms.vanish(id, now)
 			default: // from a file, whatever its age
-				delete(ms, id)
+				ms.remove(id)
 			}
 		}
 	}
-	d.heard, d.trouble = true, nil
+	d.heard, d.trouble, d.fed = true, nil, d.fed || len(listed) > 0
 	d.show(maps.Keys(d.services), now)
 }
 
@@ -60,6 +82,9 @@ func (d *Directory) Apply(events []*mvccpb.Event) {
 	touched := map[string]bool{}
 	for _, ev := range events {
 		service, id, ok := parseKey(d.opts.prefix, string(ev.Kv.Key))
+		if ev.Type == mvccpb.Event_DELETE {
+			d.bad.forget(string(ev.Kv.Key))
+		}
 		switch {
 		case !ok:
 			continue
@@ -99,16 +124,19 @@ func (d *Directory) put(kv *mvccpb.KeyValue) (service, id string, ok bool) {
 	if err != nil {
 		d.bad.note(string(kv.Key), err)
 		if service, id, ok := parseKey(d.opts.prefix, string(kv.Key)); ok {
-			delete(d.services[service], id)
+			if ms := d.services[service]; ms != nil {
+				ms.remove(id)
+			}
 		}
 		return "", "", false
 	}
 	ms := d.services[service]
 	if ms == nil {
-		ms = members{}
+		ms = &members{}
 		d.services[intern(service)] = ms
 	}
 	ms.put(in)
+	d.fed = true
 	return service, in.ID, true
 }
 
@@ -121,7 +149,7 @@ func (d *Directory) show(services iter.Seq[string], now time.Time) {
 		if again := ms.settle(d.opts.keeping, now); !again.IsZero() {
 			d.again[service] = again
 		}
-		if len(ms) == 0 {
+		if len(*ms) == 0 {
 			delete(d.services, service)
 		}
 		if entries := ms.entries(); len(entries) > 0 {
@@ -168,7 +196,7 @@ func (d *Directory) nextChore(saved time.Time) time.Duration {
 	for _, at := range d.again {
 		wait = min(wait, time.Until(at))
 	}
-	if d.dirty && d.opts.file != "" {
+	if d.dirty && d.fed && d.opts.file != "" {
 		wait = min(wait, time.Until(saved.Add(saveEvery)))
 	}
 	return max(wait, 0)

@@ -32,7 +32,7 @@ func of(service string, addrs ...string) *Directory {
 		entries = append(entries, Entry{Instance: Instance{ID: fmt.Sprint(i), Addr: addr, Status: Up, Weight: 1}})
 	}
 	d := &Directory{}
-	d.shown.Store(&map[string]*listing{service: newListing(entries, "")})
+	d.shown.Store(&map[string]*listing{service: listingOf(entries, "")})
 	return d
 }
 
@@ -105,13 +105,14 @@ func TestRequestToNobodySaysSo(t *testing.T) {
 	}{
 		"unknown service": {of("web", "a:1"), "http://other/", `"other"`, true},
 		"all refuse":      {of("web", refusing(t), refusing(t)), "http://web/", "refused", false},
-		"a port":          {of("web", "a:1"), "http://web:80/", `"web:80"`, false},
+		"a port":          {of("web", "a:1"), "http://web:80/", "web:80", false},
+		"a user":          {of("web", "a:1"), "http://me:secret@web/", "without a port or a user", false},
 	} {
 		resp, err := httpClient(t, c.d).Get(c.url)
 		if err == nil {
 			resp.Body.Close()
 		}
-		if err == nil || errors.Is(err, ErrNoInstance) != c.none || !strings.Contains(err.Error(), c.says) {
+		if err == nil || errors.Is(err, ErrNoInstance) != c.none || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

@@ -20,13 +20,16 @@ import (
 // in between. Compaction, lost connections, and members that restart or hang delay what is yielded, and etcd is asked
 // again until it answers; OnTrouble tells of that.
 //
-// The end of ctx ends it without a word. An error that will not pass (permission denied, the client was closed, an
-// invalid service) is yielded last, with a nil set. Breaking out of the loop leaves nothing behind.
+// The end of ctx ends it without a word. A refusal by etcd (permission denied, say) is yielded with a nil set, once: who
+// does not break out of the loop then gets the set when etcd lets it be read again, which is tried every ten seconds or so.
+// Only a closed client, and an invalid service, end the sequence; that error is yielded last. Breaking out of the loop
+// leaves nothing behind.
 func Watch(ctx context.Context, client *clientv3.Client, service string, opts ...Option) iter.Seq2[[]Instance, error] {
 	return func(yield func([]Instance, error) bool) {
 		err := checkName("service", service)
 		if err == nil {
-			err = watch(ctx, client, service, opts, func(s *set) func() bool {
+			failed := func(err error) bool { return yield(nil, fmt.Errorf("registry: watch %q: %w", service, err)) }
+			err = watch(ctx, client, service, opts, failed, func(s *set) func() bool {
 				ins := s.list()
 				return func() bool { return yield(ins, nil) }
 			})
@@ -41,7 +44,8 @@ func Watch(ctx context.Context, client *clientv3.Client, service string, opts ..
 // A program that wants to know them over and over, and not each change, uses a Directory.
 func WatchAll(ctx context.Context, client *clientv3.Client, opts ...Option) iter.Seq2[map[string][]Instance, error] {
 	return func(yield func(map[string][]Instance, error) bool) {
-		err := watch(ctx, client, "", opts, func(s *set) func() bool {
+		failed := func(err error) bool { return yield(nil, fmt.Errorf("registry: watch all: %w", err)) }
+		err := watch(ctx, client, "", opts, failed, func(s *set) func() bool {
 			all := s.byService()
 			return func() bool { return yield(all, nil) }
 		})
@@ -51,24 +55,27 @@ func WatchAll(ctx context.Context, client *clientv3.Client, opts ...Option) iter
 	}
 }
 
-// watch calls look at each change, and then without a lock what it has answered.
-func watch(ctx context.Context, client *clientv3.Client, service string, opts []Option, look func(*set) (yield func() bool)) error {
-	r, o, err := rangeOf(client, service, opts)
+// watch calls look at each change, and then without a lock what it has answered; and failed at each refusal.
+func watch(ctx context.Context, client *clientv3.Client, service string, opts []Option, failed func(error) bool, look func(*set) (yield func() bool)) error {
+	r, o, err := rangeOf(watching, client, service, opts)
 	if err != nil {
 		return err
 	}
-	w := &watcher{set: newSet(o), look: look, trouble: o.trouble, wake: make(chan struct{}, 1)}
+	w := &watcher{set: newSet(o), look: look, failed: failed, trouble: o.trouble, wake: make(chan struct{}, 1)}
 	return r.Explain(w.run(ctx, r))
 }
 
 // watcher is one loop over Watch. The watch's goroutine keeps the set, and never waits for the consumer.
 type watcher struct {
 	look    func(*set) (yield func() bool)
+	failed  func(error) bool
 	trouble func(error)
 	wake    chan struct{} // the set has changed
 
-	mu  sync.Mutex
-	set *set
+	mu      sync.Mutex
+	set     *set
+	changed bool // since it was yielded
+	refusal mirror.Refusal
 }
 
 func (w *watcher) run(ctx context.Context, r *mirror.Range) error {
@@ -94,6 +101,13 @@ func (w *watcher) run(ctx context.Context, r *mirror.Range) error {
 func (w *watcher) now() (yield func() bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err := w.refusal.Take(); err != nil {
+		return func() bool { return w.failed(err) }
+	}
+	if !w.changed {
+		return func() bool { return true }
+	}
+	w.changed = false
 	return w.look(w.set)
 }
 
@@ -108,10 +122,23 @@ func (w *watcher) change(f func()) {
 }
 
 // Load, Apply and Trouble are called by Follow.
-func (w *watcher) Load(_ int64, kvs []*mvccpb.KeyValue) { w.change(func() { w.set.load(kvs) }) }
-func (w *watcher) Apply(events []*mvccpb.Event)         { w.change(func() { w.set.apply(events) }) }
+func (w *watcher) Load(_ int64, kvs []*mvccpb.KeyValue) {
+	w.change(func() {
+		w.set.load(kvs)
+		w.refusal.Over()
+		w.changed = true
+	})
+}
+
+func (w *watcher) Apply(events []*mvccpb.Event) {
+	w.change(func() {
+		w.set.apply(events)
+		w.changed = true
+	})
+}
 
 func (w *watcher) Trouble(err error) {
+	w.change(func() { w.refusal.Note(err) })
 	if w.trouble != nil {
 		w.trouble(err)
 	}

@@ -2,8 +2,10 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/ask"
@@ -21,20 +23,27 @@ func (r *Registration) lastWord(e *keeper.Epoch) (value string, ok bool) {
 }
 
 // markOp writes that word, if the entry is still ours.
-func (r *Registration) markOp(e *keeper.Epoch, value string) clientv3.Op {
-	return clientv3.OpTxn([]clientv3.Cmp{r.ours(e)}, []clientv3.Op{clientv3.OpPut(r.key, value, clientv3.WithLease(e.ID()))}, nil)
+func (r *Registration) markOp(value string) clientv3.Op {
+	return clientv3.OpTxn([]clientv3.Cmp{r.ours()}, []clientv3.Op{clientv3.OpPut(r.key, value, clientv3.WithLease(r.hangsOn()))}, nil)
 }
 
-// ours says that the entry is under the lease of e. A session registers a key once, so it is this Registration's.
-func (r *Registration) ours(e *keeper.Epoch) clientv3.Cmp {
-	return clientv3.Compare(clientv3.LeaseValue(r.key), "=", e.ID())
+// ours says that the entry is under our lease. A session registers a key once, so it is this Registration's.
+func (r *Registration) ours() clientv3.Cmp {
+	return clientv3.Compare(clientv3.LeaseValue(r.key), "=", r.hangsOn())
+}
+
+func (r *Registration) hangsOn() clientv3.LeaseID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lease
 }
 
 // withdraw takes the entry out, unless it has gone with its lease or will.
 func (r *Registration) withdraw(ctx context.Context) {
 	r.mu.Lock()
-	epoch := r.epoch
+	epoch, since := r.epoch, r.began
 	r.mu.Unlock()
+	r.over(func(name string) { r.keeper.Released("registry", name, time.Since(since)) })
 	defer r.answer(nil)
 	if epoch == nil || r.mod == 0 && !r.unsure {
 		return
@@ -42,7 +51,6 @@ func (r *Registration) withdraw(ctx context.Context) {
 	alive, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	epoch.OnLoss(r, func(cause error) { cancel(cause) })
-	defer epoch.Forget(r)
 	for alive.Err() == nil {
 		err := ask.Until(alive, alive, r.keeper, r.key, func(try context.Context) error { return r.leave(try, epoch) })
 		if err == nil || alive.Err() != nil {
@@ -68,27 +76,19 @@ func (r *Registration) answer(err error) {
 func (r *Registration) leave(ctx context.Context, e *keeper.Epoch) error {
 	client := r.keeper.Client
 	if value, ok := r.lastWord(e); ok {
-		if _, err := client.Do(ctx, r.markOp(e, value)); err != nil {
+		switch _, err := client.Do(ctx, r.markOp(value)); {
+		case errors.Is(err, rpctypes.ErrNoSpace): // then it goes without a word
+		case err != nil:
 			return err
+		default:
+			r.change(func() { r.value = value })
 		}
-		r.change(func() { r.value = value })
 	}
-	gone := clientv3.OpTxn([]clientv3.Cmp{r.ours(e)}, []clientv3.Op{clientv3.OpDelete(r.key)}, nil)
+	gone := clientv3.OpTxn([]clientv3.Cmp{r.ours()}, []clientv3.Op{clientv3.OpDelete(r.key)}, nil)
 	if !r.unsure {
 		_, err := client.Do(ctx, gone)
 		return err
 	}
-	resp, err := client.Txn(ctx).If(ask.RecordOf(e)).Then(gone, ask.WriteRecord(r.keeper, e)).
-		Else(clientv3.OpGet(e.Record(), clientv3.WithKeysOnly())).Commit()
-	switch {
-	case err != nil:
-		return err
-	case !resp.Succeeded:
-		if err := ask.CaughtUp(ctx, r.keeper, e, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange())); err != nil {
-			return err
-		}
-		return ask.Again
-	}
-	e.RecordWritten(resp.Header.Revision)
-	return nil
+	_, _, err := ask.Fenced(ctx, r.keeper, e, []clientv3.Op{gone})
+	return err
 }

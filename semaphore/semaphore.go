@@ -18,7 +18,7 @@ var (
 	ErrLimit = errors.New("semaphore: limit")
 	// ErrTooMany: more units than the limit, or not a positive number.
 	ErrTooMany = errors.New("semaphore: impossible number of units")
-	// ErrExhausted: not enough units are free (TryAcquire).
+	// ErrExhausted: not enough units are free (TryAcquire). errors.As gives *ExhaustedError.
 	ErrExhausted = errors.New("semaphore: exhausted")
 )
 
@@ -71,13 +71,15 @@ func New(s *session.Session, name string, limit int64) *Semaphore {
 //
 // After an error nothing is held and nothing stays queued: when ctx ends Acquire returns at once, and the Session
 // deletes the entry in the background. ErrTooMany: n is not positive, or more than the limit; a limit that is stored is
-// known after the first answer. ErrLimit: another limit is stored.
+// known after the first answer. ErrLimit: another limit is stored. When ctx ended, a *session.WaitError says who was ahead,
+// if that is known.
 func (m *Semaphore) Acquire(ctx context.Context, n int64) (*Permit, error) {
 	return m.acquire(ctx, n, nil)
 }
 
 // TryAcquire never waits for others: ErrExhausted says that fewer than n units are free, or that somebody waits for
-// units, and then nothing was written. It waits for etcd's answers, within ctx, or 5 s when ctx has no deadline.
+// units, and then nothing was written. ExhaustedError names up to three who hold: each costs a read the first time. It waits
+// for etcd's answers, within ctx, or 5 s when ctx has no deadline.
 func (m *Semaphore) TryAcquire(ctx context.Context, n int64) (*Permit, error) {
 	ctx, cancel := ask.Bounded(ctx)
 	defer cancel()
@@ -95,7 +97,7 @@ func (m *Semaphore) TryAcquire(ctx context.Context, n int64) (*Permit, error) {
 		case n > limit:
 			return nil, tooMany(m.name, n, limit)
 		case read.total()+n > limit:
-			return nil, fmt.Errorf("%w: %q: %d of %d units are held or waited for, %d do not fit", ErrExhausted, m.name, read.total(), limit, n)
+			return nil, m.exhausted(ctx, read, n, limit)
 		}
 		p, err := m.acquire(ctx, n, &read.revision)
 		if !errors.Is(err, errMoved) {
@@ -160,5 +162,8 @@ func (m *Semaphore) Do(ctx context.Context, n int64, fn func(ctx context.Context
 			err = errors.Join(err, lost)
 		}
 	}()
+	if inside.Err() != nil { // before it could begin: the process was stopped, say
+		return context.Cause(inside)
+	}
 	return fn(inside, p)
 }

@@ -47,6 +47,9 @@ func (m *Semaphore) Resize(ctx context.Context, limit int64) error {
 	case limit < 1:
 		return fmt.Errorf("%w: resize %q to %d: it must be positive", ErrLimit, m.name, limit)
 	}
+	if err := m.keeper.Closed(); err != nil {
+		return m.failed("resize", err)
+	}
 	if _, err := m.keeper.Client.Put(ctx, m.prefix+limitKey, strconv.FormatInt(limit, 10)); err != nil {
 		return m.failed("resize", keeper.Explain(m.keeper.Client, err, m.prefix))
 	}
@@ -63,13 +66,19 @@ type reading struct {
 func (r *reading) total() int64 { return sum(r.entries) }
 
 func (m *Semaphore) read(ctx context.Context) (*reading, error) {
-	resp, err := m.keeper.Client.Get(ctx, m.prefix, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+	ctx, stop := ask.Open(ctx, m.keeper)
+	defer stop()
+	var resp *clientv3.GetResponse
+	err := ask.Until(ctx, ctx, m.keeper, m.prefix, func(ctx context.Context) (err error) {
+		resp, err = m.keeper.Client.Get(ctx, m.prefix, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+		return err
+	})
 	if err != nil {
-		return nil, keeper.Explain(m.keeper.Client, err, m.prefix)
+		return nil, err
 	}
 	r := &reading{revision: resp.Header.Revision}
 	for _, kv := range resp.Kvs {
-		e := line.Entry{Key: string(kv.Key), Value: kv.Value}
+		e := line.Entry{Key: string(kv.Key), Create: kv.CreateRevision, Lease: clientv3.LeaseID(kv.Lease), Value: kv.Value}
 		if isLimit(e.Key) {
 			r.limit = units(kv.Value)
 		} else {

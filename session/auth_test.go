@@ -1,19 +1,23 @@
 package session_test
 
 import (
+	"context"
 	"errors"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
 	"github.com/fenceline/fenceline/session"
 )
 
 // secured is an etcd with authentication on. The user "user" may use keys under allowed/.
-func secured(t *testing.T) (m *etcdtest.Member, root *clientv3.Client) {
+func secured(t testing.TB) (m *etcdtest.Member, root *clientv3.Client) {
 	t.Helper()
 	m = etcdtest.Start(t)
 	c, ctx := m.Client(t), t.Context()
@@ -37,7 +41,7 @@ func secured(t *testing.T) (m *etcdtest.Member, root *clientv3.Client) {
 	return m, as(t, m, "root")
 }
 
-func as(t *testing.T, m *etcdtest.Member, name string) *clientv3.Client {
+func as(t testing.TB, m *etcdtest.Member, name string) *clientv3.Client {
 	t.Helper()
 	return m.Client(t, func(cfg *clientv3.Config) { cfg.Username, cfg.Password = name, name })
 }
@@ -109,5 +113,29 @@ func TestSessionSurvivesTheEndOfItsToken(t *testing.T) {
 	forget()
 	if err := s.Close(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestSessionAtRestDoesNotLogInForEachRenewal(t *testing.T) {
+	t.Parallel()
+	m, _ := secured(t)
+	var logins atomic.Int64
+	client := m.Client(t, func(cfg *clientv3.Config) {
+		cfg.Username, cfg.Password = "user", "user"
+		cfg.DialOptions = append(cfg.DialOptions, grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			if strings.HasSuffix(method, "/Authenticate") {
+				logins.Add(1)
+			}
+			return invoke(ctx, method, req, reply, cc, opts...)
+		}))
+	})
+	s := open(t, client, session.WithNamespace("allowed/"), session.WithTTL(2*time.Second))
+	before := logins.Load()
+	for range 5 {
+		deadline := s.Deadline()
+		eventually(t, "a renewal", func() bool { return s.Deadline().After(deadline.Add(200 * time.Millisecond)) })
+	}
+	if n := logins.Load() - before; n > 0 {
+		t.Errorf("%d logins in five renewals", n)
 	}
 }

@@ -38,14 +38,19 @@ func WithName(name string) Option { return func(o *options) { o.name = name } }
 // WithLabels sets what is shown next to the name. Default: nothing.
 func WithLabels(labels map[string]string) Option { return func(o *options) { o.labels = labels } }
 
-// WithLogger has trouble with etcd reported to l. Default: silent.
+// WithLogger has trouble with etcd reported to l, on the goroutine of Trace's hooks: a handler that blocks delays neither a
+// renewal nor the end of a hold. Default: silent.
 func WithLogger(l *slog.Logger) Option { return func(o *options) { o.log = l } }
 
 // WithTrace sets hooks. Default: none.
 func WithTrace(t *Trace) Option { return func(o *options) { o.trace = t } }
 
-// Trace is a set of hooks, in the manner of net/http/httptrace; any may be nil. They are called without locks held
-// and must not block. kind is "lock" for a Mutex, "rwlock", "election", "semaphore", "barrier", "registry".
+// Trace is a set of hooks, in the manner of net/http/httptrace; any may be nil. They are called one after the other, in the
+// order of events and shortly after them, on a goroutine of the Session's own: one that blocks delays those after it, and
+// nothing else. Of events that wait for it, 10 000 are kept. A hook may use the Session, and may Close it. kind is "lock"
+// for a Mutex, "rwlock", "election", "semaphore", "barrier", "registry", "cron".
+//
+// Accounts add up: of what was granted, all is held, or was released or lost.
 type Trace struct {
 	// StateChanged: cause says why when it got worse, and is nil when it got better.
 	StateChanged func(from, to State, cause error)
@@ -55,18 +60,24 @@ type Trace struct {
 	Granted func(kind, name string, waited time.Duration)
 	// Released: a hold was given back, so long after it was granted.
 	Released func(kind, name string, held time.Duration)
-	// Lost: a hold ended otherwise. The hold's Context has ended before.
+	// Lost: a hold ended otherwise, for one at the Session's Close, with ErrClosed. The hold's Context has ended before. For
+	// each lock of a Set it is called once.
 	Lost func(kind, name string, cause error)
-	// Overrun: what runs under a hold still runs, so long after others may hold. Lead calls it for a leader that ignores
-	// its ctx.
+	// Overrun: what runs under a hold still runs, so long after others may hold, or after it was told to step down for its
+	// health. It is called for a function of Lead's, and for a job of cron's, that ignores its ctx.
 	Overrun func(kind, name string, by time.Duration)
+	// Missed: so many ticks of a job of cron's were passed over: nobody was there, or etcd was away, or an earlier run was not
+	// done. The process that finds it out first is the one that is told.
+	Missed func(kind, name string, ticks int)
+	// Stalled: a job of cron's is not run here, and why; nil: it is again. Each cause is told once.
+	Stalled func(kind, name string, why error)
 }
 
 func (t *Trace) hooks() keeper.Hooks {
 	if t == nil {
 		return keeper.Hooks{}
 	}
-	h := keeper.Hooks{Queued: t.Queued, Granted: t.Granted, Released: t.Released, Lost: t.Lost, Overrun: t.Overrun}
+	h := keeper.Hooks{Queued: t.Queued, Granted: t.Granted, Released: t.Released, Lost: t.Lost, Overrun: t.Overrun, Missed: t.Missed, Stalled: t.Stalled}
 	if t.StateChanged != nil {
 		h.State = func(from, to keeper.State, cause error) { t.StateChanged(State(from), State(to), cause) }
 	}

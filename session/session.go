@@ -100,7 +100,8 @@ func (s State) String() string {
 // State answers from memory and the clock.
 func (s *Session) State() State { return State(s.keeper.State()) }
 
-// Lease is the present one; clientv3.NoLease while Down or after Close.
+// Lease is the present one; clientv3.NoLease while Down or after Close. A Session with more than some 128 entries in etcd has
+// further leases for them, which are renewed, lost and given back with this one.
 func (s *Session) Lease() clientv3.LeaseID {
 	if e := s.keeper.Current(); e != nil {
 		return e.ID()

@@ -1,7 +1,7 @@
 // Package compare says what has changed between two results of the benchmark, and whether that is more than is allowed.
 //
-// It compares summaries, and knows nothing of noise: limits belong above what two runs of the same thing differ by.
-// For statistics over rounds there is benchstat, which reads report.GoBench.
+// It compares summaries. Where both have several rounds it also says whether the change is larger than what the rounds of one run differ
+// by; limits belong above that. For statistics over rounds there is benchstat, which reads report.GoBench.
 package compare
 
 import (
@@ -108,12 +108,18 @@ type Change struct {
 	New     float64 `json:"new"`
 	Worse   float64 `json:"worse"` // by which share of the old; negative: better
 	TooFar  bool    `json:"regression"`
+	// Noise is by which share of its median the measure differs between the rounds of either run, the larger of the two; zero if there
+	// are not two rounds in each.
+	Noise float64 `json:"noise,omitempty"`
 
 	probeTime bool // of probes, those that are times
 }
 
 // Time says that the measure is one.
 func (c Change) Time() bool { return measures[c.Measure].time || c.probeTime }
+
+// Within says that the change is no larger than what the rounds of one run differ by.
+func (c Change) Within() bool { return c.Noise > 0 && c.Worse <= c.Noise && c.Worse >= -c.Noise }
 
 // Comparison of two results.
 type Comparison struct {
@@ -147,9 +153,9 @@ func Results(before, after *bench.Result, names []string, limits Limits) *Compar
 	}
 	c := &Comparison{Changes: []Change{}, Missing: []string{}, Added: []string{}, Unlike: unlike(before, after), Unchecked: []string{}}
 	olds, news := subjects(before), subjects(after)
-	known := map[string]*bench.Measures{}
+	known := map[string]*bench.SubjectResult{}
 	for _, n := range news {
-		known[n.key] = n.measures
+		known[n.key] = n.result
 	}
 	for _, o := range olds {
 		n := known[o.key]
@@ -233,14 +239,34 @@ func (c *Comparison) probes(before, after []bench.Row, limits Limits) {
 	}
 }
 
-func (c *Comparison) add(o one, name string, after *bench.Measures, limits Limits) {
+func (c *Comparison) add(o one, name string, after *bench.SubjectResult, limits Limits) {
 	m := measures[name]
-	was, there := m.of(o.measures)
-	is, still := m.of(after)
+	was, there := m.of(&o.result.Measures)
+	is, still := m.of(&after.Measures)
 	if !there || !still {
 		return
 	}
-	c.change(Change{Cell: o.cell, Subject: o.subject, Measure: name, Old: was, New: is}, m.larger, limits)
+	c.change(Change{Cell: o.cell, Subject: o.subject, Measure: name, Old: was, New: is, Noise: noise(m, o.result, after)}, m.larger, limits)
+}
+
+// noise is half of what the rounds of one run differ by, as a share of their middle: of that run in which it is larger.
+func noise(m measure, runs ...*bench.SubjectResult) (most float64) {
+	for _, r := range runs {
+		var values []float64
+		for i := range r.Rounds {
+			if v, there := m.of(&r.Rounds[i]); there {
+				values = append(values, v)
+			}
+		}
+		if len(values) < 2 {
+			return 0
+		}
+		low, high := slices.Min(values), slices.Max(values)
+		if low+high > 0 {
+			most = max(most, (high-low)/(high+low))
+		}
+	}
+	return most
 }
 
 // change adds one, with its verdict.
@@ -264,7 +290,7 @@ func (c *Comparison) change(change Change, larger bool, limits Limits) {
 // one is a subject in a cell.
 type one struct {
 	key, cell, subject string
-	measures           *bench.Measures
+	result             *bench.SubjectResult
 }
 
 func subjects(r *bench.Result) (all []one) {
@@ -283,7 +309,7 @@ func subjects(r *bench.Result) (all []one) {
 		}
 		for j := range cell.Subjects {
 			s := &cell.Subjects[j]
-			all = append(all, one{fmt.Sprintf("%s|%s|%s", name, setting, s.Subject), name, s.Subject, &s.Measures})
+			all = append(all, one{fmt.Sprintf("%s|%s|%s", name, setting, s.Subject), name, s.Subject, s})
 		}
 	}
 	return all

@@ -6,7 +6,9 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +23,7 @@ var page = template.Must(template.New("page").Parse(pageText))
 // HTML writes r as one page that needs nothing else: no script, no network. Its pictures are SVG, and readable in light,
 // in dark, on paper and on a phone.
 func HTML(w io.Writer, r *bench.Result) error {
-	p := &pageOf{Result: r, Headline: strings.TrimSpace(headline(r)), Footnotes: strings.TrimSpace(doubts(r)), Itself: itself(r), Unit: unit(r), classes: map[string]int{}}
+	p := &pageOf{Result: r, Headline: strings.TrimSpace(headline(r)), Footnotes: strings.TrimSpace(doubts(r)), Itself: itself(r), Unit: unit(r), Title: titleOf(r), classes: map[string]int{}}
 	for i, name := range r.Settings.Subjects {
 		p.classes[name] = i % colours
 		p.Legend = append(p.Legend, legend{name, i % colours})
@@ -36,6 +38,14 @@ func HTML(w io.Writer, r *bench.Result) error {
 		p.Besides = grid{probeHeader, probeRows(r)}
 	}
 	return page.Execute(w, p)
+}
+
+// titleOf says what was measured.
+func titleOf(r *bench.Result) string {
+	if len(r.Cells) == 0 {
+		return "What it costs to take turns"
+	}
+	return "What it costs to take turns: " + r.Cells[0].About().Workload
 }
 
 // colours is how many the style sheet has.
@@ -58,6 +68,7 @@ type pageOf struct {
 	Itself                    string
 	Legend                    []legend
 	Scaling                   []figure
+	Title                     string
 	Besides                   grid // what was measured besides turns
 	Cells                     []cellOf
 	classes                   map[string]int
@@ -78,55 +89,80 @@ type grid struct {
 	Rows   [][]string
 }
 
-// group is cells that differ in the number of contenders only.
+// group is cells that differ in one number only: that of contenders, or the one in the setting of their workload.
 type group struct {
-	name  string
+	name  string // what they have in common
+	label string // of what differs
 	cells []*bench.CellResult
+	at    []float64 // the number of each
+	few   bool      // they are on a linear scale
 }
 
-func groups(cells []bench.CellResult) (all []*group) {
-	for i := range cells {
-		c := cells[i].Cell
-		c.Contenders = 1
-		name := strings.TrimPrefix(strings.TrimPrefix(c.String(), "1"), " ")
-		j := slices.IndexFunc(all, func(g *group) bool { return g.name == name })
+func groups(cells []bench.CellResult) []*group {
+	var all []*group
+	add := func(name, label string, few bool, cell *bench.CellResult, at float64) {
+		j := slices.IndexFunc(all, func(g *group) bool { return g.name == name && g.label == label })
 		if j < 0 {
 			j = len(all)
-			all = append(all, &group{name: name})
+			all = append(all, &group{name: name, label: label, few: few})
 		}
-		all[j].cells = append(all[j].cells, &cells[i])
+		all[j].cells, all[j].at = append(all[j].cells, cell), append(all[j].at, at)
+	}
+	for i := range cells {
+		c := cells[i].Cell
+		name := c.String()
+		c.Contenders = 1
+		add(strings.TrimPrefix(strings.TrimPrefix(c.String(), "1"), " "), "contenders", false, &cells[i], float64(cells[i].Contenders))
+		if label, at, ok := numberIn(c.About().Setting); ok {
+			add(strings.TrimSuffix(name, ", "+c.About().Setting)+" contenders", label, true, &cells[i], at)
+		}
 	}
 	return slices.DeleteFunc(all, func(g *group) bool { return len(g.cells) < 2 })
 }
 
-// scaling is what more contenders do.
+var numbers = regexp.MustCompile(`[0-9]+(\.[0-9]+)?`)
+
+// numberIn is the only number of a setting, and the words around it: "90% reads" is 90 of "% reads".
+func numberIn(setting string) (label string, n float64, ok bool) {
+	found := numbers.FindAllStringIndex(setting, -1)
+	if len(found) != 1 {
+		return "", 0, false
+	}
+	from, to := found[0][0], found[0][1]
+	n, err := strconv.ParseFloat(setting[from:to], 64)
+	return strings.TrimSpace(setting[:from] + setting[to:]), n, err == nil
+}
+
+// scaling is what more of something does: contenders, reads, units.
 func (p *pageOf) scaling(g *group) []figure {
 	draw := func(title, y string, value func(*bench.SubjectResult) float64, text func(float64) string) figure {
-		c := &chart{title: title, x: "contenders", y: y, xLog: true, yLog: true, xText: count, yText: text}
+		c := &chart{title: title, x: g.label, y: y, xLog: !g.few, yLog: true, xText: count, yText: text}
 		for _, subject := range p.Settings.Subjects {
 			s := series{name: subject, class: p.classes[subject]}
-			for _, cell := range g.cells {
+			for j, cell := range g.cells {
 				for i := range cell.Subjects {
 					if v := value(&cell.Subjects[i]); cell.Subjects[i].Subject == subject && v > 0 {
-						s.points = append(s.points, [2]float64{float64(cell.Contenders), v})
+						s.points = append(s.points, [2]float64{g.at[j], v})
 					}
 				}
 			}
 			slices.SortFunc(s.points, func(a, b [2]float64) int { return int(a[0] - b[0]) })
 			c.series = append(c.series, s)
 		}
-		for _, cell := range g.cells {
-			c.xTicks = append(c.xTicks, float64(cell.Contenders))
-		}
+		c.xTicks = g.at
 		if g.name != "" {
 			title += ", " + strings.TrimPrefix(g.name, ", ")
 		}
+		if !c.tells() {
+			return figure{}
+		}
 		return figure{title, c.svg()}
 	}
-	return []figure{
+	all := []figure{
 		draw("Throughput", many(p.Unit)+" per second", func(s *bench.SubjectResult) float64 { return s.Rate }, rate),
 		draw("Hand-over, median", "time", func(s *bench.SubjectResult) float64 { return float64(s.HandOver.P50) }, nanoseconds),
 	}
+	return slices.DeleteFunc(all, func(f figure) bool { return f.SVG == "" })
 }
 
 func count(v float64) string       { return fmt.Sprint(int(math.Round(v))) }
@@ -137,7 +173,7 @@ func (p *pageOf) cell(c *bench.CellResult) cellOf {
 		Turns:   grid{Header: []string{"subject", many(p.Unit) + "/s", "±", "acquire p50", "p90", "p99", "max", "hand-over p50", "p90", "p99", "max", "longest wait", "ratio"}},
 		Sharing: grid{Header: []string{"how it is shared", "Jain", "short", "until again, p50", "p99", "max", "starved"}},
 		Costs:   grid{Header: []string{"what it costs", "proposals", "reads", "events", "bytes", "client CPU", "allocated", "heap", "etcd's CPU", "fsyncs", "an fsync", "p99", "etcd's memory"}}}
-	curves := &chart{title: "How long an acquire takes", x: "of 100 acquisitions, so many took no longer", y: "time", xLog: true, yLog: true, yText: nanoseconds,
+	curves := &chart{title: "How long an acquire takes", x: "percentile", y: "time", xLog: true, yLog: true, yText: nanoseconds,
 		xText: func(v float64) string { return percent(100 - 100/v) }, xTicks: []float64{1, 2, 10, 100, 1000, 10000}}
 	longest := 1.0
 	for _, s := range c.Subjects {
@@ -162,8 +198,14 @@ func (p *pageOf) cell(c *bench.CellResult) cellOf {
 		out.Figures = append(out.Figures, figure{curves.title, curves.svg()})
 	}
 	if c.Contenders > 1 {
+		var end time.Duration // the same for all: else a second looks like a tenth of one
 		for _, s := range c.Subjects {
-			out.Figures = append(out.Figures, figure{"Who was inside when: " + s.Subject, p.timeline(c, s)})
+			for _, h := range s.Timeline {
+				end = max(end, h.Until)
+			}
+		}
+		for _, s := range c.Subjects {
+			out.Figures = append(out.Figures, figure{"Who was inside when: " + s.Subject, p.timeline(c, s, end)})
 		}
 		out.Figures = append(out.Figures, figure{"What each contender got", p.shares(c)})
 	}
@@ -217,13 +259,9 @@ func costsOf(s bench.SubjectResult) []string {
 const maxRows = 64
 
 // timeline has a row for each contender, and a mark for each time that it was inside.
-func (p *pageOf) timeline(c *bench.CellResult, s bench.SubjectResult) template.HTML {
+func (p *pageOf) timeline(c *bench.CellResult, s bench.SubjectResult, end time.Duration) template.HTML {
 	rows := min(c.Contenders, maxRows)
 	height := max(min(240/rows, 30), 3)
-	var end time.Duration
-	for _, h := range s.Timeline {
-		end = max(end, h.Until)
-	}
 	end = max(end, 1)
 	x := axis{low: 0, high: float64(end), from: marginLeft, over: chartWidth - marginLeft - marginRight}
 	bottom := marginTop + rows*height

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +61,7 @@ func TestPageNeedsNothingElseAndShowsEverySubjectInEveryCell(t *testing.T) {
 		t.Errorf("%q is in the page", found)
 	}
 	for _, want := range []string{"contenders: 1<", "contenders: 8<", "contenders: 100<", "Throughput", "Hand-over, median", "Some &lt;CPU&gt;",
-		"Who was inside when: &lt;b&gt;etcd", "What each contender got", "<td>1000</td>", "<td>500</td>", "Besides turns", "<td>4.00s</td>", "1 later &amp; more"} {
+		"Who was inside when: &lt;b&gt;etcd", "What each contender got", "<td>1000</td>", "<td>500</td>", "Beside the turns", "<td>4.00s</td>", "1 later &amp; more"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in the page", want)
 		}
@@ -122,3 +123,28 @@ func TestPageFitsAPhoneAndAScreen(t *testing.T) {
 		}
 	}
 }
+
+func TestPageHasAChartForTheNumberInASetting(t *testing.T) {
+	var cells []bench.CellResult
+	for _, readers := range []int{50, 90} {
+		cells = append(cells, bench.CellResult{Cell: bench.Cell{Contenders: 8, Goroutines: 1, Load: shares(readers)}})
+	}
+	all := groups(cells)
+	if len(all) != 1 || all[0].label != "% reads" || all[0].name != "8 contenders" || !slices.Equal(all[0].at, []float64{50, 90}) {
+		t.Errorf("%+v", all)
+	}
+	for setting, want := range map[string]bool{"limit 4": true, "3 of 5": false, "": false, "fast": false} {
+		if _, _, ok := numberIn(setting); ok != want {
+			t.Errorf("%q: %v", setting, ok)
+		}
+	}
+}
+
+// shares is a workload of which so many percent read.
+type shares int
+
+func (s shares) About() bench.About {
+	return bench.About{Workload: "rw", Setting: fmt.Sprintf("%d%% reads", s), Unit: "acquisition", Names: []string{"n"}}
+}
+func (shares) Validate() error                  { return nil }
+func (shares) Referee(bench.Cell) bench.Referee { return nil }

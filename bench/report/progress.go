@@ -11,13 +11,20 @@ import (
 
 const eraseLine = "\r\x1b[K"
 
-// Live keeps one line on a terminal up to date: where the run is, how fast, and for how long still. done takes the line away.
-func Live(w io.Writer) (p bench.Progress, done func()) {
-	p.Tick = func(t bench.Tick) {
-		fmt.Fprintf(w, "%s%v left · %s · %s, round %d: %s %s/s", eraseLine, t.Left.Round(time.Second),
-			name(t.Cell), t.Subject, t.Round, rate(t.Rate), many(t.Cell.About().Unit))
+// Live keeps one line on a terminal up to date: where the run is, how fast, and for how long still. done takes the line away. width is
+// asked each time; what is longer is cut off, for a line that wraps cannot be taken away. Zero: it is not known.
+func Live(w io.Writer, width func() int) (p bench.Progress, done func()) {
+	say := func(format string, args ...any) {
+		line := []rune(fmt.Sprintf(format, args...))
+		if most := width() - 1; most > 0 && len(line) > most {
+			line = append(line[:most-1], '…')
+		}
+		fmt.Fprint(w, eraseLine+string(line))
 	}
-	p.Probe = func(s bench.Step) { fmt.Fprintf(w, "%s%v left · %s", eraseLine, s.Left.Round(time.Second), s.Text) }
+	p.Tick = func(t bench.Tick) {
+		say("%v left · %s %s/s · %s, round %d · %s", t.Left.Round(time.Second), rate(t.Rate), many(t.Cell.About().Unit), t.Subject, t.Round, name(t.Cell))
+	}
+	p.Probe = func(s bench.Step) { say("%v left · %s", s.Left.Round(time.Second), s.Text) }
 	return p, func() { io.WriteString(w, eraseLine) }
 }
 

@@ -211,11 +211,11 @@ func TestDurationsHaveThreeDigits(t *testing.T) {
 func TestProgressSaysWhereAndHowLong(t *testing.T) {
 	cell := bench.Cell{Contenders: 1, Goroutines: 64, Hold: time.Millisecond, Fenced: true}
 	var b bytes.Buffer
-	live, done := Live(&b)
+	live, done := Live(&b, func() int { return 0 })
 	live.Tick(bench.Tick{Cell: cell, Subject: "etcd", Round: 2, Left: 61400 * time.Millisecond, Rate: 321.4})
 	live.Probe(bench.Step{Text: "weighs", Left: 2100 * time.Millisecond})
 	done()
-	if want := eraseLine + "1m1s left · 1 contender × 64 goroutines, hold 1ms, fenced · etcd, round 2: 321 acquisitions/s" + eraseLine + "2s left · weighs" + eraseLine; b.String() != want {
+	if want := eraseLine + "1m1s left · 321 acquisitions/s · etcd, round 2 · 1 contender × 64 goroutines, hold 1ms, fenced" + eraseLine + "2s left · weighs" + eraseLine; b.String() != want {
 		t.Errorf("got %q", b.String())
 	}
 	b.Reset()

@@ -27,7 +27,7 @@ type series struct {
 // Size of a chart, and what its axes take.
 const (
 	chartWidth, chartHeight                          = 480, 300
-	marginLeft, marginRight, marginTop, marginBottom = 62, 14, 12, 44
+	marginLeft, marginRight, marginTop, marginBottom = 74, 22, 12, 44
 )
 
 // axis maps values to one side of the picture.
@@ -48,8 +48,9 @@ func newAxis(log bool, values []float64, from, over float64) axis {
 	switch {
 	case math.IsInf(a.low, 1):
 		a.low, a.high = 1, 10
-	case log && a.high/a.low < 1.5:
-		a.low, a.high = a.low/2, a.high*2
+	case log && a.high/a.low < 10: // a small difference is to look small
+		middle := math.Sqrt(a.low * a.high)
+		a.low, a.high = middle/math.Sqrt(10), middle*math.Sqrt(10)
 	case log:
 		a.low, a.high = a.low/1.1, a.high*1.1
 	case a.low == a.high:
@@ -85,8 +86,8 @@ func (a axis) ticks() (ticks []float64) {
 	switch {
 	case a.high/a.low > 200:
 		factors = factors[:1]
-	case a.high/a.low < 8:
-		factors = []float64{1, 1.5, 2, 3, 4, 5, 7}
+	case a.high/a.low < 12:
+		factors = []float64{1, 2, 3, 5, 7}
 	}
 	for p := math.Floor(math.Log10(a.low)); p <= math.Log10(a.high); p++ {
 		for _, f := range factors {
@@ -128,7 +129,11 @@ func (c *chart) svg() template.HTML {
 			at, at, marginTop, chartHeight-marginBottom, at, chartHeight-marginBottom+16, template.HTMLEscapeString(c.xText(v)))
 	}
 	fmt.Fprintf(&b, `<text class="label" text-anchor="middle" x="%d" y="%d">%s</text>`, (marginLeft+chartWidth-marginRight)/2, chartHeight-6, template.HTMLEscapeString(c.x))
-	fmt.Fprintf(&b, `<text class="label" text-anchor="middle" transform="translate(12 %d) rotate(-90)">%s</text>`, (marginTop+chartHeight-marginBottom)/2, template.HTMLEscapeString(c.y))
+	label := c.y
+	if c.yLog {
+		label += " (log scale)"
+	}
+	fmt.Fprintf(&b, `<text class="label" text-anchor="middle" transform="translate(12 %d) rotate(-90)">%s</text>`, (marginTop+chartHeight-marginBottom)/2, template.HTMLEscapeString(label))
 	for _, s := range c.series {
 		var points []string
 		for _, p := range s.points {
@@ -142,4 +147,14 @@ func (c *chart) svg() template.HTML {
 	}
 	b.WriteString("</svg>")
 	return template.HTML(b.String()) // all text in it was escaped above
+}
+
+// tells says that there are lines to draw, and not only dots above one another, or nothing.
+func (c *chart) tells() bool {
+	for _, s := range c.series {
+		if len(s.points) > 1 {
+			return true
+		}
+	}
+	return false
 }

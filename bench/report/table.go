@@ -13,11 +13,19 @@ import (
 
 // Table writes one row for each cell and subject, about 150 columns wide, under a line that says where and how, and below
 // them what was measured besides turns.
-func Table(w io.Writer, r *bench.Result) error {
+func Table(w io.Writer, r *bench.Result) error { return write(w, r, false) }
+
+// NarrowTable is Table with fewer columns, for a terminal of 80.
+func NarrowTable(w io.Writer, r *bench.Result) error { return write(w, r, true) }
+
+// WideColumns is how wide a terminal has to be for Table, as a rule.
+const WideColumns = 150
+
+func write(w io.Writer, r *bench.Result, narrow bool) error {
 	var b strings.Builder
 	b.WriteString(headline(r))
 	if len(r.Cells) > 0 {
-		turns(&b, r)
+		turns(&b, r, narrow)
 	}
 	if len(r.Probes) > 0 {
 		if len(r.Cells) > 0 {
@@ -30,7 +38,7 @@ func Table(w io.Writer, r *bench.Result) error {
 	return err
 }
 
-func turns(b *strings.Builder, r *bench.Result) {
+func turns(b *strings.Builder, r *bench.Result, narrow bool) {
 	unit, perSecond := unit(r), "acq/s"
 	if unit != "acquisition" {
 		perSecond = many(unit) + "/s"
@@ -52,7 +60,26 @@ func turns(b *strings.Builder, r *bench.Result) {
 			}
 		}
 	}
-	align(b, rows, turnColumns)
+	if !narrow {
+		align(b, rows, turnColumns)
+		return
+	}
+	rows = rows[1:]
+	rows[0][4], rows[0][5], rows[0][7], rows[0][12] = "p50", "p99", "handover", "longest"
+	for i, row := range rows {
+		rows[i] = fewer(row)
+	}
+	align(b, rows, narrowColumns)
+}
+
+// fewer leaves a row the most telling columns: rate, acquire p50 and p99, hand-over p50, longest wait, proposals, ratio.
+func fewer(row []string) (few []string) {
+	for _, i := range []int{0, 1, 2, 4, 5, 7, 12, 13, 18} {
+		if i < len(row) {
+			few = append(few, row[i])
+		}
+	}
+	return few
 }
 
 func row(cell string, s bench.SubjectResult) []string {
@@ -111,7 +138,7 @@ func modeRow(m bench.ModeMeasures) []string {
 	return append(row, "", "", "", "", "", longest, "", "", "", "", "", "")
 }
 
-var probeHeader = []string{"besides turns", "setting", "subject", "times", "median", "p99", "max", ""}
+var probeHeader = []string{"measured", "setting", "subject", "times", "median", "p99", "max", ""}
 
 // probeRows are of what was measured besides turns. A measure is named once.
 func probeRows(r *bench.Result) [][]string {
@@ -129,6 +156,8 @@ func probeRows(r *bench.Result) [][]string {
 			row = append(row, duration(p.Median), "", "")
 		case p.P99 == 0 && p.IsTime(): // one figure of many
 			row = append(row, duration(p.Median), "", "")
+		case p.IsTime() && p.Count < 100: // of so few it would be the largest
+			row = append(row, duration(p.Median), "", duration(p.Max))
 		case p.IsTime():
 			row = append(row, duration(p.Median), duration(p.P99), duration(p.Max))
 		default:
@@ -163,8 +192,9 @@ type columns struct {
 }
 
 var (
-	turnColumns  = columns{left: 2, groups: true, gap: map[int]int{1: 1, 2: 1, 4: 2, 7: 2, 10: 2, 13: 2, 18: 1}}
-	probeColumns = columns{left: 3, last: true, gap: map[int]int{1: 1, 2: 1, 3: 1, 4: 1, 7: 1}}
+	turnColumns   = columns{left: 2, groups: true, gap: map[int]int{1: 1, 2: 1, 4: 2, 7: 2, 10: 2, 13: 2, 18: 1}}
+	narrowColumns = columns{left: 2, gap: map[int]int{1: 1}}
+	probeColumns  = columns{left: 3, last: true, gap: map[int]int{1: 1, 2: 1, 3: 1, 4: 1, 7: 1}}
 )
 
 // align pads each column to its widest text.

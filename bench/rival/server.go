@@ -21,6 +21,7 @@ type Server struct {
 	Dir   string
 	shell *exec.Cmd
 	stdin *os.File
+	lock  *os.File // of Dir, as long as this process lives
 	ended chan struct{}
 
 	served bool // it has accepted connections
@@ -45,16 +46,21 @@ func StartAfter(ctx context.Context, prepare, serve, stop, file string) (*Server
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "fenceline-rival-") // short, because a socket's path must be
+	sweep(os.TempDir())
+	dir, err := os.MkdirTemp("", dirPrefix) // short, because a socket's path must be
 	if err != nil {
 		return nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	stdin, ours, err := os.Pipe()
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	defer stdin.Close()
-	s := &Server{Addr: addr, Dir: dir, stdin: ours, ended: make(chan struct{})}
+	s := &Server{Addr: addr, Dir: dir, lock: lock, stdin: ours, ended: make(chan struct{})}
 	s.shell = exec.Command("sh", "-c", fmt.Sprintf(`exec >log 2>&1
 		%s && { %s & server=$!; cat; kill -%s $server; wait $server; }`, prepare, serve, stop))
 	_, port, _ := net.SplitHostPort(addr)
@@ -136,6 +142,7 @@ func (s *Server) said() string {
 
 // Close ends the server, and removes what it has written. One that never served is not asked.
 func (s *Server) Close() error {
+	defer s.lock.Close()
 	s.stdin.Close()
 	patience := endTimeout
 	if !s.served {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"github.com/fenceline/fenceline/lock"
 	"github.com/fenceline/fenceline/session"
@@ -30,7 +31,7 @@ func main() {
 }
 
 func run(ctx context.Context, endpoints []string) error {
-	client, err := clientv3.New(clientv3.Config{Endpoints: endpoints})
+	client, err := clientv3.New(clientv3.Config{Endpoints: endpoints, Logger: zap.NewNop()})
 	if err != nil {
 		return err
 	}

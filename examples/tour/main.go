@@ -18,6 +18,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"github.com/fenceline/fenceline/lock"
 	"github.com/fenceline/fenceline/registry"
@@ -37,7 +38,7 @@ func main() {
 
 func run(ctx context.Context, endpoints []string, every time.Duration) error {
 	// Connect. clientv3.New succeeds whether or not anybody is there: the first request tells.
-	client, err := clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: 5 * time.Second})
+	client, err := clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
 	if err != nil {
 		return err
 	}

@@ -5,14 +5,15 @@ package ask
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
+	"slices"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 
+	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -32,7 +33,7 @@ func Until(ctx, reach context.Context, k *keeper.Keeper, keys string, f func(con
 	for tries := 1; ; tries++ {
 		err := grpc.ErrClientConnClosing
 		if k.Client.Ctx().Err() == nil { // etcd's client would take a closed connection for one to try again
-			try, cancel := context.WithTimeout(reach, k.RequestTimeout())
+			try, cancel := context.WithTimeout(reach, k.Patience(tries-1))
 			err = f(try)
 			cancel()
 		}
@@ -63,7 +64,7 @@ func ended(ctx context.Context, k *keeper.Keeper, keys string, err error) error 
 	if errors.Is(cause, keeper.ErrLost) || errors.Is(cause, keeper.ErrClosed) || errors.Is(err, Again) || errors.Is(err, context.Canceled) {
 		return cause
 	}
-	return fmt.Errorf("%w: %w", cause, keeper.Explain(k.Client, err, keys))
+	return keeper.Because(cause, keeper.Explain(k.Client, err, keys))
 }
 
 // Sleep waits for about d, or until ctx ends.
@@ -76,7 +77,7 @@ func Sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-func jitter(d time.Duration) time.Duration { return d * time.Duration(75+rand.IntN(50)) / 100 }
+func jitter(d time.Duration) time.Duration { return d * time.Duration(75+chance.N(50)) / 100 }
 
 // Patience is how long a wait believes a watch that tells nothing: a connection that has died in silence tells nothing.
 func Patience(k *keeper.Keeper) time.Duration { return jitter(max(k.TTL/2, 5*time.Second)) }
@@ -92,14 +93,15 @@ func Bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 // Open is ctx that also ends when the Session is closed, with ErrClosed.
 func Open(ctx context.Context, k *keeper.Keeper) (context.Context, context.CancelFunc) {
 	both, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(k.Context(), func() { cancel(keeper.ErrClosed) })
+	stop := context.AfterFunc(k.Context(), func() { cancel(k.Closed()) })
 	return both, func() { stop(); cancel(nil) }
 }
 
 // RecordOf compares the session's own record, which whoever gives up after a lost answer writes again: from then on a
-// request that compares it, and is still on its way, fails.
-func RecordOf(e *keeper.Epoch) clientv3.Cmp {
-	return clientv3.Compare(clientv3.ModRevision(e.Record()), "=", e.RecordRevision())
+// request that compares it, and is still on its way, fails. sent is the revision that is compared, for CaughtUp.
+func RecordOf(e *keeper.Epoch) (cmp clientv3.Cmp, sent int64) {
+	sent = e.RecordRevision()
+	return clientv3.Compare(clientv3.ModRevision(e.Record()), "=", sent), sent
 }
 
 // WriteRecord is that.
@@ -108,9 +110,9 @@ func WriteRecord(k *keeper.Keeper, e *keeper.Epoch) clientv3.Op {
 }
 
 // CaughtUp learns from the revision of the session's record, as an answer shows it, why a comparison with it failed:
-// Again if it did. A record that somebody has deleted is written again.
-func CaughtUp(ctx context.Context, k *keeper.Keeper, e *keeper.Epoch, shown *clientv3.GetResponse) error {
-	known := e.RecordRevision()
+// Again if it did. A record that somebody has deleted is written again. sent is what was compared: by now others of this session may
+// know of a later one, and that the answer shows an earlier one than that means nothing.
+func CaughtUp(ctx context.Context, k *keeper.Keeper, e *keeper.Epoch, sent int64, shown *clientv3.GetResponse) error {
 	if len(shown.Kvs) == 0 {
 		resp, err := k.Client.Do(ctx, WriteRecord(k, e))
 		if err != nil {
@@ -120,11 +122,49 @@ func CaughtUp(ctx context.Context, k *keeper.Keeper, e *keeper.Epoch, shown *cli
 		return Again
 	}
 	switch now := shown.Kvs[0].ModRevision; {
-	case now > known:
+	case now > sent:
 		e.RecordWritten(now)
 		return Again
-	case now < known:
-		return settled{fmt.Errorf("etcd has gone back from revision %d to %d", known, now)}
+	case now < sent:
+		e.Rewound(sent, now)
+		return settled{e.Err()}
 	}
 	return nil
+}
+
+// Fenced commits ops, and has every request fail that compares the session's record and is still on its way: by writing
+// the record, or, where etcd has no space for that, by deleting it. The next such request finds it missing then, and has it
+// written. It returns the answers to ops, and their revision.
+func Fenced(ctx context.Context, k *keeper.Keeper, e *keeper.Epoch, ops []clientv3.Op) (answers []*pb.ResponseOp, revision int64, err error) {
+	record, known := WriteRecord(k, e), e.RecordRevision()
+	for ctx.Err() == nil {
+		least := e.RecordRevision() // the answer to what is sent from here on cannot be older
+		resp, err := k.Client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(e.Record()), "=", known)).
+			Then(append(slices.Clone(ops), record)...).
+			Else(clientv3.OpGet(e.Record(), clientv3.WithKeysOnly())).Commit()
+		switch {
+		case errors.Is(err, rpctypes.ErrNoSpace) && record.IsPut():
+			record = clientv3.OpDelete(e.Record())
+			continue
+		case err != nil:
+			return nil, 0, err
+		case resp.Succeeded:
+			if record.IsPut() {
+				e.RecordWritten(resp.Header.Revision)
+			}
+			return resp.Responses[:len(ops)], resp.Header.Revision, nil
+		}
+		kvs := resp.Responses[0].GetResponseRange().Kvs
+		switch {
+		case len(kvs) == 0: // somebody has deleted it, which fences as well
+			known = 0
+		case kvs[0].ModRevision < least:
+			e.Rewound(least, kvs[0].ModRevision)
+			return nil, 0, e.Err()
+		default:
+			known = kvs[0].ModRevision
+			e.RecordWritten(known)
+		}
+	}
+	return nil, 0, context.Cause(ctx)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/fenceline/fenceline/internal/watch"
 )
@@ -15,7 +16,7 @@ func (k *Keeper) Live(ctx context.Context) (*Epoch, error) {
 		e, change := k.epoch, k.change
 		k.mu.Unlock()
 		if k.ctx.Err() != nil {
-			return nil, ErrClosed
+			return nil, k.Closed()
 		}
 		if e != nil && e.Err() == nil {
 			return e, nil
@@ -23,13 +24,9 @@ func (k *Keeper) Live(ctx context.Context) (*Epoch, error) {
 		select {
 		case <-change:
 		case <-k.ctx.Done():
-			return nil, ErrClosed
+			return nil, k.Closed()
 		case <-ctx.Done():
-			err := context.Cause(ctx)
-			if why := k.lastTrouble(); why != nil {
-				err = fmt.Errorf("%w: %w", err, why)
-			}
-			return nil, err
+			return nil, Because(context.Cause(ctx), k.lastTrouble())
 		}
 	}
 }
@@ -66,7 +63,7 @@ func (k *Keeper) Healthy() error {
 	case Live:
 		return nil
 	case Closed:
-		return ErrClosed
+		return k.Closed()
 	case Suspect:
 		return because("session: a renewal is overdue", k.lastTrouble())
 	}
@@ -80,11 +77,29 @@ func because(what string, why error) error {
 	return fmt.Errorf("%s: %w", what, why)
 }
 
+// Because is err with the reason why a wait came to nothing. If that is the loss of what others held, or of an earlier lease,
+// it is only its text: whoever waited has lost nothing.
+func Because(err, why error) error {
+	switch {
+	case why == nil:
+		return err
+	case errors.Is(why, ErrLost):
+		return fmt.Errorf("%w: %s", err, why)
+	}
+	return fmt.Errorf("%w: %w", err, why)
+}
+
 // Watch is the session's watch stream.
 func (k *Keeper) Watch() *watch.Stream { return k.watch }
 
+// Elapsed is the time on the keeper's clock.
+func (k *Keeper) Elapsed() time.Duration { return k.clock.Elapsed() }
+
 // Context ends at Close, with ErrClosed.
 func (k *Keeper) Context() context.Context { return k.ctx }
+
+// Closed is an ErrClosed once the keeper is closed: by Close, or since its client was. Else it is nil.
+func (k *Keeper) Closed() error { return context.Cause(k.ctx) }
 
 // Table is a value of the session's under key, made by create at the first call.
 func (k *Keeper) Table(key any, create func() any) any {

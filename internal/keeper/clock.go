@@ -1,12 +1,28 @@
 package keeper
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 )
 
 // Clock tells the time elapsed since some fixed moment.
 type Clock interface{ Elapsed() time.Duration }
+
+type clockKey struct{}
+
+// WithClock makes a context for a client whose sessions are to read clock instead of the system's: in virtual time, which the
+// boot time does not obey.
+func WithClock(ctx context.Context, clock Clock) context.Context {
+	return context.WithValue(ctx, clockKey{}, clock)
+}
+
+func clockOf(ctx context.Context) Clock {
+	if c, ok := ctx.Value(clockKey{}).(Clock); ok {
+		return c
+	}
+	return newSystemClock()
+}
 
 // systemClock goes on while the machine is suspended, which Go's own clock (CLOCK_MONOTONIC on Linux) does not:
 // elapsed time is the larger of that and CLOCK_BOOTTIME.

@@ -2,12 +2,15 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"google.golang.org/grpc"
 )
 
-// Close ends every hold with ErrClosed, revokes the lease, and waits for the keeper's goroutines. When ctx ends first,
+// Close ends every hold with ErrClosed, revokes its leases, and waits for the keeper's goroutines. When ctx ends first,
 // or etcd cannot be reached, it says so: what was held is then free for others when its lease runs out. Without a
 // deadline in ctx, etcd is given five seconds.
 func (k *Keeper) Close(ctx context.Context) error {
@@ -16,6 +19,10 @@ func (k *Keeper) Close(ctx context.Context) error {
 	deadline, _ := ctx.Deadline()
 	ctx, cancel = late(ctx)
 	defer cancel()
+	k.unhook()
+	if k.client.Err() != nil {
+		k.clientClosed()
+	}
 
 	k.mu.Lock()
 	if closed := k.closed; closed != nil {
@@ -32,11 +39,11 @@ func (k *Keeper) Close(ctx context.Context) error {
 	k.mu.Unlock()
 
 	var revoked <-chan error
-	if e != nil && e.lose(ErrClosed) == ErrClosed {
+	if e != nil && errors.Is(e.lose(ErrClosed), ErrClosed) {
 		revoked = k.giveBack(e, deadline)
 		_ = await(ctx, e.told) // holds end before hooks run; if they take too long, wait says so
 	}
-	k.setState(Closed, ErrClosed)
+	k.setState(Closed, k.Closed())
 	var err error
 	if revoked != nil {
 		select {
@@ -52,20 +59,45 @@ func (k *Keeper) Close(ctx context.Context) error {
 	if waited := k.wait(ctx); err == nil {
 		err = waited
 	}
+	k.teller.wait(ctx)
 	return err
+}
+
+// clientClosed ends all as Close does, but for the lease, which cannot be given back: with a closed client there is nobody
+// left to ask, for good.
+func (k *Keeper) clientClosed() {
+	k.mu.Lock()
+	if k.ctx.Err() != nil {
+		k.mu.Unlock()
+		return
+	}
+	cause := Explain(k.Client, grpc.ErrClientConnClosing, k.Namespace) // is an ErrClosed
+	k.cancel(cause)
+	e := k.epoch
+	k.mu.Unlock()
+	if e != nil {
+		_ = e.lose(cause)
+	}
+	k.setState(Closed, cause)
 }
 
 // giveBack revokes the lease: until the deadline, and no longer than it can live. The caller's cancel does not reach
 // the request.
 func (k *Keeper) giveBack(e *Epoch, deadline time.Time) <-chan error {
 	done := make(chan error, 1)
+	if k.client.Err() != nil {
+		done <- grpc.ErrClientConnClosing
+		return done
+	}
 	bound := min(max(time.Until(deadline), grace), e.TTL())
 	k.detach(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), bound)
+		ctx, cancel := context.WithTimeout(k.client, bound)
 		defer cancel()
 		k.part(ctx, e, bound/4)
 		k.sayClosing(ctx, e, bound/4)
-		done <- k.persist(ctx, Final, func(ctx context.Context) error { return k.leases.Revoke(ctx, e.id) })
+		done <- onEach(e.leases(), func(l *leasehold) error {
+			return k.persist(ctx, Final, func(ctx context.Context) error { return k.leases.Revoke(ctx, l.id) })
+		})
 	})
 	return done
 }
@@ -89,12 +121,16 @@ func (k *Keeper) part(ctx context.Context, e *Epoch, patience time.Duration) {
 	}
 }
 
-// sayClosing marks the session's record, once. If it does not get through, those who wait for a while after a death do
+// sayClosing marks the session's record, and its copies, once. Where it does not get through, those who wait after a death do
 // so after this Close.
 func (k *Keeper) sayClosing(ctx context.Context, e *Epoch, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if _, err := k.leases.Record(ctx, e.id, e.record, closing(k.Config.Record)); err != nil {
+	err := onEach(e.leases(), func(l *leasehold) error {
+		_, err := k.leases.Record(ctx, l.id, l.record, closing(k.Config.Record))
+		return err
+	})
+	if err != nil {
 		k.Log.Debug("record not marked", "error", err)
 	}
 }

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,7 +10,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Epoch is the life of one lease. What is held, is held under one epoch, and is lost with it, for good.
+// Epoch is the life of one lease, or of several as one; see spread.go. What is held, is held under one epoch, and is lost with
+// it, for good.
 type Epoch struct {
 	k      *Keeper
 	id     clientv3.LeaseID
@@ -20,6 +22,9 @@ type Epoch struct {
 	ttl      atomic.Int64  // as granted, in ns
 	until    atomic.Int64  // the deadline, on the keeper's clock; only grows
 	revision atomic.Int64  // of the record; see Line.enqueue
+	seen     atomic.Int64  // the largest that etcd is known to have had
+	doubted  atomic.Bool   // whether it still has that is being asked
+	spread   spread
 
 	mu      sync.Mutex
 	renewed chan struct{}       // closed and replaced at every acknowledged renewal
@@ -29,7 +34,7 @@ type Epoch struct {
 	told    chan struct{} // closed when the holders have been told
 }
 
-// ID is the lease.
+// ID is its first lease, which the session is known by.
 func (e *Epoch) ID() clientv3.LeaseID { return e.id }
 
 // Record is the key of the session's record, RecordRevision when it was written last, as far as we know.
@@ -38,9 +43,27 @@ func (e *Epoch) RecordRevision() int64 { return e.revision.Load() }
 
 // RecordWritten notes that the record was written at revision.
 func (e *Epoch) RecordWritten(revision int64) {
+	raise(&e.revision, revision)
+	e.Saw(revision)
+}
+
+// Saw notes that etcd was at revision, whichever member has said so.
+func (e *Epoch) Saw(revision int64) { raise(&e.seen, revision) }
+
+// Seen is the largest revision that is known. An answer of the quorum to a question that is asked from now on cannot be
+// older, unless etcd's history is.
+func (e *Epoch) Seen() int64 { return e.seen.Load() }
+
+// Rewound is told by whoever had such an answer: etcd was restored from a backup, and nothing is true any more that rests
+// on what came after that.
+func (e *Epoch) Rewound(seen, now int64) {
+	_ = e.lose(fmt.Errorf("%w: from %d to %d, as after a restore from a backup", ErrRestored, seen, now))
+}
+
+func raise(v *atomic.Int64, to int64) {
 	for {
-		old := e.revision.Load()
-		if old >= revision || e.revision.CompareAndSwap(old, revision) {
+		old := v.Load()
+		if old >= to || v.CompareAndSwap(old, to) {
 			return
 		}
 	}
@@ -63,16 +86,23 @@ func (e *Epoch) Err() error {
 
 // Fresh says whether at least a third of the TTL is left, which is what a new hold needs.
 func (e *Epoch) Fresh() (bool, error) {
+	fresh, _, err := e.Look()
+	return fresh, err
+}
+
+// Look is Fresh that also tells the time at which it has looked, on the keeper's clock.
+func (e *Epoch) Look() (fresh bool, now time.Duration, err error) {
+	now = e.k.clock.Elapsed()
 	select {
 	case <-e.done:
-		return false, e.cause
+		return false, now, e.cause
 	default:
 	}
-	left := e.Remaining()
+	left := time.Duration(e.until.Load()) - now
 	if left <= 0 {
-		return false, e.lose(ErrExpired)
+		return false, now, e.lose(ErrExpired)
 	}
-	return left >= e.TTL()/3, nil
+	return left >= e.TTL()/3, now, nil
 }
 
 // Done is closed when the lease is lost; Err says why.
@@ -105,10 +135,7 @@ func (e *Epoch) Renew(ctx context.Context) error {
 	e.mu.Lock()
 	renewed := e.renewed
 	e.mu.Unlock()
-	select {
-	case e.k.poke <- struct{}{}:
-	default: // one is asked for already
-	}
+	e.k.wakeUp()
 	select {
 	case <-renewed:
 		return nil

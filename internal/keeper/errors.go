@@ -9,6 +9,7 @@ var (
 	ErrExpired    = loss("session: lease not renewed in time")
 	ErrRevoked    = loss("session: lease does not exist any more")
 	ErrEntryGone  = loss("session: entry deleted or overwritten by somebody else")
+	ErrRestored   = loss("session: etcd has gone back to an earlier revision")
 	ErrInvalidTTL = errors.New("session: invalid TTL")
 	ErrNotHeld    = errors.New("session: not held")
 )

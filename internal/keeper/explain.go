@@ -13,25 +13,50 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Final says that asking again cannot help: etcd has understood and refused, or nobody is left to ask with.
+// Final says that asking again cannot help: etcd has understood, refused, and done nothing; or the request was not sent,
+// and never would be. What only looks so is not: gRPC gives the code of a refusal to an answer that it will not take, and
+// so do proxies that limit rates or do not let somebody through.
 func Final(err error) bool {
-	switch code(err) {
-	case codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument, codes.ResourceExhausted, codes.Unimplemented:
-		return !errors.Is(err, rpctypes.ErrTooManyRequests) &&
-			!errors.Is(err, rpctypes.ErrInvalidAuthToken) && !errors.Is(err, rpctypes.ErrAuthOldRevision)
+	if refused, ok := etcdError(err); ok {
+		switch refused.Code() {
+		case codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument, codes.ResourceExhausted, codes.Unimplemented:
+			return refused != rpctypes.ErrTooManyRequests && refused != rpctypes.ErrInvalidAuthToken && refused != rpctypes.ErrAuthOldRevision
+		}
+		return false
 	}
-	return errors.Is(err, ErrClosed) || clientClosed(err)
+	return errors.Is(err, ErrClosed) || clientClosed(err) || tooLargeToSend(err)
+}
+
+// NeverFits says that a request was refused for what it is, and not for what etcd is at the moment.
+func NeverFits(err error) bool {
+	refused, _ := etcdError(err)
+	return refused == rpctypes.ErrRequestTooLarge || refused == rpctypes.ErrTooManyOps || tooLargeToSend(err)
 }
 
 // Unknown says that a request may or may not have taken effect.
 func Unknown(err error) bool { return err != nil && !Final(err) }
 
-func code(err error) codes.Code {
+// etcdError is what etcd itself has said, which it says in words that are known.
+func etcdError(err error) (rpctypes.EtcdError, bool) {
 	var e rpctypes.EtcdError
-	if errors.As(err, &e) {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if errors.As(err, &e) || errors.As(rpctypes.Error(err), &e) {
+			return e, true
+		}
+	}
+	return e, false
+}
+
+func code(err error) codes.Code {
+	if e, ok := etcdError(err); ok {
 		return e.Code()
 	}
 	return status.Code(err)
+}
+
+// tooLargeToSend says that gRPC has not sent a request, for its size.
+func tooLargeToSend(err error) bool {
+	return code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "trying to send message larger than max")
 }
 
 func clientClosed(err error) bool { return errors.Is(err, grpc.ErrClientConnClosing) }
@@ -42,17 +67,17 @@ func Explain(client *clientv3.Client, err error, keys string) error {
 		return nil
 	}
 	at := strings.Join(client.Endpoints(), ", ")
-	var answer rpctypes.EtcdError
+	_, answered := etcdError(err)
 	switch {
 	case errors.Is(err, rpctypes.ErrPermissionDenied):
 		return fmt.Errorf("etcd denies access to keys %q*: the user's role needs readwrite on that prefix: %w", keys, err)
 	case errors.Is(err, ErrClosed), errors.Is(err, ErrLost):
 		return err
 	case clientClosed(err):
-		return fmt.Errorf("the client of etcd at %s was closed: %w", at, transport(err))
+		return &clientError{fmt.Sprintf("the client of etcd at %s was closed", at), err}
 	case Final(err):
 		return fmt.Errorf("etcd at %s refuses: %w", at, transport(err))
-	case errors.As(err, &answer):
+	case answered:
 		return fmt.Errorf("etcd at %s does not serve: %w", at, err)
 	case errors.Is(err, context.DeadlineExceeded), code(err) == codes.DeadlineExceeded:
 		return fmt.Errorf("cannot reach etcd at %s: no answer: %w", at, transport(err))
@@ -85,6 +110,16 @@ func transport(err error) error {
 	}
 	return &transportError{text, err}
 }
+
+// clientError is the end of a session whose client was closed, and of all that asks by that client.
+type clientError struct {
+	text string
+	err  error
+}
+
+func (e *clientError) Error() string        { return e.text }
+func (e *clientError) Unwrap() error        { return e.err }
+func (e *clientError) Is(target error) bool { return target == ErrClosed }
 
 type transportError struct {
 	text string

@@ -33,7 +33,16 @@ func TestErrorsNameTheEndpointOrTheKeys(t *testing.T) {
 		{status.Error(codes.Unavailable, `last connection error: connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"`),
 			false, "cannot reach etcd at " + endpoint + ": dial tcp 127.0.0.1:1: connect: connection refused"},
 		{status.Error(codes.DeadlineExceeded, "too slow"), false, "cannot reach etcd at " + endpoint + ": no answer: too slow"},
-		{status.Error(codes.Unimplemented, "unknown service"), true, endpoint + " refuses: unknown service"},
+		{status.Error(codes.Unimplemented, "unknown service"), false, "cannot reach etcd at " + endpoint + ": unknown service"}, // no etcd, but perhaps the next endpoint is one
+		{status.Error(codes.Unimplemented, "unexpected HTTP status code received from server: 404 (Not Found)"), false, "404"},
+		{status.Error(codes.ResourceExhausted, "grpc: received message larger than max (9000 vs. 8192)"), false, "larger than max"},
+		{status.Error(codes.ResourceExhausted, "rate limit exceeded"), false, "rate limit exceeded"}, // a proxy's
+		{status.Error(codes.PermissionDenied, "RBAC: access denied"), false, "RBAC: access denied"},
+		{status.Error(codes.Unauthenticated, "jwt expired"), false, "jwt expired"},
+		{status.Error(codes.InvalidArgument, "bad gateway"), false, "bad gateway"},
+		{status.Error(codes.ResourceExhausted, "trying to send message larger than max (9000 vs. 8192)"), true, endpoint + " refuses: trying to send"}, // and did not
+		{rpctypes.ErrGRPCNoSpace, true, "database space exceeded"},
+		{rpctypes.ErrRequestTooLarge, true, "request is too large"},
 		{context.DeadlineExceeded, false, "cannot reach etcd at " + endpoint + ": no answer"},
 		{context.Canceled, false, "cannot reach etcd at " + endpoint},
 		{grpc.ErrClientConnClosing, true, "client of etcd at " + endpoint + " was closed"},

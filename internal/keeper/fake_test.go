@@ -3,7 +3,6 @@ package keeper
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -62,6 +61,9 @@ type fakeEtcd struct {
 	running  map[string]int
 	most     map[string]int // requests at one time
 	raise    time.Duration  // least TTL
+	revision int64          // of the member that answers renewals
+	quorum   int64          // of the quorum
+	stuck    clientv3.LeaseID
 }
 
 type fakeLease struct {
@@ -114,7 +116,7 @@ func inTurn(fates ...fate) fate {
 }
 
 func newFakeEtcd() *fakeEtcd {
-	return &fakeEtcd{start: time.Now(), leases: map[clientv3.LeaseID]*fakeLease{}, fates: map[string]fate{},
+	return &fakeEtcd{start: time.Now(), revision: 7, quorum: 7, leases: map[clientv3.LeaseID]*fakeLease{}, fates: map[string]fate{},
 		running: map[string]int{}, most: map[string]int{}}
 }
 
@@ -171,15 +173,34 @@ func (f *fakeEtcd) Grant(ctx context.Context, id clientv3.LeaseID, ttl time.Dura
 	})
 }
 
-func (f *fakeEtcd) Renew(ctx context.Context, id clientv3.LeaseID) (time.Duration, error) {
-	return f.handle(ctx, renews, id, func() (time.Duration, error) {
+func (f *fakeEtcd) Renew(ctx context.Context, id clientv3.LeaseID) (renewal, error) {
+	ttl, err := f.handle(ctx, renews, id, func() (time.Duration, error) {
 		l := f.alive(id)
 		if l == nil {
 			return 0, ErrRevoked
 		}
+		if id == f.stuck {
+			return 0, errAway
+		}
 		l.expires = time.Now().Add(l.ttl)
 		return l.ttl, nil
 	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return renewal{ttl, f.revision}, err
+}
+
+// at sets the revisions of the member that answers renewals, and of the quorum.
+func (f *fakeEtcd) at(member, quorum int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.revision, f.quorum = member, quorum
+}
+
+func (f *fakeEtcd) Revision(context.Context, string) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.quorum, nil
 }
 
 func (f *fakeEtcd) Revoke(ctx context.Context, id clientv3.LeaseID) error {
@@ -205,6 +226,19 @@ func (f *fakeEtcd) revokeByHand(id clientv3.LeaseID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.leases, id)
+}
+
+// stopRenewing has renewals of one lease be without effect and answer.
+func (f *fakeEtcd) stopRenewing(id clientv3.LeaseID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stuck = id
+}
+
+func (f *fakeEtcd) stands(id clientv3.LeaseID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.alive(id) != nil
 }
 
 // standing is how many leases have not expired.
@@ -245,124 +279,3 @@ func (f *fakeEtcd) atOnce(kind string) int {
 	defer f.mu.Unlock()
 	return f.most[kind]
 }
-
-// fakeClock is the bubble's time, and what the machine has slept.
-type fakeClock struct {
-	start  time.Time
-	asleep atomic.Int64
-}
-
-func (c *fakeClock) Elapsed() time.Duration {
-	return time.Since(c.start) + time.Duration(c.asleep.Load())
-}
-
-// suspend is a sleep of the machine: the clock goes on, timers do not.
-func (c *fakeClock) suspend(d time.Duration) { c.asleep.Add(int64(d)) }
-
-// holding is what one who holds under an epoch was told of its end.
-type holding struct {
-	mu    sync.Mutex
-	cause error
-	at    time.Duration
-}
-
-// hold holds something under e.
-func (r *rig) hold(e *Epoch) *holding {
-	l := &holding{}
-	e.OnLoss(l, func(cause error) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.cause, l.at = cause, r.clock.Elapsed()
-	})
-	return l
-}
-
-func (l *holding) told() (cause error, at time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.cause, l.at
-}
-
-// told is a call of the state hook.
-type told struct {
-	from, to State
-	cause    error
-	at       time.Duration
-}
-
-// rig is a keeper on a fake etcd, inside a bubble.
-type rig struct {
-	*Keeper
-	etcd  *fakeEtcd
-	clock *fakeClock
-
-	mu   sync.Mutex
-	told []told
-}
-
-// newRig is a rig whose keeper is not open yet.
-func newRig() *rig {
-	return &rig{etcd: newFakeEtcd(), clock: &fakeClock{start: time.Now()}}
-}
-
-func (r *rig) open(ctx context.Context, ttl time.Duration) error {
-	cfg := Config{Client: silentClient, TTL: ttl, Namespace: "ns/", Record: "{}", Log: slog.New(slog.DiscardHandler)}
-	cfg.Hooks.State = func(from, to State, cause error) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.told = append(r.told, told{from, to, cause, r.clock.Elapsed()})
-	}
-	k, err := open(ctx, cfg, r.etcd, r.clock, nil)
-	r.Keeper = k
-	return err
-}
-
-// start opens a keeper that closes with the test.
-func start(t *testing.T, ttl time.Duration) *rig {
-	t.Helper()
-	r := newRig()
-	if err := r.open(t.Context(), ttl); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		for _, kind := range []string{grants, renews, revokes, records} {
-			r.etcd.let(kind, nil)
-		}
-		if err := r.Close(context.Background()); err != nil {
-			t.Errorf("Close: %v", err)
-		}
-	})
-	return r
-}
-
-// lose revokes the present lease, and tells.
-func (r *rig) lose() {
-	e := r.Current()
-	r.etcd.revokeByHand(e.ID())
-	e.Gone()
-}
-
-func (r *rig) goroutines() int {
-	r.Keeper.mu.Lock()
-	defer r.Keeper.mu.Unlock()
-	return r.active
-}
-
-// states are the transitions that the hook was told of.
-func (r *rig) states() []told {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]told(nil), r.told...)
-}
-
-func stateNames(ts []told) string {
-	names := map[State]string{Live: "live", Suspect: "suspect", Down: "down", Closed: "closed"}
-	s := ""
-	for _, t := range ts {
-		s += names[t.from] + ">" + names[t.to] + " "
-	}
-	return s
-}
-
-// near says whether a is b, up to a few milliseconds.
-func near(a, b time.Duration) bool { return (a - b).Abs() <= 5*time.Millisecond }

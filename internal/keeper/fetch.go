@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 
+	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
@@ -27,6 +26,12 @@ func (k *Keeper) RequestTimeout() time.Duration {
 	return min(max(k.TTL/4, 2*time.Second), maxRequest)
 }
 
+// Patience is the bound of a request of which so many have failed before. The first may have met an endpoint that swallows
+// them; then answers are slow, or the way to here is, and they are waited for longer and longer.
+func (k *Keeper) Patience(failed int) time.Duration {
+	return k.RequestTimeout() << min(max(failed-2, 0), 5)
+}
+
 // fetch takes a lease and writes the session's record under it. It tries until ctx ends or an error is hopeless.
 func (k *Keeper) fetch(ctx context.Context, hopeless func(error) bool) (*Epoch, error) {
 	var e *Epoch
@@ -39,7 +44,7 @@ func (k *Keeper) fetch(ctx context.Context, hopeless func(error) bool) (*Epoch, 
 		case err == nil || ctx.Err() != nil:
 			return err
 		case errors.Is(err, ErrLost): // it was granted, and over before its record was written
-			k.detachRevoke(e.id)
+			k.detachRevoke(e.leases())
 			e = nil
 		}
 		k.trouble(Explain(k.Client, err, k.Namespace))
@@ -50,7 +55,7 @@ func (k *Keeper) fetch(ctx context.Context, hopeless func(error) bool) (*Epoch, 
 		return e, nil
 	}
 	if e != nil && (e.granted() || e.unsure) {
-		k.detachRevoke(e.id)
+		k.detachRevoke(e.leases())
 	}
 	err = Explain(k.Client, err, k.Namespace)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
@@ -81,8 +86,8 @@ func (k *Keeper) take(ctx context.Context, e *Epoch) error {
 // newEpoch is one whose lease is yet to be granted. The ID is of our own choice, so that asking again after a lost
 // answer asks for the same lease.
 func (k *Keeper) newEpoch() *Epoch {
-	id := clientv3.LeaseID(rand.Int64N(1<<63-1) + 1)
-	return &Epoch{k: k, id: id, record: keyspace.Session(k.Namespace, id), renewed: make(chan struct{}),
+	l := k.newLeasehold()
+	return &Epoch{k: k, id: l.id, record: l.record, renewed: make(chan struct{}), spread: spread{leases: []*leasehold{l}},
 		holders: map[any]func(error){}, done: make(chan struct{}), told: make(chan struct{})}
 }
 
@@ -90,10 +95,12 @@ func (k *Keeper) newEpoch() *Epoch {
 // last reason; one from before ctx cut an attempt short says more.
 func (k *Keeper) persist(ctx context.Context, hopeless func(error) bool, f func(context.Context) error) error {
 	var last error
+	failed := 0
 	for wait := firstWait; ; wait = min(2*wait, maxWait) {
 		err := grpc.ErrClientConnClosing
 		if k.Client.Ctx().Err() == nil { // etcd's client would take a closed connection for one to try again
-			try, cancel := context.WithTimeout(ctx, k.RequestTimeout())
+			try, cancel := context.WithTimeout(ctx, k.Patience(failed))
+			failed++
 			err = f(try)
 			cancel()
 		}
@@ -109,19 +116,23 @@ func (k *Keeper) persist(ctx context.Context, hopeless func(error) bool, f func(
 	}
 }
 
-// detachRevoke gives a lease back that nobody uses, so that what hangs on it in etcd does not outlive us by a TTL.
-func (k *Keeper) detachRevoke(id clientv3.LeaseID) {
+// detachRevoke gives leases back that nobody uses, so that what hangs on them in etcd does not outlive us by a TTL.
+func (k *Keeper) detachRevoke(leases []*leasehold) {
 	k.detach(func() {
 		ctx, cancel := context.WithTimeout(k.tidy, 2*time.Second)
 		defer cancel()
-		if err := k.leases.Revoke(ctx, id); err != nil {
-			k.Log.Debug("cannot revoke a lost lease; etcd will expire it", "lease", keyspace.Lease(id), "error", err)
-		}
+		_ = onEach(leases, func(l *leasehold) error {
+			err := k.leases.Revoke(ctx, l.id)
+			if err != nil {
+				k.Log.Debug("cannot revoke a lost lease; etcd will expire it", "lease", keyspace.Lease(l.id), "error", err)
+			}
+			return err
+		})
 	})
 }
 
 // jitter spreads d by half of it either way, so that a fleet does not come back all at once.
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
+func jitter(d time.Duration) time.Duration { return d/2 + chance.N(d) }
 
 // sleep answers false when ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -2,9 +2,9 @@ package keeper
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 
+	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
@@ -14,8 +14,10 @@ const lookEvery = time.Second
 
 // answer to a renewal that was sent at t0.
 type answer struct {
-	t0, ttl time.Duration
-	err     error
+	t0 time.Duration
+	renewal
+	seen int64 // when it was sent
+	err  error
 }
 
 // keep renews e until it is lost or the keeper closed. There is one request at a time, in a goroutine of its own, so
@@ -28,6 +30,7 @@ func (k *Keeper) keep(e *Epoch) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for e.Err() == nil {
+		k.catchUp()
 		now, until := k.clock.Elapsed(), time.Duration(e.until.Load())
 		wake := min(now+lookEvery, until)
 		if suspect := suspectAt(until, e.TTL()); now < suspect {
@@ -38,7 +41,7 @@ func (k *Keeper) keep(e *Epoch) {
 		}
 		switch {
 		case asking:
-		case now < next:
+		case now < next && !e.wantsMore():
 			wake = min(wake, next)
 		default:
 			asking = true
@@ -58,11 +61,21 @@ func (k *Keeper) keep(e *Epoch) {
 	}
 }
 
+// wakeUp asks for a round of renewals now.
+func (k *Keeper) wakeUp() {
+	select {
+	case k.poke <- struct{}{}:
+	default: // it is asked for already
+	}
+}
+
 func (k *Keeper) renew(ctx context.Context, e *Epoch, t0 time.Duration) answer {
 	ctx, cancel := context.WithTimeout(ctx, min(e.TTL()/4, maxRequest))
 	defer cancel()
-	ttl, err := k.leases.Renew(ctx, e.id)
-	return answer{t0, ttl, err}
+	seen := e.Seen()
+	r, err := k.renewAll(ctx, e)
+	k.spreadOut(ctx, e, r.ttl, err)
+	return answer{t0, r, seen, err}
 }
 
 // answered takes the answer to a renewal, and says when the next is due.
@@ -71,6 +84,9 @@ func (k *Keeper) answered(e *Epoch, a answer) time.Duration {
 	case nil:
 		e.extend(a.t0, a.ttl)
 		k.trouble(nil)
+		if a.revision < a.seen {
+			k.doubt(e)
+		}
 		return a.t0 + a.ttl/3
 	case ErrRevoked:
 		e.Gone()
@@ -78,5 +94,22 @@ func (k *Keeper) answered(e *Epoch, a answer) time.Duration {
 	}
 	k.trouble(Explain(k.Client, a.err, k.Namespace))
 	k.Log.Warn("renewal failed", "lease", keyspace.Lease(e.id), "error", a.err, "left", e.Remaining())
-	return k.clock.Elapsed() + e.TTL()/10*time.Duration(80+rand.IntN(41))/100
+	return k.clock.Elapsed() + e.TTL()/10*time.Duration(80+chance.N(41))/100
+}
+
+// doubt asks the quorum for its revision, after a renewal was answered by a member that is behind what was seen before. It
+// may only lag.
+func (k *Keeper) doubt(e *Epoch) {
+	if e.doubted.Swap(true) {
+		return
+	}
+	k.detach(func() {
+		defer e.doubted.Store(false)
+		ctx, cancel := context.WithTimeout(k.ctx, min(e.TTL()/4, maxRequest))
+		defer cancel()
+		seen := e.Seen()
+		if now, err := k.leases.Revision(ctx, e.record); err == nil && now < seen {
+			e.Rewound(seen, now)
+		}
+	})
 }

@@ -32,7 +32,7 @@ const (
 	Closed
 )
 
-// Hooks are called without locks held; any may be nil. Those of State come in order, one at a time.
+// Hooks are called one at a time, in the order of events; any may be nil.
 type Hooks struct {
 	State    func(from, to State, cause error)
 	Queued   func(kind, name string, ahead int)
@@ -40,6 +40,8 @@ type Hooks struct {
 	Released func(kind, name string, held time.Duration)
 	Lost     func(kind, name string, cause error)
 	Overrun  func(kind, name string, by time.Duration)
+	Missed   func(kind, name string, ticks int)
+	Stalled  func(kind, name string, why error)
 }
 
 // Config is what a Keeper is made of.
@@ -50,7 +52,7 @@ type Config struct {
 	Record    string // value of the session's record
 	Log       *slog.Logger
 	Hooks     Hooks
-	Clock     Clock // nil: the system's
+	Clock     Clock // nil: the client's, see WithClock, or the system's
 }
 
 type Keeper struct {
@@ -58,10 +60,13 @@ type Keeper struct {
 	leases leases
 	clock  Clock
 	watch  *watch.Stream
+	teller *teller
 
 	ctx    context.Context // ends at Close, with ErrClosed
 	cancel context.CancelCauseFunc
-	poke   chan struct{} // a renewal is wanted now
+	poke   chan struct{}   // a renewal is wanted now
+	client context.Context // ends when the client is closed
+	unhook func() bool     // has that not end the keeper any more
 
 	tidy    context.Context // of revokes that nobody waits for; ends when an Open that failed returns
 	abandon context.CancelFunc
@@ -71,14 +76,15 @@ type Keeper struct {
 	change  chan struct{} // closed and replaced when epoch changes
 	last    error         // why there is no epoch, or why renewals fail
 	state   State         // as the hook was told, or is about to be
-	news    []transition  // for the hook
-	telling bool          // somebody is calling the hook
 	tables  map[any]any
 	parting []func(context.Context, *Epoch) // see OnClose
 	closed  chan struct{}                   // closed when Close has finished
 	active  int                             // goroutines
 	spare   []chan func(context.Context)    // of these, those that wait for work
 	idle    chan struct{}                   // closed when active is zero after Close began
+
+	soonMu sync.Mutex
+	soon   []func(ctx context.Context) // see Soon
 }
 
 // patience is how long etcd is given by a caller who sets no deadline.
@@ -88,14 +94,26 @@ const patience = 5 * time.Second
 func Open(ctx context.Context, cfg Config) (*Keeper, error) {
 	conn := cfg.Client.ActiveConnection()
 	if cfg.Clock == nil {
-		cfg.Clock = newSystemClock()
+		cfg.Clock = clockOf(cfg.Client.Ctx())
 	}
-	return open(ctx, cfg, newEtcdLeases(cfg.Client), cfg.Clock, watch.New(pb.NewWatchClient(conn)))
+	var opts []watch.Option
+	if cfg.Client.Username != "" {
+		opts = append(opts, watch.WithLogin())
+	}
+	stream := watch.New(pb.NewWatchClient(conn), keyspace.Sessions(cfg.Namespace), opts...)
+	k, err := open(ctx, cfg, newEtcdLeases(cfg.Client), cfg.Clock, stream)
+	if err == nil {
+		k.client = cfg.Client.Ctx()
+		k.unhook = context.AfterFunc(k.client, k.clientClosed)
+	}
+	return k, err
 }
 
 func open(ctx context.Context, cfg Config, l leases, clock Clock, w *watch.Stream) (*Keeper, error) {
 	k := &Keeper{Config: cfg, leases: l, clock: clock, watch: w, poke: make(chan struct{}, 1),
 		change: make(chan struct{}), tables: map[any]any{}, state: Down}
+	k.teller, k.Log = newTeller(cfg.Log)
+	k.client, k.unhook = context.Background(), func() bool { return true }
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -141,7 +159,7 @@ func (k *Keeper) enter(e *Epoch) bool {
 	k.mu.Lock()
 	if k.ctx.Err() != nil {
 		k.mu.Unlock()
-		k.detachRevoke(e.id)
+		k.detachRevoke(e.leases())
 		return false
 	}
 	k.epoch, k.last = e, nil
@@ -154,7 +172,7 @@ func (k *Keeper) enter(e *Epoch) bool {
 // leave takes note of a loss, after all who hold under e were told.
 func (k *Keeper) leave(e *Epoch) {
 	cause := e.Err()
-	if cause == nil || cause == ErrClosed {
+	if cause == nil || errors.Is(cause, ErrClosed) {
 		return
 	}
 	<-e.told
@@ -167,8 +185,8 @@ func (k *Keeper) leave(e *Epoch) {
 	k.mu.Unlock()
 	k.setState(Down, cause)
 	k.Log.Warn("lease lost", "lease", keyspace.Lease(e.id), "cause", cause)
-	if !errors.Is(cause, ErrRevoked) {
-		k.detachRevoke(e.id)
+	if leases := e.leases(); len(leases) > 1 || !errors.Is(cause, ErrRevoked) {
+		k.detachRevoke(leases)
 	}
 }
 
@@ -189,33 +207,16 @@ func (k *Keeper) lastTrouble() error {
 	return k.last
 }
 
-type transition struct {
-	from, to State
-	cause    error
-}
-
-// setState has the hook told of a change. Whoever comes while another is telling leaves it to that one, so that
-// changes are told in order, and a hook may cause the next.
+// setState has the hook told of a change.
 func (k *Keeper) setState(to State, cause error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.state == to || k.state == Closed {
+	from := k.state
+	if from == to || from == Closed {
 		return
 	}
-	k.news = append(k.news, transition{k.state, to, cause})
 	k.state = to
-	if k.telling {
-		return
+	if f := k.Hooks.State; f != nil {
+		k.teller.tell(func() { f(from, to, cause) })
 	}
-	k.telling = true
-	for len(k.news) > 0 {
-		t := k.news[0]
-		k.news = k.news[1:]
-		if k.Hooks.State != nil {
-			k.mu.Unlock()
-			k.Hooks.State(t.from, t.to, t.cause)
-			k.mu.Lock()
-		}
-	}
-	k.telling = false
 }

@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/status"
 )
 
 // leases is what a keeper asks of etcd.
@@ -18,10 +21,18 @@ type leases interface {
 	// Grant creates the lease, or finds that an earlier attempt has, and answers the TTL that etcd gave it.
 	Grant(ctx context.Context, id clientv3.LeaseID, ttl time.Duration) (time.Duration, error)
 	// Renew answers ErrRevoked when there is no such lease.
-	Renew(ctx context.Context, id clientv3.LeaseID) (time.Duration, error)
+	Renew(ctx context.Context, id clientv3.LeaseID) (renewal, error)
 	Revoke(ctx context.Context, id clientv3.LeaseID) error
 	// Record writes who the session is, under the lease, and answers the revision of that.
 	Record(ctx context.Context, id clientv3.LeaseID, key, value string) (int64, error)
+	// Revision is the quorum's. It is asked by reading key.
+	Revision(ctx context.Context, key string) (int64, error)
+}
+
+// renewal is an acknowledged one: the TTL begins anew. revision is that of the member which has answered.
+type renewal struct {
+	ttl      time.Duration
+	revision int64
 }
 
 // etcdLeases speaks to etcd below clientv3.Lease, for two reasons: a Grant with an ID of our own choice can be
@@ -31,11 +42,12 @@ type etcdLeases struct {
 	client *clientv3.Client
 	conn   *grpc.ClientConn
 	rpc    pb.LeaseClient
+	stream *atomic.Bool // a renewal needs a stream; see Renew
 }
 
 func newEtcdLeases(client *clientv3.Client) etcdLeases {
 	conn := client.ActiveConnection()
-	return etcdLeases{client, conn, pb.NewLeaseClient(conn)}
+	return etcdLeases{client, conn, pb.NewLeaseClient(conn), &atomic.Bool{}}
 }
 
 func (l etcdLeases) Grant(ctx context.Context, id clientv3.LeaseID, ttl time.Duration) (time.Duration, error) {
@@ -43,7 +55,8 @@ func (l etcdLeases) Grant(ctx context.Context, id clientv3.LeaseID, ttl time.Dur
 	resp, err := l.rpc.LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: int64(id), TTL: int64(ttl / time.Second)})
 	if errors.Is(rpctypes.Error(err), rpctypes.ErrLeaseExist) {
 		// An earlier attempt got through without its answer. How much of it is left only a renewal tells.
-		return l.Renew(ctx, id)
+		r, err := l.Renew(ctx, id)
+		return r.ttl, err
 	}
 	if err != nil {
 		return 0, rpctypes.Error(err)
@@ -59,29 +72,84 @@ func (l etcdLeases) reconnect() {
 	}
 }
 
-// Renew opens a stream for this one question, so that its answer can belong to no other.
-func (l etcdLeases) Renew(ctx context.Context, id clientv3.LeaseID) (time.Duration, error) {
+// Renew asks one question, of which the answer can belong to no other: so that it can be counted from when it was sent.
+//
+// The question goes out as a plain call on the method, which is a stream to etcd: one message and its end. For a real
+// stream etcd's client would log in each time, which costs etcd a check of the password and a proposal. But etcd's
+// grpc-proxy takes the end of the questions for the end of the stream, and does not answer: it gets a stream.
+func (l etcdLeases) Renew(ctx context.Context, id clientv3.LeaseID) (renewal, error) {
 	defer l.reconnect()
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	ctx = clientv3.WithRequireLeader(ctx)
+	req := &pb.LeaseKeepAliveRequest{ID: int64(id)}
+	if !l.stream.Load() {
+		resp, answered, err := l.renewByCall(ctx, req)
+		if answered {
+			return renewed(resp, err)
+		}
+	}
+	resp, err := l.renewByStream(ctx, req)
+	if err == nil {
+		l.stream.Store(true)
+	}
+	return renewed(resp, err)
+}
+
+// renewByCall answers false if the other side has ended the call instead of answering it. etcd's client would take that for
+// a time-out of its own, and call again until ctx ends.
+func (l etcdLeases) renewByCall(ctx context.Context, req *pb.LeaseKeepAliveRequest) (resp *pb.LeaseKeepAliveResponse, answered bool, err error) {
+	calling, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var unanswered atomic.Bool
+	resp = &pb.LeaseKeepAliveResponse{}
+	err = l.conn.Invoke(calling, pb.Lease_LeaseKeepAlive_FullMethodName, req, resp, grpc.OnFinish(func(err error) {
+		if ctx.Err() == nil && endedUnanswered(err) {
+			unanswered.Store(true)
+			cancel()
+		}
+	}))
+	return resp, !unanswered.Load(), err
+}
+
+// endedUnanswered says that the other side has ended a call properly, and not answered it.
+func endedUnanswered(err error) bool {
+	switch status.Code(err) {
+	case codes.Canceled, codes.Internal:
+		return true
+	}
+	return false
+}
+
+func (l etcdLeases) renewByStream(ctx context.Context, req *pb.LeaseKeepAliveRequest) (*pb.LeaseKeepAliveResponse, error) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := l.rpc.LeaseKeepAlive(ctx)
 	if err != nil {
-		return 0, rpctypes.Error(err)
+		return nil, err
 	}
-	if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(id)}); err != nil && !errors.Is(err, io.EOF) {
-		return 0, rpctypes.Error(err)
+	if err := stream.Send(req); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
 	}
-	resp, err := stream.Recv() // after io.EOF on Send, the reason is here
+	return stream.Recv() // after io.EOF on Send, the reason is here
+}
+
+func renewed(resp *pb.LeaseKeepAliveResponse, err error) (renewal, error) {
+	switch {
+	case errors.Is(rpctypes.Error(err), rpctypes.ErrLeaseNotFound):
+		return renewal{}, ErrRevoked
+	case err != nil:
+		return renewal{}, rpctypes.Error(err)
+	case resp.TTL <= 0:
+		return renewal{}, ErrRevoked
+	}
+	return renewal{time.Duration(resp.TTL) * time.Second, resp.Header.GetRevision()}, nil
+}
+
+func (l etcdLeases) Revision(ctx context.Context, key string) (int64, error) {
+	resp, err := l.client.Get(ctx, key, clientv3.WithKeysOnly())
 	if err != nil {
-		if errors.Is(rpctypes.Error(err), rpctypes.ErrLeaseNotFound) {
-			return 0, ErrRevoked
-		}
-		return 0, rpctypes.Error(err)
+		return 0, err
 	}
-	if resp.TTL <= 0 {
-		return 0, ErrRevoked
-	}
-	return time.Duration(resp.TTL) * time.Second, nil
+	return resp.Header.Revision, nil
 }
 
 func (l etcdLeases) Revoke(ctx context.Context, id clientv3.LeaseID) error {

@@ -78,3 +78,22 @@ func (k *Keeper) finished() {
 		k.idle = nil
 	}
 }
+
+// Soon has f run by Go within a second, while there is a lease. It uses no channel, so that it may be called by a clean-up of
+// the garbage collector's, which runs on a goroutine that belongs to nobody, and to no test's bubble.
+func (k *Keeper) Soon(f func(ctx context.Context)) {
+	k.soonMu.Lock()
+	defer k.soonMu.Unlock()
+	k.soon = append(k.soon, f)
+}
+
+// catchUp runs what is to run soon.
+func (k *Keeper) catchUp() {
+	k.soonMu.Lock()
+	soon := k.soon
+	k.soon = nil
+	k.soonMu.Unlock()
+	for _, f := range soon {
+		k.Go(f)
+	}
+}

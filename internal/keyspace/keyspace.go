@@ -59,9 +59,12 @@ func Line(namespace, kind, name string) string {
 	return namespace + kind + "/" + Escape(name) + "/"
 }
 
+// Sessions is the prefix of all sessions' records; as a key, it is nobody's.
+func Sessions(namespace string) string { return namespace + "session/" }
+
 // Session is the key of a session's record.
 func Session(namespace string, lease clientv3.LeaseID) string {
-	return namespace + "session/" + Lease(lease)
+	return Sessions(namespace) + Lease(lease)
 }
 
 // Lease is a lease as it stands in a key.
@@ -133,7 +136,7 @@ func CheckPrefix(namespace, prefix string) error {
 	if err := CheckName("prefix", prefix); err != nil {
 		return err
 	}
-	records := namespace + "session/"
+	records := Sessions(namespace)
 	if strings.HasPrefix(records, prefix+"/") || strings.HasPrefix(prefix+"/", records) {
 		return fmt.Errorf("%w: prefix %q: the session's own records stand under %q", ErrInvalidName, prefix, records)
 	}

@@ -2,21 +2,24 @@ package line
 
 import (
 	"fmt"
-	"time"
-
-	"github.com/fenceline/fenceline/internal/keeper"
 )
 
 // admit refuses who would have to wait and must not.
 func (l *Line) admit(w *waiter) error {
 	if l.keeper.Context().Err() != nil {
-		return keeper.ErrClosed
+		return l.keeper.Closed()
 	}
 	if w.try && l.closed() {
 		return ErrHeld
 	}
-	if n := w.opts.MaxWaiters; n > 0 && (l.rule.Joins == nil || l.closed()) {
-		if before := l.waitingAhead() + l.queue.Len(); before >= n {
+	n, known := w.opts.MaxWaiters, l.place != nil && l.place.state != asked
+	w.in = n == 0 || known // else the enqueue's answer tells
+	if n > 0 && (l.rule.Joins == nil || l.closed()) {
+		before := l.waitingAhead() + l.queue.Len()
+		if !known || l.place.state == first && len(l.holds) == 0 { // the first of these may be about to hold
+			before = max(before-1, 0)
+		}
+		if before >= n {
 			return fullError(before, n)
 		}
 	}
@@ -34,35 +37,9 @@ func (l *Line) closed() bool {
 	return len(l.holds) > 0 || l.queue.Len() > 0
 }
 
-// doubt drops a view that nothing has confirmed for a while, before anyone joins another on its word: a connection that
-// has died in silence tells of no writer.
-func (l *Line) doubt() {
-	v := l.view
-	if l.rule.Joins != nil && len(l.holds) > 0 && v != nil && v.end != "" && v.ready && time.Since(v.loaded) > l.patience() {
-		l.closeView()
-	}
-}
-
-// patience is how long we go without asking etcd, when a watch should have told.
-func (l *Line) patience() time.Duration { return max(l.keeper.TTL/2, 5*time.Second) }
-
 // joinable says whether those who hold may be joined by another here.
 func (l *Line) joinable() bool {
 	return len(l.holds) > 0 && l.rule.Joins != nil && l.behind() == no
-}
-
-// behind says whether somebody stands behind our entry who keeps others from joining it.
-func (l *Line) behind() answer {
-	v, p := l.view, l.place
-	if v == nil || v.key != l.prefix || !v.ready || v.rev < p.entry.Create {
-		return maybe
-	}
-	for _, e := range v.entries {
-		if !l.rule.Joins(e) {
-			return yes
-		}
-	}
-	return no
 }
 
 func fullError(before, most int) error {
@@ -90,11 +67,17 @@ func (l *Line) refuse(err error) {
 
 // refuseTries answers those who will not wait, now that it is known that they would have to.
 func (l *Line) refuseTries() {
+	if p := l.place; p != nil {
+		l.refuseTriesAs(&heldError{revision: p.entry.Create})
+	}
+}
+
+func (l *Line) refuseTriesAs(err error) {
 	for e := l.queue.Front(); e != nil; {
 		w, following := e.Value.(*waiter), e.Next()
 		if w.try {
 			l.queue.Remove(e)
-			w.answer(nil, ErrHeld)
+			w.answer(nil, err)
 		}
 		e = following
 	}
@@ -110,15 +93,20 @@ func (l *Line) refuseHopeless() {
 	}
 }
 
-// refuseFull answers those for whom the line turned out to be too long.
+// refuseFull answers those for whom the line turned out to be too long. Whoever may wait, may wait for good: that the
+// entry goes to the back of the line, or is lost and made again, is not his affair.
 func (l *Line) refuseFull() {
 	before := l.waitingAhead()
+	if l.place.state == first && len(l.holds) == 0 { // the first of those here does not wait
+		before = -1
+	}
 	for e := l.queue.Front(); e != nil; {
 		w, following := e.Value.(*waiter), e.Next()
-		if n := w.opts.MaxWaiters; n > 0 && before >= n {
+		if n := w.opts.MaxWaiters; n > 0 && !w.in && before >= n {
 			l.queue.Remove(e)
 			w.answer(nil, fullError(before, n))
 		} else {
+			w.in = true
 			before++
 		}
 		e = following

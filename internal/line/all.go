@@ -3,6 +3,7 @@ package line
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -23,6 +24,15 @@ type Member struct {
 	*Ref
 	*Options
 }
+
+// MemberError is the error of one line of a Set.
+type MemberError struct {
+	Of  *Ref
+	Err error
+}
+
+func (e *MemberError) Error() string { return fmt.Sprintf("%q: %v", e.Of.Name, e.Err) }
+func (e *MemberError) Unwrap() error { return e.Err }
 
 // All is a hold on one or several lines, with entries of its own that came in by one transaction, at one revision. So
 // all who hold or wait for several stand in the same order everywhere, and no two can wait for each other. The entries
@@ -65,7 +75,7 @@ type part struct {
 func AcquireAll(ctx context.Context, members []Member) (*All, error) {
 	began := time.Now()
 	k := members[0].Keeper
-	for {
+	for ; ; members = admitted(members) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -85,6 +95,15 @@ func AcquireAll(ctx context.Context, members []Member) (*All, error) {
 			return nil, err
 		}
 	}
+}
+
+// admitted are members who may wait, however many do by now.
+func admitted(members []Member) []Member {
+	in := slices.Clone(members)
+	for i := range in {
+		in[i].Options = in[i].Options.admitted()
+	}
+	return in
 }
 
 // wait waits for all. Meanwhile the loss of one, granted or not, ends the wait for the others.
@@ -116,11 +135,12 @@ func (a *All) granted(began time.Time) {
 		if q.MinHold > 0 {
 			q.place.restUntil = a.since.Add(q.MinHold)
 		}
-		if f := a.keeper.Hooks.Granted; f != nil {
-			f(q.Kind, q.Name, a.since.Sub(began))
-		}
+		a.keeper.Granted(q.Kind, q.Name, a.since.Sub(began))
 		q.hold.ends(func() { // with the line's mutex held
 			if cause := q.hold.ended; cause != keeper.ErrNotHeld && a.end(cause) {
+				for _, q := range a.parts {
+					a.keeper.Lost(q.Kind, q.Name, cause)
+				}
 				a.keeper.Go(func(context.Context) { a.leave(cause) })
 			}
 		}, nil)
@@ -193,7 +213,8 @@ func (a *All) Guard() []clientv3.Cmp {
 	return cmps
 }
 
-// Along has a key of ours go with the entries, in the same transaction, whenever and however they do. It answers false if
+// Along has a key of ours, on the lease of the first entry, go with the entries, in the same transaction, whenever and however
+// they do. It answers false if
 // they are on their way out already. Whoever puts that key compares the entries.
 func (a *All) Along(key string) bool {
 	a.mu.Lock()
@@ -205,6 +226,15 @@ func (a *All) Along(key string) bool {
 		a.along = append(a.along, key)
 	}
 	return true
+}
+
+// Without is told that such a key is gone.
+func (a *All) Without(key string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if i := slices.Index(a.along, key); i >= 0 {
+		a.along = slices.Delete(a.along, i, i+1)
+	}
 }
 
 // Release deletes all entries in one transaction. The request is the Session's own: ctx bounds only how long its
@@ -243,10 +273,8 @@ func (a *All) Release(ctx context.Context) error {
 }
 
 func (a *All) released() {
-	if f := a.keeper.Hooks.Released; f != nil {
-		for _, q := range a.parts {
-			f(q.Kind, q.Name, time.Since(a.since))
-		}
+	for _, q := range a.parts {
+		a.keeper.Released(q.Kind, q.Name, time.Since(a.since))
 	}
 }
 

@@ -27,12 +27,14 @@
 //     release; died.go: how did those end who held before us?
 //   - view.go: what we know of a range of keys, a list and then events; watching.go: which range that is, and what
 //     follows from a change
+//   - trust.go: what is concluded from a watch that tells nothing; rewound.go: an etcd that has gone back
 //   - judge.go: who is ahead, may I enter (pure)
 //   - hold.go: a grant, and its end
 //   - table.go: the lines of a Session
 //   - lanes.go: two lines of one name, for readers and for writers
 //   - all.go: a hold with entries of its own in several lines; enter.go and leave.go: by one transaction each
 //   - slots.go: the names of entries
+//   - who.go: who is in the way, for those who are refused or wait; records.go: what sessions say of themselves
 //
 // # Unknown outcomes
 //

@@ -3,11 +3,11 @@ package line
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -17,7 +17,7 @@ import (
 func (l *Line) drive(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	tries := 0 // failed requests in a row
+	l.tries = 0
 	for ctx.Err() == nil {
 		var err error
 		step := next(l.situation())
@@ -39,6 +39,8 @@ func (l *Line) drive(ctx context.Context) {
 			err = l.ask(ctx)
 		case inquire:
 			err = l.inquire(ctx)
+		case survey:
+			err = l.survey(ctx)
 		case swap:
 			err = l.swap(ctx)
 		case rewriting:
@@ -50,18 +52,18 @@ func (l *Line) drive(ctx context.Context) {
 		}
 		switch {
 		case err == nil:
-			tries, l.trouble = 0, nil
+			l.tries, l.trouble = 0, nil
 			continue
 		case ctx.Err() != nil:
 			continue
 		}
-		tries++
-		l.failed(ctx, err, tries)
+		l.tries++
+		l.failed(ctx, err)
 	}
 	l.driving = false
-	l.refuse(keeper.ErrClosed)
+	l.refuse(l.keeper.Closed())
 	if l.place != nil {
-		l.lose(l.place, keeper.ErrClosed)
+		l.lose(l.place, l.keeper.Closed())
 	}
 	l.closeView()
 	l.closeSide()
@@ -70,11 +72,17 @@ func (l *Line) drive(ctx context.Context) {
 
 // failed is told of a request that did not succeed. What etcd refuses is the end for all who wait here; the rest is
 // tried again after a while.
-func (l *Line) failed(ctx context.Context, err error, tries int) {
+func (l *Line) failed(ctx context.Context, err error) {
 	if leaseGone(err) && l.place != nil {
 		l.place.epoch.Gone()
 		l.lose(l.place, keeper.ErrRevoked)
 		return
+	}
+	if p := l.place; p != nil {
+		if cause := p.epoch.Err(); cause != nil {
+			l.lose(p, cause)
+			return
+		}
 	}
 	explained := keeper.Explain(l.keeper.Client, err, l.prefix)
 	if keeper.Final(err) {
@@ -89,8 +97,8 @@ func (l *Line) failed(ctx context.Context, err error, tries int) {
 	}
 	l.trouble = explained
 	l.keeper.Log.Debug("request failed", "kind", l.kind, "name", l.name, "error", explained)
-	pause := min(10*time.Millisecond<<min(tries, 7), time.Second)
-	l.sleep(ctx, pause*time.Duration(75+rand.IntN(50))/100, l.place)
+	pause := min(10*time.Millisecond<<min(l.tries, 7), time.Second)
+	l.sleep(ctx, pause*time.Duration(75+chance.N(50))/100, l.place)
 }
 
 // vacate drops a place that etcd is known not to have, nor to get.
@@ -112,6 +120,10 @@ func (l *Line) forget(p *place) {
 	}
 	if l.place == p {
 		l.place = nil
+		l.distrust()
+		if l.linger != nil {
+			l.linger.Stop()
+		}
 	}
 	if l.lent {
 		l.refuse(errBroken)
@@ -138,9 +150,10 @@ func (l *Line) sleep(ctx context.Context, d time.Duration, p *place) {
 
 // request runs f without the mutex and with a bound on one request.
 func (l *Line) request(ctx context.Context, f func(context.Context) error) error {
+	bound := l.keeper.Patience(l.tries)
 	l.mu.Unlock()
 	defer l.mu.Lock()
-	ctx, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
+	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	return f(ctx)
 }
@@ -167,12 +180,9 @@ func (l *Line) drop(ctx context.Context) error {
 	return nil
 }
 
-// forsake leaves the line with a place that it does not know any more, of which an enqueue may be on its way.
+// forsake leaves with a place that the line does not know any more: its entry may stand all the same, or an enqueue may
+// be on its way.
 func (l *Line) forsake(p *place) {
-	if !p.unsure {
-		p.free()
-		return
-	}
 	l.keeper.Go(func(ctx context.Context) {
 		for tries := 1; ctx.Err() == nil; tries++ {
 			bounded, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
@@ -191,7 +201,7 @@ func (l *Line) forsake(p *place) {
 
 // pause waits before the next attempt. It answers false when ctx or the lease has ended.
 func pause(ctx context.Context, e *keeper.Epoch, tries int) bool {
-	t := time.NewTimer(min(10*time.Millisecond<<min(tries, 7), time.Second) * time.Duration(75+rand.IntN(50)) / 100)
+	t := time.NewTimer(min(10*time.Millisecond<<min(tries, 7), time.Second) * time.Duration(75+chance.N(50)) / 100)
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -205,7 +215,7 @@ func pause(ctx context.Context, e *keeper.Epoch, tries int) bool {
 // watchdog asks etcd about p after a while, if the view has not told anything until then: a connection that has died
 // in silence tells nothing.
 func (l *Line) watchdog(p *place) {
-	every := l.patience() * time.Duration(80+rand.IntN(40)) / 100
+	every := l.patience() * time.Duration(80+chance.N(40)) / 100
 	p.dog = time.AfterFunc(every, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -233,6 +243,7 @@ func (l *Line) ask(ctx context.Context) error {
 	if l.place != p || p.state != queued {
 		return nil
 	}
+	told := p.check // meanwhile
 	if err != nil {
 		p.check, p.quorum = true, p.quorum || quorum
 		return err
@@ -248,17 +259,19 @@ func (l *Line) ask(ctx context.Context) error {
 	}
 	switch v {
 	case granted:
-		if quorum { // the watch should have told
+		if quorum && !told { // the watch should have
 			l.keeper.Watch().Restart()
 		}
 		l.note(nil, at)
 		l.enter(p)
+	case undecided: // what was read is not older than the entry, unless etcd's history is
+		l.rewound(p, at)
 	case gone:
 		l.vanished(p)
 	case blocked:
 		l.refuseTries()
 		l.refuseHopeless()
-		if quorum && p.pred.Key != "" && by.Key != p.pred.Key && l.view != nil && l.view.key == p.pred.Key {
+		if quorum && !told && p.pred.Key != "" && by.Key != p.pred.Key && l.view != nil && l.view.key == p.pred.Key {
 			l.keeper.Watch().Restart()
 		}
 		p.blockedBy(by, &l.rule, entries)

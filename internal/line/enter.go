@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -23,11 +24,11 @@ func (a *All) enter(members []Member) error {
 		l := m.newLine()
 		l.lent, l.broken = true, func() { a.abort(errBroken) }
 		l.beCareful(m.Options)
-		a.parts = append(a.parts, &part{Member: m, line: l, place: l.newPlace(epoch)})
+		a.parts = append(a.parts, &part{Member: m, line: l, place: l.newPlace(epoch, epoch.Take(ctx))})
 	}
 	brief := false // too many operations otherwise
 	for tries := 1; ; tries++ {
-		err := a.sendEnter(ctx, brief)
+		err := a.sendEnter(ctx, brief, a.keeper.Patience(tries-1))
 		switch {
 		case err == nil:
 			return a.entered()
@@ -50,7 +51,7 @@ func (a *All) enter(members []Member) error {
 		}
 		if !pause(ctx, epoch, tries) {
 			if ctx.Err() != nil {
-				return fmt.Errorf("%w: %w", context.Cause(ctx), explained)
+				return keeper.Because(context.Cause(ctx), explained)
 			}
 			return epoch.Err()
 		}
@@ -58,8 +59,8 @@ func (a *All) enter(members []Member) error {
 }
 
 // sendEnter sends the enqueue of all. In brief it does not ask about the lines.
-func (a *All) sendEnter(ctx context.Context, brief bool) error {
-	ctx, cancel := context.WithTimeout(ctx, a.keeper.RequestTimeout())
+func (a *All) sendEnter(ctx context.Context, brief bool, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	record := a.epoch.RecordRevision()
 	cmps := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(a.epoch.Record()), "=", record)}
@@ -67,7 +68,7 @@ func (a *All) sendEnter(ctx context.Context, brief bool) error {
 	var puts, looks []clientv3.Op
 	for _, q := range a.parts {
 		cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(q.place.key), "=", 0))
-		puts = append(puts, clientv3.OpPut(q.place.key, q.Rule.Value, clientv3.WithLease(a.epoch.ID())))
+		puts = append(puts, clientv3.OpPut(q.place.key, q.Rule.Value, clientv3.WithLease(q.place.lease)))
 		looks = append(looks, q.line.look())
 		otherwise = append(otherwise, clientv3.OpGet(q.place.key))
 	}
@@ -84,7 +85,7 @@ func (a *All) sendEnter(ctx context.Context, brief bool) error {
 		return a.refused(ctx, record, resp)
 	}
 	for i, q := range a.parts {
-		q.place.entry = Entry{Key: q.place.key, Create: resp.Header.Revision, Mod: resp.Header.Revision, Lease: a.epoch.ID(), Value: []byte(q.Rule.Value)}
+		q.place.entry = Entry{Key: q.place.key, Create: resp.Header.Revision, Mod: resp.Header.Revision, Lease: q.place.lease, Value: []byte(q.Rule.Value)}
 		q.place.state = queued
 		if !brief && q.line.looked(q.place, resp.Responses[len(puts)+i].GetResponseRange()) {
 			q.place.state = first
@@ -116,7 +117,7 @@ func (a *All) refused(ctx context.Context, record int64, resp *clientv3.TxnRespo
 	case len(kvs) == 0:
 		return a.parts[0].line.keepRecord(ctx, a.epoch)
 	case kvs[0].ModRevision < record:
-		return fmt.Errorf("etcd has gone back from revision %d to %d", record, kvs[0].ModRevision)
+		return goneBack(a.epoch, record, kvs[0].ModRevision)
 	}
 	a.epoch.RecordWritten(kvs[0].ModRevision)
 	return errAgain
@@ -125,7 +126,7 @@ func (a *All) refused(ctx context.Context, record int64, resp *clientv3.TxnRespo
 // ours says whether these are what an earlier attempt of ours has put.
 func (a *All) ours(there []Entry) bool {
 	for i, e := range there {
-		if e.Lease != a.epoch.ID() || e.Create != there[0].Create || e.Mod != e.Create || string(e.Value) != a.parts[i].Rule.Value {
+		if e.Lease != a.parts[i].place.lease || e.Create != there[0].Create || e.Mod != e.Create || string(e.Value) != a.parts[i].Rule.Value {
 			return false
 		}
 	}
@@ -136,7 +137,7 @@ func (a *All) ours(there []Entry) bool {
 func (a *All) entered() error {
 	for _, q := range a.parts {
 		if n := q.MaxWaiters; n > 0 && q.place.waiting >= n && q.place.state == queued {
-			return fmt.Errorf("%q: %w", q.Name, fullError(q.place.waiting, n))
+			return &MemberError{q.Ref, fullError(q.place.waiting, n)}
 		}
 	}
 	for _, q := range a.parts {

@@ -113,7 +113,7 @@ func (h *Hold) Key() string {
 }
 
 // Lease is the lease that the hold hangs on.
-func (h *Hold) Lease() clientv3.LeaseID { return h.place.epoch.ID() }
+func (h *Hold) Lease() clientv3.LeaseID { return h.place.lease }
 
 // Guard exposes the entry and answers the comparisons that hold while it stands, which is longer than the hold if it
 // is shared. After a release without anyone
@@ -207,9 +207,7 @@ func (p *place) settle(err error) {
 }
 
 func (l *Line) released(h *Hold) {
-	if f := l.keeper.Hooks.Released; f != nil {
-		f(l.kind, l.name, time.Since(h.since))
-	}
+	l.keeper.Released(l.kind, l.name, time.Since(h.since))
 }
 
 // lingerFor keeps the entry for d from here on.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -13,11 +15,11 @@ import (
 func (l *Line) enqueue(ctx context.Context, try bool) error {
 	p := l.place
 	if p == nil {
-		epoch, err := l.epoch(ctx)
+		epoch, lease, err := l.epoch(ctx)
 		if epoch == nil {
 			return err
 		}
-		p = l.newPlace(epoch)
+		p = l.newPlace(epoch, lease)
 		l.occupy(p)
 	}
 	isFirst, err := l.join(ctx, p, nil, try)
@@ -44,7 +46,7 @@ func (l *Line) enqueue(ctx context.Context, try bool) error {
 		if !p.unsure { // as above
 			l.vacate(p)
 		}
-		l.refuseTries()
+		l.refuseTriesAs(p.others)
 		return nil
 	case err != nil:
 		return err
@@ -56,6 +58,7 @@ func (l *Line) enqueue(ctx context.Context, try bool) error {
 // join sends an enqueue, and notes when its outcome stays unknown.
 func (l *Line) join(ctx context.Context, p, old *place, try bool) (isFirst bool, err error) {
 	look := l.look()
+	p.asked = l.keeper.Elapsed()
 	err = l.request(ctx, func(ctx context.Context) error {
 		err := errAgain
 		for errors.Is(err, errAgain) && ctx.Err() == nil {
@@ -71,32 +74,38 @@ func (l *Line) join(ctx context.Context, p, old *place, try bool) (isFirst bool,
 	return isFirst, err
 }
 
-// epoch waits for a lease as long as somebody here wants one.
-func (l *Line) epoch(ctx context.Context) (*keeper.Epoch, error) {
+// epoch waits for a lease with room for an entry, as long as somebody here wants one.
+func (l *Line) epoch(ctx context.Context) (*keeper.Epoch, clientv3.LeaseID, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {
 		epoch *keeper.Epoch
+		lease clientv3.LeaseID
 		err   error
 	}
 	if e := l.keeper.Current(); e != nil {
-		return e, nil
+		if lease, ok := e.TryTake(); ok {
+			return e, lease, nil
+		}
 	}
 	l.trouble = l.keeper.Healthy()
 	l.mu.Unlock()
 	defer l.mu.Lock()
 	got := make(chan result, 1)
 	go func() {
-		e, err := l.keeper.Live(ctx)
-		got <- result{e, err}
+		r := result{}
+		if r.epoch, r.err = l.keeper.Live(ctx); r.epoch != nil {
+			r.lease = r.epoch.Take(ctx)
+		}
+		got <- r
 	}()
 	select {
 	case r := <-got:
-		return r.epoch, r.err
+		return r.epoch, r.lease, r.err
 	case <-l.wake: // perhaps nobody wants it any more
 		cancel()
 		r := <-got
-		return r.epoch, nil
+		return r.epoch, r.lease, nil
 	}
 }
 
@@ -113,13 +122,8 @@ func (l *Line) occupy(p *place) {
 
 // joined takes up an entry that etcd has confirmed.
 func (l *Line) joined(p *place, isFirst bool) {
-	if f := l.keeper.Hooks.Queued; f != nil && p.count > 1 {
-		l.mu.Unlock()
-		f(l.kind, l.name, int(p.count-1))
-		l.mu.Lock()
-		if l.place != p {
-			return
-		}
+	if p.count > 1 {
+		l.keeper.Queued(l.kind, l.name, int(p.count-1))
 	}
 	p.state = queued
 	blind := false
@@ -133,15 +137,21 @@ func (l *Line) joined(p *place, isFirst bool) {
 		l.enter(p)
 	} else {
 		l.watchdog(p)
+		l.wonder(p)
 		if p.count > 0 {
 			l.refuseTries()
 			l.refuseHopeless()
 		}
 		p.check = blind || l.situation().try || !l.short(p) && p.pred.Key == "" // nobody will tell when it is our turn
 	}
+	p.epoch.Saw(p.entry.Create)
+	l.others = report{p: p, asked: p.asked, revision: p.entry.Create}
 	if p.count > 0 {
 		l.length = p.count
 		l.refuseFull()
+	}
+	if isFirst && p.count == 1 && l.rule.Joins == nil {
+		l.others.answer = no
 	}
 	l.changed() // the view may have passed our entry before the answer came
 }
@@ -166,12 +176,14 @@ func (l *Line) enter(p *place) {
 func (l *Line) swap(ctx context.Context) error {
 	old := l.place
 	old.leaving = true
-	p := l.newPlace(old.epoch)
-	for tries := 1; ; tries++ {
+	p := l.another(old)
+	p.departed, p.diedAt = old.departed, old.diedAt // whoever takes over later has to fear the same
+	for {
 		isFirst, err := l.join(ctx, p, old, false)
 		var refused refusal
 		switch {
-		case l.place != old: // lost meanwhile, and the new entry with it
+		case l.place != old: // lost with its lease meanwhile, and the new entry with it
+			p.free()
 			return nil
 		case errors.As(err, &refused) && !p.unsure: // the next step is to leave with the old one
 			p.free()
@@ -179,16 +191,24 @@ func (l *Line) swap(ctx context.Context) error {
 			l.refuse(refused.error)
 			return nil
 		case errors.Is(err, keeper.ErrEntryGone):
-			l.forsake(p)
+			l.giveUp(p)
 			l.lose(old, err)
 			return nil
 		case errors.Is(err, errSlot):
 			if p.unsure {
 				l.forsake(p)
 			}
-			p = l.newPlace(old.epoch)
+			p = l.another(old)
+		case err != nil && p.unsure && keeper.Final(err): // whichever stands is given back
+			l.forsake(p)
+			old.left = true
+			return nil
 		case err != nil && p.unsure && ctx.Err() == nil:
-			l.failed(ctx, err, tries) // which of the two entries stands, only the same request can tell
+			l.tries++
+			l.failed(ctx, err) // which of the two entries stands, only the same request can tell
+		case err != nil && keeper.Final(err): // what cannot be exchanged can be given back
+			p.free()
+			return nil
 		case err != nil:
 			p.free()
 			old.leaving = false
@@ -202,4 +222,13 @@ func (l *Line) swap(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// giveUp lets go of a place of which at most an enqueue is on its way.
+func (l *Line) giveUp(p *place) {
+	if p.unsure {
+		l.forsake(p)
+		return
+	}
+	p.free()
 }

@@ -36,13 +36,17 @@ type arrival struct {
 	ready chan struct{}
 }
 
-// enter waits until lane may be entered.
-func (l *lanes) enter(ctx context.Context, lane Lane, opts *Options, try bool) error {
+// enter waits until lane may be entered, and says whether it had to.
+func (l *lanes) enter(ctx context.Context, lane Lane, opts *Options, try bool) (waited bool, err error) {
 	l.mu.Lock()
 	if n := opts.MaxWaiters; n > 0 && !try && (l.queue.Len() > 0 || !l.open(lane)) {
-		if before := l.queue.Len() + l.in[Read] - l.held[Read] + l.in[Write] - l.held[Write]; before >= n {
+		before := l.queue.Len() + l.in[Read] - l.held[Read] + l.in[Write] - l.held[Write]
+		if l.held[Read]+l.held[Write] == 0 { // one of these may be about to hold
+			before--
+		}
+		if before >= n {
 			l.mu.Unlock()
-			return fullError(before, n)
+			return false, fullError(before, n)
 		}
 	}
 	a := &arrival{lane, make(chan struct{})}
@@ -51,18 +55,18 @@ func (l *lanes) enter(ctx context.Context, lane Lane, opts *Options, try bool) e
 	select {
 	case <-a.ready:
 		l.mu.Unlock()
-		return nil
+		return false, nil
 	default:
 	}
 	if try {
 		l.queue.Remove(at)
 		l.mu.Unlock()
-		return ErrHeld
+		return false, ErrHeld
 	}
 	l.mu.Unlock()
 	select {
 	case <-a.ready:
-		return nil
+		return true, nil
 	case <-ctx.Done():
 	}
 	l.mu.Lock()
@@ -74,7 +78,7 @@ func (l *lanes) enter(ctx context.Context, lane Lane, opts *Options, try bool) e
 		l.queue.Remove(at)
 	}
 	l.dispatch()
-	return context.Cause(ctx)
+	return true, context.Cause(ctx)
 }
 
 // open says whether nobody stands in lane who came before the last one of the other.
@@ -151,9 +155,16 @@ func (rw *RW) Acquire(ctx context.Context, lane Lane, opts *Options, try bool) (
 	t := Of(ref.Keeper)
 	key := tableKey{kind: ref.Kind, prefix: ref.Prefix}
 	l := t.enterLanes(key)
-	if err := l.enter(ctx, lane, opts, try); err != nil {
+	waited, err := l.enter(ctx, lane, opts, try)
+	if err != nil {
 		t.leaveLanes(key, l)
+		if ctx.Err() != nil && !try {
+			err = rw.waited(lane, err)
+		}
 		return nil, err
+	}
+	if waited { // it was let in already: it may wait
+		opts = opts.admitted()
 	}
 	h, err := ref.Acquire(ctx, opts, try)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -50,7 +51,7 @@ func (a *All) leave(cause error) {
 		return
 	}
 	if !a.keeper.Go(a.persist) {
-		a.gave(keeper.ErrClosed)
+		a.gave(a.keeper.Closed())
 	}
 }
 
@@ -58,7 +59,7 @@ func (a *All) leave(cause error) {
 // told at once, and is no reason to give up: the lease is renewed, and the entries would stay as long as the Session.
 func (a *All) persist(ctx context.Context) {
 	for tries := 1; ; tries++ {
-		err := a.sendLeave(ctx)
+		err := a.sendLeave(ctx, a.keeper.Patience(tries-1))
 		switch {
 		case err == nil, errors.Is(err, keeper.ErrLost):
 			a.unpark()
@@ -67,6 +68,9 @@ func (a *All) persist(ctx context.Context) {
 			return
 		case leaseGone(err):
 			a.epoch.Gone()
+		case keeper.Final(err) && a.keepParked(): // released all the same
+			a.settle(nil)
+			a.await(ctx)
 		case keeper.Final(err):
 			err = keeper.Explain(a.keeper.Client, err, a.keeper.Namespace)
 			a.keeper.Log.Debug("entries not deleted", "error", err)
@@ -74,11 +78,38 @@ func (a *All) persist(ctx context.Context) {
 		}
 		if !pause(ctx, a.epoch, tries) {
 			if err = a.epoch.Err(); err == nil {
-				err = keeper.ErrClosed
+				err = a.keeper.Closed()
 			}
 			a.vacate()
 			a.gave(err)
 			return
+		}
+	}
+}
+
+// keepParked has the entries that were to be parked stay where they are for the rest of their minimum: etcd refuses the
+// lease that they would be moved to, or to write at all. It says whether there are any.
+func (a *All) keepParked() bool {
+	any := false
+	for _, q := range a.parts {
+		if q.place.parking != 0 {
+			q.place.parking, q.place.kept, any = 0, true, true
+		}
+	}
+	return any
+}
+
+// await waits for the end of all minimums that are kept so.
+func (a *All) await(ctx context.Context) {
+	for _, q := range a.parts {
+		if left := time.Until(q.place.restUntil); q.place.kept && left > 0 {
+			t := time.NewTimer(left)
+			select {
+			case <-t.C:
+			case <-a.epoch.Done():
+			case <-ctx.Done():
+			}
+			t.Stop()
 		}
 	}
 }
@@ -109,37 +140,27 @@ func (a *All) unpark() {
 }
 
 // sendLeave deletes each entry that is still ours. It answers ErrLost if one was not.
-func (a *All) sendLeave(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, a.keeper.RequestTimeout())
+func (a *All) sendLeave(ctx context.Context, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	for {
-		then, err := a.outs(ctx)
-		if err != nil {
-			return err
-		}
-		then = append(then, a.alongOuts()...)
-		var cmps []clientv3.Cmp
-		if a.unsure { // an enqueue that is still on its way must fail from here on
-			cmps = []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(a.epoch.Record()), "=", a.epoch.RecordRevision())}
-			then = append(then, a.parts[0].line.writeRecord(a.epoch))
-		}
-		resp, err := a.keeper.Client.Txn(ctx).If(cmps...).Then(then...).
-			Else(clientv3.OpGet(a.epoch.Record(), clientv3.WithKeysOnly())).Commit()
-		if err != nil {
-			return a.unanswered(err)
-		}
-		if resp.Succeeded {
-			if a.unsure {
-				a.epoch.RecordWritten(resp.Header.Revision)
-			}
-			return a.outcome(resp.Responses[:len(a.parts)])
-		}
-		if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) == 1 {
-			a.epoch.RecordWritten(kvs[0].ModRevision)
-		} else if err := a.parts[0].line.keepRecord(ctx, a.epoch); !errors.Is(err, errAgain) {
-			return err
+	then, err := a.outs(ctx)
+	if err != nil {
+		return err
+	}
+	then = append(then, a.alongOuts()...)
+	var done []*pb.ResponseOp
+	if a.unsure { // an enqueue that is still on its way must fail from here on
+		done, _, err = ask.Fenced(ctx, a.keeper, a.epoch, then)
+	} else {
+		var resp *clientv3.TxnResponse
+		if resp, err = a.keeper.Client.Txn(ctx).Then(then...).Commit(); err == nil {
+			done = resp.Responses
 		}
 	}
+	if err != nil {
+		return a.unanswered(err)
+	}
+	return a.outcome(done[:len(a.parts)])
 }
 
 // outs are what becomes of each entry.
@@ -149,7 +170,7 @@ func (a *All) outs(ctx context.Context) ([]clientv3.Op, error) {
 		p := q.place
 		ours := p.stands()
 		if a.unsure { // an enqueue may have got through that we do not know
-			ours = []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(p.key), "=", a.epoch.ID())}
+			ours = []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.lease)}
 		}
 		out := clientv3.OpDelete(p.key)
 		if p.parking != 0 {
@@ -163,13 +184,17 @@ func (a *All) outs(ctx context.Context) ([]clientv3.Op, error) {
 	return ops, nil
 }
 
+// mostAlong is how many keys go with the entries: etcd takes 128 operations in a transaction. There are more only if that
+// many could not be taken away before, and then they go with the lease.
+const mostAlong = 32
+
 // alongOuts delete what goes with the entries, as far as it is ours.
 func (a *All) alongOuts() []clientv3.Op {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var ops []clientv3.Op
-	for _, key := range a.along {
-		ours := clientv3.Compare(clientv3.LeaseValue(key), "=", a.epoch.ID())
+	for _, key := range a.along[max(len(a.along)-mostAlong, 0):] {
+		ours := clientv3.Compare(clientv3.LeaseValue(key), "=", a.parts[0].place.lease)
 		ops = append(ops, clientv3.OpTxn([]clientv3.Cmp{ours}, []clientv3.Op{clientv3.OpDelete(key)}, nil))
 	}
 	return ops

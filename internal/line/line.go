@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -25,6 +24,13 @@ type Options struct {
 
 	MinHold       time.Duration // nobody gets the entry's place sooner after the grant
 	TakeoverDelay time.Duration // the wait after a holder that died
+}
+
+// admitted are the options of a call that may wait, however many do by now.
+func (o *Options) admitted() *Options {
+	in := *o
+	in.MaxWaiters = 0
+	return &in
 }
 
 // Line is one name in one Session: its local line, and its place in etcd's.
@@ -48,6 +54,9 @@ type Line struct {
 	wake    chan struct{} // for a driver that waits for a lease: somebody has left
 	trouble error         // what etcd had against us last
 	length  int64         // of etcd's line when we joined last
+	others  report        // what the quorum said last of those behind our entry
+	tries   int           // requests that failed in a row
+	met     acquaintance  // who was before our entry last; see wonder
 	careful bool          // a caller has asked for a TakeoverDelay
 	retired bool          // taken out of the table
 
@@ -60,19 +69,24 @@ type Line struct {
 
 	lingerUntil time.Time
 	linger      *time.Timer
+	relying     func()      // ends our reliance on the stream's silence; nil: there is none
+	lookAgain   *time.Timer // see adjustTrust
+	lookAt      time.Time   // when it fires; zero: it does not
 }
 
 // waiter is a call in the local line. It is answered once, under the line's mutex.
 type waiter struct {
 	opts  *Options
 	ctx   context.Context
-	try   bool
 	at    *list.Element
-	done  bool
-	again bool // to be asked of another line
+	came  time.Duration // of a line that others may join
 	hold  *Hold
 	err   error
 	ready chan struct{}
+	try   bool
+	in    bool // he may wait, whoever comes before him later
+	done  bool
+	again bool // to be asked of another line
 }
 
 func (w *waiter) answer(h *Hold, err error) {
@@ -80,16 +94,6 @@ func (w *waiter) answer(h *Hold, err error) {
 	if w.ready != nil {
 		close(w.ready)
 	}
-}
-
-// acquire stands in the local line until it is granted, or ctx ends, or etcd refuses. again says that the line has
-// been retired meanwhile.
-func (l *Line) acquire(ctx context.Context, opts *Options, try bool) (h *Hold, again bool, err error) {
-	w := &waiter{opts: opts, ctx: ctx, try: try}
-	if !l.stand(w) {
-		return nil, true, nil
-	}
-	return l.await(w)
 }
 
 // stand puts w in the local line. It answers false if the line has been retired.
@@ -100,10 +104,12 @@ func (l *Line) stand(w *waiter) bool {
 		return false
 	}
 	l.beCareful(w.opts)
-	l.doubt()
 	if err := l.admit(w); err != nil {
 		w.answer(nil, err)
 		return true
+	}
+	if l.rule.Joins != nil {
+		w.came = l.keeper.Elapsed()
 	}
 	w.at = l.queue.PushBack(w)
 	l.proceed()
@@ -113,7 +119,7 @@ func (l *Line) stand(w *waiter) bool {
 	return true
 }
 
-// await waits for w's answer.
+// await waits until w is granted, or its ctx ends, or etcd refuses. again says that the line has been retired meanwhile.
 func (l *Line) await(w *waiter) (h *Hold, again bool, err error) {
 	if w.ready == nil {
 		return w.hold, w.again, w.err
@@ -125,10 +131,7 @@ func (l *Line) await(w *waiter) (h *Hold, again bool, err error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	err = context.Cause(w.ctx)
-	if l.trouble != nil {
-		err = fmt.Errorf("%w: %w", err, l.trouble)
-	}
+	err = keeper.Because(context.Cause(w.ctx), l.trouble)
 	switch {
 	case w.done && w.hold != nil: // granted at the same moment: the end of ctx wins, and the next one gets it
 		w.hold.end(keeper.ErrNotHeld)
@@ -136,6 +139,7 @@ func (l *Line) await(w *waiter) (h *Hold, again bool, err error) {
 		l.proceed()
 	case w.done:
 	default:
+		err = l.waited(err)
 		l.queue.Remove(w.at)
 		l.proceed()
 		select {
@@ -162,43 +166,31 @@ func (l *Line) situation() situation {
 	switch {
 	case p.state != first:
 	case s.held:
-		s.joins = opts != nil && l.joinable()
+		if opts != nil && l.rule.Joins != nil {
+			behind := l.behind()
+			s.joins, s.stale = behind == no, behind == maybe && l.mustAsk()
+		}
 	default:
 		s.used, s.exposed = p.uses > 0, p.exposed
 		s.resting = !l.lent && (p.parking != 0 || !p.restUntil.IsZero() && time.Now().Before(p.restUntil))
+		s.kept = p.kept
 		if opts == nil {
-			s.linger = !l.retired && l.othersWait() != yes && time.Now().Before(l.lingerUntil)
+			others := l.othersWait()
+			s.linger = !l.retired && others != yes && time.Now().Before(l.lingerUntil)
+			s.stale = others == maybe && l.mustAsk()
 			break
 		}
-		s.suspect = opts.TakeoverDelay > 0 && len(p.departed) > 0
-		s.early = opts.TakeoverDelay > 0 && !p.diedAt.IsZero() && time.Since(p.diedAt) < opts.TakeoverDelay
 		if l.rule.Joins != nil {
 			s.turn = l.behind() != no
 		} else {
 			s.turn = p.passed >= opts.Handoffs && l.othersWait() != no
 		}
 	}
-	return s
-}
-
-type answer int
-
-const (
-	maybe answer = iota
-	no
-	yes
-)
-
-// othersWait says whether other processes stand behind our entry, as far as the view shows.
-func (l *Line) othersWait() answer {
-	v, p := l.view, l.place
-	switch {
-	case v == nil || v.key != l.prefix || !v.ready || v.rev < p.entry.Create:
-		return maybe
-	case alone(v.entries, p.entry):
-		return no
+	if p.state == first && opts != nil && opts.TakeoverDelay > 0 {
+		s.suspect = len(p.departed) > 0
+		s.early = !p.diedAt.IsZero() && time.Since(p.diedAt) < opts.TakeoverDelay
 	}
-	return yes
+	return s
 }
 
 // proceed does what can be done at once, and leaves the rest to the driver. It is called after every change.
@@ -218,7 +210,7 @@ func (l *Line) proceed() {
 		l.driving = true
 		if !l.keeper.Go(l.drive) {
 			l.driving = false
-			l.refuse(keeper.ErrClosed)
+			l.refuse(l.keeper.Closed())
 		}
 	}
 }
@@ -230,6 +222,7 @@ func (l *Line) settled() {
 		l.alarm(p)
 	}
 	l.adjustView()
+	l.adjustTrust()
 	l.retire()
 }
 
@@ -237,14 +230,16 @@ func (l *Line) settled() {
 // then the driver has to renew it first.
 func (l *Line) grant() bool {
 	p := l.place
-	if fresh, err := p.epoch.Fresh(); err != nil {
+	fresh, now, err := p.epoch.Look()
+	if err != nil {
 		l.lose(p, err)
 		return true
-	} else if !fresh {
+	}
+	if !fresh {
 		return false
 	}
 	w := l.queue.Remove(l.queue.Front()).(*waiter)
-	if p.uses > 0 && l.othersWait() != no {
+	if p.uses > 0 && l.othersWaitAt(now) != no {
 		p.passed++
 	}
 	p.uses++
@@ -266,30 +261,40 @@ func (l *Line) lose(p *place, cause error) {
 	if l.place != p {
 		return
 	}
-	if p.unsure && errors.Is(cause, keeper.ErrEntryGone) { // an enqueue that is still on its way must not bring it back
-		l.forget(p)
-		l.forsake(p)
-	} else {
-		l.vacate(p)
-	}
+	l.forget(p)
 	for len(l.holds) > 0 {
 		h := l.holds[len(l.holds)-1]
 		h.end(cause)
 		h.lost = cause
-		if f := l.keeper.Hooks.Lost; f != nil && cause != keeper.ErrClosed {
-			l.keeper.Go(func(context.Context) { f(l.kind, l.name, cause) })
+		if !l.lent { // the lender tells
+			l.keeper.Lost(l.kind, l.name, cause)
 		}
 	}
 	p.finish(cause)
 	p.settle(cause)
+	switch {
+	case l.lent: // whether anything is still on its way, the lender knows
+	case errors.Is(cause, keeper.ErrEntryGone): // as far as a watch can tell; it must not come back, and not stay
+		l.forsake(p)
+	default:
+		p.free()
+	}
 }
 
-// alarm has the line looked at again when the time of a holder who died before us is over.
+// alarm has the line looked at again when the time of a holder who died before us is over, or a minimum hold is.
 func (l *Line) alarm(p *place) {
-	if p.state != first || p.diedAt.IsZero() || len(l.holds) > 0 || l.queue.Len() == 0 {
+	if p.state != first {
 		return
 	}
-	left := l.queue.Front().Value.(*waiter).opts.TakeoverDelay - time.Since(p.diedAt)
+	var left time.Duration
+	switch {
+	case p.kept:
+		left = time.Until(p.restUntil)
+	case p.diedAt.IsZero() || l.queue.Len() == 0 || len(l.holds) > 0 && !l.joinable():
+		return
+	default:
+		left = l.queue.Front().Value.(*waiter).opts.TakeoverDelay - time.Since(p.diedAt)
+	}
 	if left <= 0 {
 		return
 	}

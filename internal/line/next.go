@@ -11,12 +11,15 @@ type situation struct {
 	waiting int  // how many wait here
 	try     bool // the first of them will not wait
 	joins   bool // the first of them may hold beside those who do
+	stale   bool // whether others stand behind our entry is not known any more, and something rests on it
+
+	suspect bool // somebody who held before us has gone; whether he died is to be found out
+	early   bool // he did, and it is too soon to take over
 
 	// What follows matters only when place is first and nobody holds.
 	resting bool // the entry must stay for a minimum, but is nobody's any more
+	kept    bool // and for the rest of that under the Session's lease, since etcd refuses another
 	used    bool // the entry has been granted before
-	suspect bool // somebody who held before us has gone; whether he died is to be found out
-	early   bool // he did, and it is too soon to take over
 	exposed bool // its holder has looked at the token
 	turn    bool // local grants in a row are used up, and others wait, or may
 	linger  bool // the entry is to stay, though nobody wants it at the moment
@@ -41,13 +44,14 @@ const (
 	try                   // get an entry if it would be first
 	wait                  // until the rule is satisfied
 	inquire               // how did those end who held before us?
+	survey                // does anybody stand behind our entry?
 	swap                  // go to the back of the line, with a new entry
 	rewriting             // change the value of the entry
 	park                  // leave the entry to itself, for the rest of its minimum
 	drop                  // leave the line
 )
 
-var stepNames = [...]string{"rest", "grant", "enqueue", "try", "wait", "inquire", "swap", "rewrite", "park", "drop"}
+var stepNames = [...]string{"rest", "grant", "enqueue", "try", "wait", "inquire", "survey", "swap", "rewrite", "park", "drop"}
 
 func (s step) String() string { return stepNames[s] }
 
@@ -59,6 +63,8 @@ func next(s situation) step {
 		return rest
 	case s.rewrite:
 		return rewriting
+	case s.resting && s.kept:
+		return rest
 	case s.resting:
 		return park
 	case s.leaving:
@@ -78,26 +84,26 @@ func next(s situation) step {
 		return drop
 	case s.place == queued:
 		return rest
-	case s.held && wanted && s.joins:
-		return grant
-	case s.held:
+	case s.held && wanted && s.stale:
+		return survey
+	case s.held && !(wanted && s.joins):
 		return rest
-	case wanted && !s.used && s.suspect:
+	case wanted && s.used && !s.held && !s.lent && (s.exposed || s.turn) && s.try: // it must not stand in line
+		return drop
+	case wanted && s.used && !s.held && !s.lent && (s.exposed || s.turn):
+		return swap
+	case wanted && s.suspect:
 		return inquire
-	case wanted && !s.used && s.early:
+	case wanted && s.early:
 		return rest
-	case wanted && !s.used:
+	case wanted && !(s.lent && s.used):
 		return grant
 	case s.lent:
 		return rest
-	case wanted && (s.exposed || s.turn) && s.try: // it must not stand in line
-		return drop
-	case wanted && (s.exposed || s.turn):
-		return swap
-	case wanted:
-		return grant
 	case s.linger && s.exposed: // the guard of the last holder must not outlive its hold
 		return swap
+	case s.linger && s.stale:
+		return survey
 	case s.linger:
 		return rest
 	}

@@ -3,13 +3,13 @@ package line
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -39,6 +39,10 @@ func (l *Line) park(ctx context.Context) error {
 	case errors.Is(err, keeper.ErrLost):
 		l.lose(p, err)
 		return nil
+	case err != nil && keeper.Final(err): // no space, say: then it stays where it is, and is deleted when the time has come
+		p.parking, p.kept, p.leaving = 0, true, false
+		p.settle(nil)
+		return nil
 	case err != nil:
 		return err
 	}
@@ -50,7 +54,7 @@ func (l *Line) park(ctx context.Context) error {
 
 var errParkEnded = errors.New("the lease for the rest of a minimum hold has ended too soon")
 
-func newLease() clientv3.LeaseID { return clientv3.LeaseID(rand.Int64N(1<<62) + 1) }
+func newLease() clientv3.LeaseID { return clientv3.LeaseID(chance.N(1<<62) + 1) }
 
 // grantOnce takes a lease of d at least. The same request may be sent again.
 func (l *Line) grantOnce(ctx context.Context, id clientv3.LeaseID, d time.Duration) error {
@@ -86,7 +90,7 @@ func (l *Line) overwrite(ctx context.Context, p *place, mod int64, value string,
 			if string(kvs[0].Value) == value {
 				return kvs[0].ModRevision, nil // an earlier attempt
 			}
-		case p.epoch.ID():
+		case p.lease:
 		default:
 			return 0, keeper.ErrEntryGone
 		}
@@ -103,13 +107,20 @@ func (l *Line) unpark(ctx context.Context, p *place) {
 	case <-ctx.Done():
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
-	defer cancel()
-	_, err := l.keeper.Client.Txn(ctx).If(clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.parking)).Then(clientv3.OpDelete(p.key)).Commit()
-	if err != nil {
-		l.keeper.Log.Debug("entry not deleted after its minimum hold, its lease will end it", "key", p.key, "error", err)
-		return
+	for tries := 1; ctx.Err() == nil; tries++ {
+		bounded, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
+		_, err := l.keeper.Client.Txn(bounded).If(clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.parking)).Then(clientv3.OpDelete(p.key)).Commit()
+		if err == nil {
+			_, _ = l.keeper.Client.Revoke(bounded, p.parking) // it would end by itself
+			cancel()
+			p.free()
+			return
+		}
+		cancel()
+		l.keeper.Log.Debug("entry not deleted after its minimum hold", "key", p.key, "error", err)
+		if !pause(ctx, p.epoch, tries) { // its lease ends it; the slot is nobody's with ours
+			p.free()
+			return
+		}
 	}
-	_, _ = l.keeper.Client.Revoke(ctx, p.parking) // it would end by itself
-	p.free()
 }

@@ -2,6 +2,7 @@ package line
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -140,7 +141,10 @@ func TestRulesAreMonotone(t *testing.T) {
 
 func TestLanesKeepTheOrderBetweenReadersAndWriters(t *testing.T) {
 	l := &lanes{}
-	enter := func(lane Lane) error { return l.enter(t.Context(), lane, &Options{}, true) }
+	enter := func(lane Lane) error {
+		_, err := l.enter(t.Context(), lane, &Options{}, true)
+		return err
+	}
 	steps := []struct {
 		do   string
 		lane Lane
@@ -195,5 +199,27 @@ func TestViewKeepsUpAndIgnoresWhatItKnows(t *testing.T) {
 	want := []Entry{at("c", 11), at("b", 14)}
 	if v.rev != 15 || len(v.entries) != 2 || v.entries[0].Key != want[0].Key || !same(v.entries[1], want[1]) {
 		t.Errorf("at %d: %+v", v.rev, v.entries)
+	}
+}
+
+func TestSetOfReadsTheOtherLinesOfASet(t *testing.T) {
+	value := []byte(SetValue([]string{"p/lock/a/", "p/lock/b/", "raw/"}))
+	for key, want := range map[string][]string{
+		"p/lock/a/12":   {"p/lock/b/", "raw/"},
+		"raw/12-2":      {"p/lock/a/", "p/lock/b/"},
+		"p/lock/c/12":   nil, // a copy
+		"p/lock/a/b/12": nil,
+	} {
+		if got := SetOf(Entry{Key: key, Value: value}); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", key, got, want)
+		}
+	}
+	for _, value := range []string{"", "{}", `{"set":null}`, `{"set":"p/lock/a/"}`, `{"set":[""]}`, `["p/lock/a/"]`} {
+		if got := SetOf(Entry{Key: "p/lock/a/12", Value: []byte(value)}); got != nil {
+			t.Errorf("%s: %q", value, got)
+		}
+	}
+	if got := SetValue([]string{strings.Repeat("x", maxSetValue)}); got != "" {
+		t.Errorf("a value of %d bytes", len(got))
 	}
 }

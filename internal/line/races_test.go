@@ -175,7 +175,7 @@ func TestReleaseDoesNotWaitForTheEndOfTheLinger(t *testing.T) {
 	go func() { _, err := r.Acquire(ctx, opts, false); left <- err }()
 	r.waits(t, 1)
 	r.stall()
-	r.look(func(l *Line) bool { l.view = nil; return true }) // it has just ended: others may wait
+	r.look(func(l *Line) bool { l.view, l.others = nil, report{}; return true }) // it has just ended: others may wait
 	released := make(chan error, 1)
 	go func() { released <- h.Release(t.Context()) }()
 	etcdtest.Eventually(t, 5*time.Second, "the release", func() bool { return r.look(func(l *Line) bool { return len(l.holds) == 0 }) })

@@ -11,13 +11,15 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
-// place is an entry of ours in etcd, or the wish for one. The line's mutex guards it; the first four never change.
+// place is an entry of ours in etcd, or the wish for one. The line's mutex guards it; the first five never change.
 type place struct {
 	epoch *keeper.Epoch
+	lease clientv3.LeaseID // one of the epoch's
 	table *Table
 	slot  slotKey
 	key   string
@@ -25,19 +27,21 @@ type place struct {
 	freed bool // its slot was given back; guarded by the table's mutex
 
 	state   placeState
-	entry   Entry       // valid from state queued on
-	unsure  bool        // an enqueue went unanswered once, so that it may still be on its way
-	gone    bool        // see situation
-	leaving bool        // see situation
-	left    bool        // a leave went unanswered once, so that it may have happened
-	count   int64       // entries in the line when ours joined; 0: not known
-	waiting int         // how many of those before ours had not entered then
-	pred    Entry       // who has to leave before us, as far as we know
-	alone   bool        // it does, whatever others do
-	long    bool        // the line was seen to be long
-	check   bool        // ask etcd whether our turn has come
-	quorum  bool        // and not just the nearest member
-	dog     *time.Timer // see watchdog
+	entry   Entry         // valid from state queued on
+	unsure  bool          // an enqueue went unanswered once, so that it may still be on its way
+	gone    bool          // see situation
+	leaving bool          // see situation
+	left    bool          // a leave went unanswered once, so that it may have happened
+	count   int64         // entries in the line when ours joined; 0: not known
+	waiting int           // how many of those before ours had not entered then
+	others  *heldError    // whom a try has found in the line
+	pred    Entry         // who has to leave before us, as far as we know
+	alone   bool          // it does, whatever others do
+	long    bool          // the line was seen to be long
+	check   bool          // ask etcd whether our turn has come
+	quorum  bool          // and not just the nearest member
+	asked   time.Duration // when the last enqueue was sent, on the keeper's clock
+	dog     *time.Timer   // see watchdog
 
 	before    []Entry     // who was ahead, in order, at
 	beforeRev int64       // when we looked last; only if the line is careful
@@ -52,6 +56,7 @@ type place struct {
 
 	restUntil time.Time        // nobody else may have it before; zero: see WithMinHold
 	parking   clientv3.LeaseID // the lease to which the entry is being moved; see park
+	kept      bool             // it cannot be moved, and stays under the Session's lease until then
 	rewrite   *rewrite         // of the value, under way
 	rewritten bool             // once at least
 
@@ -68,7 +73,7 @@ const longLine = 512
 func (p *place) guard(mode bool) []clientv3.Cmp {
 	cmps := []clientv3.Cmp{
 		clientv3.Compare(clientv3.CreateRevision(p.key), "=", p.entry.Create),
-		clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.epoch.ID()),
+		clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.lease),
 	}
 	if mode {
 		cmps = append(cmps, clientv3.Compare(clientv3.Value(p.key), "=", string(p.entry.Value)))
@@ -100,7 +105,7 @@ var errOthers = errors.New("line: others ahead")
 func (l *Line) sendJoin(ctx context.Context, p, old *place, try bool, look clientv3.Op) (bool, error) {
 	record := p.epoch.RecordRevision()
 	value := l.rule.Value
-	put := clientv3.OpPut(p.key, value, clientv3.WithLease(p.epoch.ID()))
+	put := clientv3.OpPut(p.key, value, clientv3.WithLease(p.lease))
 	cmps := []clientv3.Cmp{
 		clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0),
 		clientv3.Compare(clientv3.ModRevision(p.epoch.Record()), "=", record),
@@ -133,10 +138,14 @@ func (l *Line) sendJoin(ctx context.Context, p, old *place, try bool, look clien
 		p.epoch.RecordWritten(resp.Header.Revision)
 	}
 	last := resp.Responses[len(resp.Responses)-1]
-	if try && !wrote(last.GetResponseTxn()) {
-		return false, errOthers
+	if try {
+		wrote, others := tried(last.GetResponseTxn())
+		if !wrote {
+			p.others = heldBy(resp.Header.Revision, others)
+			return false, errOthers
+		}
 	}
-	p.entry = Entry{Key: p.key, Create: resp.Header.Revision, Mod: resp.Header.Revision, Lease: p.epoch.ID(), Value: []byte(value)}
+	p.entry = Entry{Key: p.key, Create: resp.Header.Revision, Mod: resp.Header.Revision, Lease: p.lease, Value: []byte(value)}
 	if try {
 		p.count = 1
 		return true, nil
@@ -181,23 +190,28 @@ func (p *place) blockedBy(by Entry, rule *Rule, entries []Entry) {
 	p.alone = rule.Alone == nil || rule.Alone(ahead(entries, p.entry))
 }
 
-// ifFirst is put, if nobody is in the line who would keep us from entering.
+// ifFirst is put, if nobody is in the line who would keep us from entering. Else it shows who is there: a few of them, in no
+// order, since putting a long line in order would hold up etcd.
 func (l *Line) ifFirst(put clientv3.Op) clientv3.Op {
 	empty := clientv3.Compare(clientv3.CreateRevision(l.prefix).WithPrefix(), "=", 0)
-	var otherwise []clientv3.Op
+	otherwise := []clientv3.Op{clientv3.OpGet(l.prefix, clientv3.WithPrefix(), clientv3.WithLimit(shortLine))}
 	if l.rule.Joins != nil { // all of them are readers
 		same := clientv3.Compare(clientv3.Value(l.prefix).WithPrefix(), "=", l.rule.Value)
-		otherwise = []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{same}, []clientv3.Op{put}, nil)}
+		otherwise = []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{same}, []clientv3.Op{put}, otherwise)}
 	}
 	return clientv3.OpTxn([]clientv3.Cmp{empty}, []clientv3.Op{put}, otherwise)
 }
 
-// wrote says whether ifFirst did.
-func wrote(resp *pb.TxnResponse) bool {
-	if !resp.Succeeded && len(resp.Responses) == 1 {
-		resp = resp.Responses[0].GetResponseTxn()
+// tried says whether ifFirst wrote, or who was there.
+func tried(resp *pb.TxnResponse) (wrote bool, others *pb.RangeResponse) {
+	for !resp.Succeeded {
+		inner := resp.Responses[0].GetResponseTxn()
+		if inner == nil {
+			return false, resp.Responses[0].GetResponseRange()
+		}
+		resp = inner
 	}
-	return resp.Succeeded
+	return true, nil
 }
 
 // errAgain: the session's record was written meanwhile; the same enqueue may be sent again.
@@ -207,7 +221,7 @@ var errAgain = errors.New("line: again")
 func (l *Line) joinRefused(ctx context.Context, p, old *place, record int64, terms Terms, ops []*pb.ResponseOp) (bool, error) {
 	ops, asked := ops[len(terms.Else):], ops[:len(terms.Else)]
 	kvs := ops[0].GetResponseRange().Kvs
-	if len(kvs) == 1 && p.unsure && clientv3.LeaseID(kvs[0].Lease) == p.epoch.ID() && kvs[0].CreateRevision == kvs[0].ModRevision && string(kvs[0].Value) == l.rule.Value {
+	if len(kvs) == 1 && p.unsure && clientv3.LeaseID(kvs[0].Lease) == p.lease && kvs[0].CreateRevision == kvs[0].ModRevision && string(kvs[0].Value) == l.rule.Value {
 		// An earlier attempt got through without its answer: ours to adopt. Who is ahead we do not know.
 		p.entry, p.count, p.waiting = entryOf(kvs[0]), 0, 0
 		return false, nil
@@ -219,7 +233,7 @@ func (l *Line) joinRefused(ctx context.Context, p, old *place, record int64, ter
 	case len(kvs) == 0:
 		return false, l.keepRecord(ctx, p.epoch)
 	case kvs[0].ModRevision < record:
-		return false, fmt.Errorf("etcd has gone back from revision %d to %d", record, kvs[0].ModRevision)
+		return false, goneBack(p.epoch, record, kvs[0].ModRevision)
 	case kvs[0].ModRevision != record:
 		p.epoch.RecordWritten(kvs[0].ModRevision)
 		return false, errAgain
@@ -271,28 +285,14 @@ func (l *Line) leave(ctx context.Context, p *place) error {
 // leaveUnsure leaves while an enqueue may be on its way: that must fail from here on, and whatever it has left must
 // go. It compares the record too, else it could itself arrive late and delete the next entry of that key.
 func (l *Line) leaveUnsure(ctx context.Context, p *place) error {
-	for {
-		record := p.epoch.RecordRevision()
-		ours := []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.epoch.ID())}
-		resp, err := l.keeper.Client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(p.epoch.Record()), "=", record)).
-			Then(clientv3.OpGet(p.key, clientv3.WithKeysOnly()), clientv3.OpTxn(ours, []clientv3.Op{clientv3.OpDelete(p.key)}, nil), l.writeRecord(p.epoch)).
-			Else(clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly())).Commit()
-		if err != nil {
-			p.left = p.left || keeper.Unknown(err)
-			return err
-		}
-		if resp.Succeeded {
-			p.epoch.RecordWritten(resp.Header.Revision)
-			return p.fateOf(createOf(resp.Responses[0]))
-		}
-		if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) == 0 {
-			if err := l.keepRecord(ctx, p.epoch); !errors.Is(err, errAgain) {
-				return err
-			}
-		} else {
-			p.epoch.RecordWritten(kvs[0].ModRevision)
-		}
+	ours := []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.lease)}
+	out := []clientv3.Op{clientv3.OpGet(p.key, clientv3.WithKeysOnly()), clientv3.OpTxn(ours, []clientv3.Op{clientv3.OpDelete(p.key)}, nil)}
+	resp, _, err := ask.Fenced(ctx, l.keeper, p.epoch, out)
+	if err != nil {
+		p.left = p.left || keeper.Unknown(err)
+		return err
 	}
+	return p.fateOf(createOf(resp[0]))
 }
 
 // fateOf judges an entry by the create revision that a leave has found; zero: none.
@@ -339,15 +339,21 @@ func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum boo
 // leaseGone says whether etcd refused a request because the lease does not exist.
 func leaseGone(err error) bool { return errors.Is(err, rpctypes.ErrLeaseNotFound) }
 
-// newPlace takes a slot.
-func (l *Line) newPlace(e *keeper.Epoch) *place {
+// newPlace takes a slot on lease, which the epoch has chosen for it.
+func (l *Line) newPlace(e *keeper.Epoch, lease clientv3.LeaseID) *place {
 	least := 0
 	if l.rule.Values {
 		least = 1 // so that all keys have one shape, which no mutex writes
 	}
-	slot := l.table.takeSlot(l.prefix, e.ID(), least)
-	return &place{epoch: e, table: l.table, slot: slot, key: keyspace.Entry(l.prefix+l.rule.Dir, e.ID(), slot.slot) + l.rule.Suffix, state: asked,
-		alone: l.rule.Alone == nil}
+	slot := l.table.takeSlot(l.prefix, lease, least)
+	return &place{epoch: e, lease: lease, table: l.table, slot: slot, key: keyspace.Entry(l.prefix+l.rule.Dir, lease, slot.slot) + l.rule.Suffix,
+		state: asked, alone: l.rule.Alone == nil}
+}
+
+// another is a place beside p, for another entry of the same Session.
+func (l *Line) another(p *place) *place {
+	p.epoch.Again(p.lease)
+	return l.newPlace(p.epoch, p.lease)
 }
 
 // free gives back the slot. The entry is known to be gone, and nothing on its way can bring it back.

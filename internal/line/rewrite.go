@@ -89,7 +89,7 @@ func (l *Line) rewrite(ctx context.Context) error {
 	p, r := l.place, l.place.rewrite
 	mod := p.entry.Mod
 	err := l.request(ctx, func(ctx context.Context) (err error) {
-		mod, err = l.overwrite(ctx, p, mod, r.value, p.epoch.ID())
+		mod, err = l.overwrite(ctx, p, mod, r.value, p.lease)
 		return err
 	})
 	switch {

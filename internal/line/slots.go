@@ -31,5 +31,6 @@ func (t *Table) freeSlot(p *place) {
 	if !p.freed { // else it may be another's by now
 		p.freed = true
 		delete(t.slots, p.slot)
+		p.epoch.Give(p.lease)
 	}
 }

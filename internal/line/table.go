@@ -54,8 +54,7 @@ func (r *Ref) Acquire(ctx context.Context, opts *Options, try bool) (*Hold, erro
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	granted := r.Keeper.Hooks.Granted
-	traced := granted != nil || r.Keeper.Hooks.Released != nil
+	traced := r.Keeper.Traced()
 	var began time.Time
 	if traced {
 		began = time.Now()
@@ -65,9 +64,17 @@ func (r *Ref) Acquire(ctx context.Context, opts *Options, try bool) (*Hold, erro
 		if l == nil {
 			l = r.find()
 		}
-		h, again, err := l.acquire(ctx, opts, try)
+		w := &waiter{opts: opts, ctx: ctx, try: try}
+		if !l.stand(w) {
+			r.line.CompareAndSwap(l, nil)
+			continue
+		}
+		h, again, err := l.await(w)
 		if again {
 			r.line.CompareAndSwap(l, nil)
+			if w.in {
+				opts = opts.admitted()
+			}
 			continue
 		}
 		if err != nil {
@@ -75,9 +82,7 @@ func (r *Ref) Acquire(ctx context.Context, opts *Options, try bool) (*Hold, erro
 		}
 		if traced {
 			h.since = time.Now()
-		}
-		if granted != nil {
-			granted(r.Kind, r.Name, h.since.Sub(began))
+			r.Keeper.Granted(r.Kind, r.Name, h.since.Sub(began))
 		}
 		return h, nil
 	}

@@ -7,6 +7,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/chance"
 )
 
 // view is what a line knows of a range of keys: a list, kept up by a watch that was there before the list was read.
@@ -17,10 +19,13 @@ type view struct {
 	cancel func()
 
 	ready   bool
-	loaded  time.Time
+	opened  time.Time
 	rev     int64 // every change up to here is in entries
 	entries []Entry
 	backlog []*mvccpb.Event // arrived before the list
+
+	quietUntil time.Duration // nobody but quietFor stands in the line, as far as that is believed; see whether
+	quietFor   *place
 
 	// Of a view that hears of deletions only, entries are what an answer has listed, less those who have left since:
 	// these, by the revision at which they did.
@@ -149,6 +154,11 @@ func (v *view) Ended(err error) {
 
 // load reads the list, as of revision or later: the watch delivers what is newer.
 func (v *view) load(ctx context.Context, revision int64) {
+	v.line.mu.Lock()
+	if p := v.line.place; revision > 0 && p != nil && p.state != asked {
+		revision = max(revision, p.entry.Create)
+	}
+	v.line.mu.Unlock()
 	resp, err := v.line.readAt(ctx, revision, func(opts ...clientv3.OpOption) clientv3.Op {
 		if v.end != "" {
 			opts = append(opts, clientv3.WithRange(v.end))
@@ -166,9 +176,14 @@ func (v *view) load(ctx context.Context, revision int64) {
 		l.viewFailed(err)
 		return
 	}
+	if p := l.place; p != nil && p.state != asked && resp.Header.Revision < min(revision, p.entry.Create) {
+		l.rewound(p, resp.Header.Revision) // the entry was there before we asked
+		l.proceed()
+		return
+	}
 	v.entries = entriesOf(resp.Kvs)
 	v.since = resp.Header.Revision
-	v.rev, v.ready, v.loaded = v.since, true, time.Now()
+	v.rev, v.ready = v.since, true
 	v.apply(v.backlog)
 	v.backlog = nil
 	if p := l.place; p != nil && p.state == queued && v.end != "" {
@@ -184,12 +199,13 @@ func (v *view) load(ctx context.Context, revision int64) {
 	l.changed()
 }
 
-// readAt reads at revision at least. A serializable read may be behind, since events are sent before their revision
-// can be read and other members may lag: it is repeated once, and then asked of the quorum.
+// readAt reads at revision at least; zero: as the quorum has it. A serializable read may be behind, since events are sent
+// before their revision can be read and other members may lag, or a proxy remembers an old answer: it is repeated once, and
+// then asked of the quorum. If that is behind, etcd's history is.
 func (l *Line) readAt(ctx context.Context, revision int64, op func(...clientv3.OpOption) clientv3.Op) (*clientv3.GetResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
 	defer cancel()
-	for range 2 {
+	for tries := 0; revision > 0 && tries < 2; tries++ {
 		resp, err := l.keeper.Client.Do(ctx, op(clientv3.WithSerializable()))
 		if err != nil {
 			return nil, err
@@ -208,7 +224,7 @@ func (l *Line) readAt(ctx context.Context, revision int64, op func(...clientv3.O
 // openView replaces the view by one of t.
 func (l *Line) openView(t target) {
 	l.closeView()
-	v := &view{line: l, target: t}
+	v := &view{line: l, target: t, opened: time.Now()}
 	if v.deaf() {
 		v.departed = map[string]int64{}
 	}
@@ -233,6 +249,7 @@ func (l *Line) viewFailed(err error) {
 	l.viewTries++
 	l.keeper.Log.Debug("watch ended", "prefix", l.prefix, "error", err)
 	wait := min(10*time.Millisecond<<min(l.viewTries, 8), 2*time.Second)
+	wait = wait*3/4 + chance.N(wait/2) // a member that goes ends the views of many
 	l.viewAfter = time.Now().Add(wait)
 	time.AfterFunc(wait, func() {
 		l.mu.Lock()

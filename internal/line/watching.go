@@ -168,12 +168,13 @@ func (l *Line) yields(p *place) bool {
 // the cause matters: was the entry deleted, or its lease revoked? A renewal tells; it gets little time, since the
 // name may be somebody else's already.
 func (l *Line) vanished(p *place) {
-	if p.state != first && p.unsure { // an enqueue that is still on its way must not bring it back
-		p.leaving = true
-		return
-	}
-	if p.state != first {
+	switch {
+	case p.state == first:
+	case l.lent:
 		l.vacate(p)
+		return
+	default: // a watch may be wrong: what it does not show is deleted before it is forgotten
+		p.leaving = true
 		return
 	}
 	p.gone = true

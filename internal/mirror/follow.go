@@ -3,14 +3,15 @@ package mirror
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
 
+	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/watch"
 )
@@ -21,49 +22,74 @@ type Copy interface {
 	Load(revision int64, kvs []*mvccpb.KeyValue)
 	// Apply takes what has changed since, in order, all of one revision together.
 	Apply(events []*mvccpb.Event)
-	// Trouble says why the copy may be getting old. The next Load ends that.
+	// Trouble says why the copy may be getting old, also when etcd refuses to be read (see keeper.Final). The next Load
+	// ends that.
 	Trouble(err error)
 }
 
-// checkEvery is how often it is asked whether somebody is at the other end of the watch, if nothing was heard from
-// there, and whether one may still read; in truth up to half as long again. That costs etcd a read of one key.
+// Witness is a Copy that wants to know how what it misses in a list has gone, while nobody told.
+type Witness interface {
+	// Misses says whether something of the copy is not among kvs. It is called before Load; if so, what happened between the
+	// last Load or Apply and that list is applied first, as far as etcd still has it.
+	Misses(kvs []*mvccpb.KeyValue) bool
+}
+
+// checkEvery is how often it is asked whether one may still read, and by the way whether somebody is at the other end of
+// the watch; in truth up to half as long again. That costs etcd a watch on one key, which is given up at once.
 const checkEvery = 5 * time.Second
 
-// page is how many keys are listed at once.
-const page = 1000
+// refusedAgain is how long to wait after a refusal, in truth half of it to one and a half: what etcd does not allow now, it
+// may allow in a while.
+const refusedAgain = 10 * time.Second
 
-var (
-	errMute = errors.New("mirror: no answer to a request to watch")
-	errDeaf = errors.New("mirror: the watch is silent, and does not answer")
+// page is how many keys are listed at once, and pageBytes about how much: who takes long for a page asks for less.
+const (
+	page      = 1000
+	pageBytes = 1 << 20
 )
 
-// Follow keeps c up to date until ctx ends; then it answers nil. An error is one that will not pass.
+var errMute = errors.New("mirror: no answer to a request to watch")
+
+// Follow keeps c up to date until ctx ends; then it answers nil. The only error is that the client was closed: whatever
+// else etcd, or the way there, has against it may pass.
 func (r *Range) Follow(ctx context.Context, c Copy) error {
 	ctx, cancel := context.WithCancel(ctx)
-	stream := watch.New(pb.NewWatchClient(r.Client.ActiveConnection()))
+	stream := watch.New(pb.NewWatchClient(r.Client.ActiveConnection()), r.Prefix)
 	var streaming sync.WaitGroup
 	streaming.Go(func() { stream.Run(ctx) })
 	defer streaming.Wait()
 	defer cancel()
+	var known int64 // revision up to which c has all
 	for wait := firstWait; ; wait = min(2*wait, maxWait) {
-		loaded, err := r.life(ctx, stream, c)
+		now, err := r.life(ctx, stream, c, known)
+		loaded := now > 0
+		if loaded {
+			known = now // which is less than before, if etcd was restored from a backup
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case keeper.Final(err):
-			return err
+		case errors.Is(err, grpc.ErrClientConnClosing) || r.Client.Ctx().Err() != nil:
+			return grpc.ErrClientConnClosing
 		case loaded:
 			wait = firstWait
 		}
 		c.Trouble(r.Explain(err))
+		if keeper.Final(err) {
+			wait = refusedAgain / 2
+			if !Sleep(ctx, refusedAgain) {
+				return nil
+			}
+			continue
+		}
 		if !Sleep(ctx, wait) {
 			return nil
 		}
 	}
 }
 
-// life is that of one watch. It answers why it ended, and whether it got as far as a list.
-func (r *Range) life(ctx context.Context, stream *watch.Stream, c Copy) (loaded bool, err error) {
+// life is that of one watch. It returns why it ended, and up to which revision c has all then; 0: it did not get as far as a list.
+func (r *Range) life(ctx context.Context, stream *watch.Stream, c Copy, before int64) (known int64, err error) {
 	f := &feed{copy: c, created: make(chan struct{}), ended: make(chan error, 1)}
 	defer f.close()
 	defer stream.Watch(r.Prefix, r.End, f)()
@@ -73,22 +99,23 @@ func (r *Range) life(ctx context.Context, stream *watch.Stream, c Copy) (loaded 
 	select {
 	case <-f.created:
 	case err := <-f.ended:
-		return false, err
+		return 0, err
 	case <-late.C: // the connection stands, and nobody is at the other end
 		stream.Restart()
-		return false, errMute
+		return 0, errMute
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return 0, ctx.Err()
 	}
-	// In time, since meanwhile events pile up.
-	soon, cancel := context.WithTimeout(ctx, 2*Patience)
-	defer cancel()
-	revision, kvs, err := r.List(soon)
+	revision, kvs, err := r.List(ctx)
 	if err != nil {
-		return false, err
+		return 0, err
+	}
+	if w, ok := c.(Witness); ok && before > 0 && before < revision && w.Misses(kvs) {
+		r.between(ctx, before, revision, c)
 	}
 	f.load(revision, kvs)
-	return true, r.check(ctx, stream, f)
+	err = r.check(ctx, stream, f)
+	return f.upTo(), err
 }
 
 // List reads the whole range at one revision, in pages. That it is linearizable, the first page makes sure.
@@ -113,6 +140,7 @@ func (r *Range) pages(ctx context.Context) (revision int64, kvs []*mvccpb.KeyVal
 			revision = resp.Header.Revision
 		}
 		kvs = append(kvs, resp.Kvs...)
+		req.Limit = nextLimit(req.Limit, resp)
 		if !resp.More || len(resp.Kvs) == 0 {
 			return revision, kvs, nil
 		}
@@ -170,6 +198,12 @@ func (f *feed) load(revision int64, kvs []*mvccpb.KeyValue) {
 	f.early = nil
 }
 
+func (f *feed) upTo() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.known
+}
+
 // close keeps calls that are under way from reaching the copy after another watch has begun.
 func (f *feed) close() {
 	f.mu.Lock()
@@ -177,16 +211,11 @@ func (f *feed) close() {
 	f.closed = true
 }
 
-// check waits for the end of the watch, and asks now and then whether anybody is there: a connection that has died in
-// silence, or a member that hangs, tells nothing. Nor does a watch tell that the permission to read was taken away.
+// check waits for the end of the watch, and asks now and then whether one may still read: a watch goes on after that
+// permission was taken away. That somebody is at the other end, the stream sees to.
 func (r *Range) check(ctx context.Context, stream *watch.Stream, f *feed) error {
-	heard := stream.Heard()
-	for asked := false; ; {
-		wait := checkEvery + rand.N(checkEvery/2)
-		if asked {
-			wait = Patience
-		}
-		t := time.NewTimer(wait)
+	for {
+		t := time.NewTimer(checkEvery + chance.N(checkEvery/2))
 		select {
 		case err := <-f.ended:
 			t.Stop()
@@ -196,18 +225,47 @@ func (r *Range) check(ctx context.Context, stream *watch.Stream, f *feed) error 
 			return ctx.Err()
 		case <-t.C:
 		}
-		if _, err := r.once(ctx, &pb.RangeRequest{Key: []byte(r.Prefix), Serializable: true}); keeper.Final(err) {
+		if err := r.mayRead(ctx, stream, f); err != nil {
 			return err
 		}
-		switch messages := stream.Heard(); {
-		case messages != heard:
-			heard, asked = messages, false
-		case asked:
-			stream.Restart()
-			return errDeaf
-		default:
-			asked = true
-			stream.Ping()
-		}
 	}
+}
+
+// mayRead asks for a watch on one key.
+func (r *Range) mayRead(ctx context.Context, stream *watch.Stream, f *feed) error {
+	q := &question{answer: make(chan error, 1)}
+	defer stream.Watch(r.Prefix, "", q)()
+	select {
+	case err := <-q.answer:
+		return err
+	case err := <-f.ended: // as all watches of a stream that does not answer
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+type question struct{ answer chan error }
+
+func (q *question) Created(int64)          { q.tell(nil) }
+func (q *question) Events([]*mvccpb.Event) {}
+func (q *question) Ended(err error)        { q.tell(err) }
+
+func (q *question) tell(err error) {
+	select {
+	case q.answer <- err:
+	default:
+	}
+}
+
+// nextLimit is how many keys to ask for next, so that they weigh about pageBytes.
+func nextLimit(limit int64, last *pb.RangeResponse) int64 {
+	bytes := 0
+	for _, kv := range last.Kvs {
+		bytes += len(kv.Key) + len(kv.Value)
+	}
+	if bytes == 0 {
+		return limit
+	}
+	return min(max(int64(len(last.Kvs))*pageBytes/int64(bytes), 1), page, max(2*limit, 1))
 }

@@ -7,15 +7,26 @@
 // has to anyway.
 //
 // Watches start "from now" (revision 0). A watch that starts at a past revision is served by etcd on a tick of 100 ms.
+//
+// # What the server decides
+//
+// The ID of a watch is the one in its Created answer. etcd takes the ID that the request proposes, and then many
+// requests may be on their way at once. `etcd grpc-proxy` gives IDs of its own, and may answer in another order: then
+// the next request waits for the answer to the last. Which of the two it is, the first answer of a stream shows.
+//
+// # Silence
+//
+// A connection that has died in silence tells nothing. So the stream asks after some seconds of silence whether
+// anybody is there, by creating a watch on a key of nobody's, which every server answers, proxies included. While
+// somebody relies on silence (see Alive and Rely) it asks after one. A stream that leaves a question unanswered is
+// ended, and all its watches with it.
 package watch
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -23,12 +34,15 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
+
+	"github.com/fenceline/fenceline/internal/chance"
 )
 
 // Handler receives what happens to one watch, in order, from the stream's goroutine: it must not block. After Ended,
 // or after the watch was cancelled, nothing follows, but for a call that is under way at that moment.
 type Handler interface {
-	// Created says that all events after revision will be delivered; earlier ones may be.
+	// Created says that all events after revision will be delivered; earlier ones may be. Zero: the server has not told
+	// the revision.
 	Created(revision int64)
 	Events([]*mvccpb.Event)
 	Ended(err error)
@@ -36,21 +50,71 @@ type Handler interface {
 
 // Stream is one gRPC stream with many watches. The zero value is not usable.
 type Stream struct {
-	rpc   pb.WatchClient
-	heard atomic.Int64 // how many messages have come
+	rpc      pb.WatchClient
+	probeKey string
+	reopen   time.Duration // the first pause before a stream that broke is opened again
+	listener listener
 
-	mu      sync.Mutex
-	next    int64
-	watches map[int64]Handler
-	out     []*pb.WatchRequest // not sent yet
-	pending []int64            // sent, not answered; etcd answers in the order of the requests
-	restart context.CancelCauseFunc
-	wake    chan struct{} // out is not empty
+	mu       sync.Mutex
+	watches  map[*watched]bool  // all that have not ended
+	byID     map[int64]*watched // of these, the answered ones, by the server's ID
+	asked    []*watched         // not sent yet
+	cancels  []int64            // not sent yet
+	pending  map[int64]*watched // sent and not answered, by the ID that was proposed
+	since    int64              // when asked or pending ceased to be empty; see listener
+	refused  []error            // answers that do not say which of pending they refuse
+	proposed int64              // the last ID that was
+	ids      idRule
+	early    map[int64][]*mvccpb.Event // by an ID that no answer has named yet
+	restart  context.CancelCauseFunc
+	wake     chan struct{} // there is something to send
 }
 
-// New makes a stream that opens when the first watch is asked for. It does nothing until Run is called.
-func New(rpc pb.WatchClient) *Stream {
-	return &Stream{rpc: rpc, watches: map[int64]Handler{}, wake: make(chan struct{}, 1)}
+// idRule says whose IDs the server uses.
+type idRule int
+
+const (
+	unknownIDs idRule = iota
+	ourIDs
+	serverIDs
+)
+
+// watched is one watch.
+type watched struct {
+	Handler
+	req       *pb.WatchCreateRequest
+	id        int64 // the server's, once answered
+	answered  bool
+	cancelled bool
+	probe     bool // of interest is only that it is answered
+}
+
+// firstID is larger than any that a server would count up to by itself.
+const firstID = 1 << 40
+
+// New makes a stream that opens when the first watch is asked for. It does nothing until Run is called. Whoever may use
+// the stream must be allowed to read probeKey; nobody needs to write it.
+func New(rpc pb.WatchClient, probeKey string, opts ...Option) *Stream {
+	s := &Stream{rpc: rpc, probeKey: probeKey, reopen: 20 * time.Millisecond, wake: make(chan struct{}, 1)}
+	s.listener.made, s.listener.wake = time.Now(), make(chan struct{}, 1)
+	s.reset()
+	for _, opt := range opts {
+		opt(s)
+	}
+	return s
+}
+
+// Option changes a Stream.
+type Option func(*Stream)
+
+// WithLogin is for a client with a password: it logs in for each stream that is opened, which costs etcd some 100 ms of
+// a processor and a proposal. A stream that broke is then opened again after half a second instead of at once.
+func WithLogin() Option { return func(s *Stream) { s.reopen = 500 * time.Millisecond } }
+
+// reset begins with a stream of which nothing is known. It is called with the mutex held.
+func (s *Stream) reset() {
+	s.watches, s.byID, s.pending = map[*watched]bool{}, map[int64]*watched{}, map[int64]*watched{}
+	s.asked, s.cancels, s.refused, s.early, s.restart, s.ids = nil, nil, nil, nil, nil, unknownIDs
 }
 
 // Watch asks for the events of [key, end), or of key alone when end is empty. It does not block. cancel takes it back.
@@ -76,29 +140,44 @@ func request(key, end string) *pb.WatchCreateRequest {
 func (s *Stream) create(req *pb.WatchCreateRequest, h Handler) (cancel func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.next++
-	id := s.next
-	s.watches[id] = h
-	req.WatchId = id
-	s.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: req}})
-	return func() { s.cancel(id) }
+	w := &watched{Handler: h, req: req}
+	s.watches[w] = true
+	s.ask(w)
+	return func() { s.cancel(w) }
 }
 
-func (s *Stream) cancel(id int64) {
+// ask has a watch asked for. It is called with the mutex held.
+func (s *Stream) ask(w *watched) {
+	if len(s.asked) == 0 && len(s.pending) == 0 {
+		s.since = s.listener.now()
+	}
+	s.asked = append(s.asked, w)
+	signal(s.wake)
+}
+
+func (s *Stream) cancel(w *watched) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.watches[id]; !ok {
+	if !s.watches[w] {
 		return
 	}
-	delete(s.watches, id)
-	req := &pb.WatchCancelRequest{WatchId: id}
-	s.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CancelRequest{CancelRequest: req}})
+	delete(s.watches, w)
+	w.cancelled = true
+	if w.answered { // else its answer tells which ID to cancel
+		s.giveUp(w)
+	}
 }
 
-func (s *Stream) send(req *pb.WatchRequest) {
-	s.out = append(s.out, req)
+// giveUp has the server end an answered watch. It is called with the mutex held.
+func (s *Stream) giveUp(w *watched) {
+	delete(s.byID, w.id)
+	s.cancels = append(s.cancels, w.id)
+	signal(s.wake)
+}
+
+func signal(c chan struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -106,29 +185,21 @@ func (s *Stream) send(req *pb.WatchRequest) {
 var errRestart = errors.New("watch: stream restarted")
 
 // Restart ends the present stream and all its watches: for an owner who has seen that it is deaf.
-func (s *Stream) Restart() {
+func (s *Stream) Restart() { s.endWith(errRestart) }
+
+func (s *Stream) endWith(err error) {
 	s.mu.Lock()
 	restart := s.restart
 	s.mu.Unlock()
 	if restart != nil {
-		restart(errRestart)
+		restart(err)
 	}
 }
 
-// Ping asks for any message at all. Whether one has come, Heard tells.
-func (s *Stream) Ping() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}})
-}
-
-// Heard is how many messages have come so far.
-func (s *Stream) Heard() int64 { return s.heard.Load() }
-
 // Run serves the stream until ctx ends, opening it again when it breaks.
 func (s *Stream) Run(ctx context.Context) {
-	const minBackoff, maxBackoff = 20 * time.Millisecond, 2 * time.Second
-	backoff := minBackoff
+	const maxBackoff = 2 * time.Second
+	backoff := s.reopen
 	for {
 		select {
 		case <-ctx.Done():
@@ -139,9 +210,9 @@ func (s *Stream) Run(ctx context.Context) {
 		opened := time.Now()
 		s.end(s.serve(ctx))
 		if time.Since(opened) > maxBackoff {
-			backoff = minBackoff
+			backoff = s.reopen
 		}
-		t := time.NewTimer(backoff)
+		t := time.NewTimer(backoff*3/4 + chance.N(backoff/2)) // a member that goes takes many streams along
 		select {
 		case <-t.C:
 		case <-ctx.Done():
@@ -155,14 +226,15 @@ func (s *Stream) Run(ctx context.Context) {
 func (s *Stream) end(err error) {
 	s.mu.Lock()
 	watches := s.watches
-	s.watches, s.out, s.pending, s.restart = map[int64]Handler{}, nil, nil, nil
+	s.reset()
+	s.listener.heard.Store(0)
 	select {
 	case <-s.wake: // it was for requests that have ended with the stream
 	default:
 	}
 	s.mu.Unlock()
-	for _, h := range watches {
-		h.Ended(err)
+	for w := range watches {
+		w.Ended(err)
 	}
 }
 
@@ -184,9 +256,10 @@ func (s *Stream) serve(ctx context.Context) error {
 	if err != nil {
 		return reason(ctx, err)
 	}
-	var sender sync.WaitGroup
-	sender.Go(func() { s.sendLoop(ctx, stream) })
-	defer sender.Wait()
+	var helpers sync.WaitGroup
+	helpers.Go(func() { s.sendLoop(ctx, stream) })
+	helpers.Go(func() { s.listen(ctx) })
+	defer helpers.Wait()
 	defer cancel(nil)
 	for {
 		resp, err := stream.Recv()
@@ -206,16 +279,7 @@ func reason(ctx context.Context, err error) error {
 
 func (s *Stream) sendLoop(ctx context.Context, stream pb.Watch_WatchClient) {
 	for {
-		s.mu.Lock()
-		out := s.out
-		s.out = nil
-		for _, req := range out {
-			if create := req.GetCreateRequest(); create != nil {
-				s.pending = append(s.pending, create.WatchId)
-			}
-		}
-		s.mu.Unlock()
-		for _, req := range out {
+		for _, req := range s.batch() {
 			if stream.Send(req) != nil {
 				return // Recv tells the reason
 			}
@@ -228,47 +292,31 @@ func (s *Stream) sendLoop(ctx context.Context, stream pb.Watch_WatchClient) {
 	}
 }
 
-func (s *Stream) deliver(resp *pb.WatchResponse) {
-	s.heard.Add(1)
+// batch is what may be sent now.
+func (s *Stream) batch() []*pb.WatchRequest {
 	s.mu.Lock()
-	id := resp.WatchId
-	if resp.Created {
-		if len(s.pending) == 0 { // not an answer to anything we asked
-			s.mu.Unlock()
-			return
+	defer s.mu.Unlock()
+	var out []*pb.WatchRequest
+	for _, id := range s.cancels {
+		req := &pb.WatchCancelRequest{WatchId: id}
+		out = append(out, &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CancelRequest{CancelRequest: req}})
+	}
+	s.cancels = nil
+	for len(s.asked) > 0 && s.answersAreClear() {
+		w := s.asked[0]
+		s.asked = s.asked[1:]
+		if w.cancelled {
+			continue
 		}
-		// A refused watch carries an ID of -1, so the order has to tell which one it is.
-		id, s.pending = s.pending[0], s.pending[1:]
+		s.proposed = max(s.proposed, firstID) + 1
+		w.req.WatchId = s.proposed
+		s.pending[s.proposed] = w
+		out = append(out, &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: w.req}})
 	}
-	h, ok := s.watches[id]
-	if ok && resp.Canceled {
-		delete(s.watches, id)
-	}
-	s.mu.Unlock()
-	switch {
-	case !ok: // cancelled by its owner
-	case resp.Canceled && resp.CompactRevision > 0:
-		h.Ended(rpctypes.ErrCompacted)
-	case resp.Canceled:
-		err := refusal(resp.CancelReason)
-		h.Ended(err)
-		if errors.Is(err, rpctypes.ErrInvalidAuthToken) || errors.Is(err, rpctypes.ErrAuthOldRevision) {
-			s.Restart() // a stream keeps the token that it was opened with; the next one gets its own
-		}
-	case resp.Created:
-		h.Created(resp.Header.Revision)
-	case len(resp.Events) > 0: // else it only says how far etcd is
-		h.Events(resp.Events)
-	}
+	return out
 }
 
-// refusal turns the text of a refused watch back into the error that etcd's client knows.
-func refusal(text string) error {
-	for _, known := range []error{rpctypes.ErrGRPCPermissionDenied, rpctypes.ErrGRPCInvalidAuthToken,
-		rpctypes.ErrGRPCAuthOldRevision, rpctypes.ErrGRPCUserEmpty} {
-		if text == known.Error() {
-			return rpctypes.Error(known)
-		}
-	}
-	return fmt.Errorf("watch: etcd ended it: %s", text)
+// answersAreClear says whether one more request could be told from those on their way by its answer.
+func (s *Stream) answersAreClear() bool {
+	return len(s.pending) == 0 || s.ids == ourIDs && len(s.refused) == 0
 }

@@ -26,7 +26,7 @@ var errOver = errors.New("test over")
 
 // run runs a stream until stop is called, or the test ends.
 func run(t testing.TB, client *clientv3.Client) (s *watch.Stream, stop func()) {
-	s = watch.New(pb.NewWatchClient(client.ActiveConnection()))
+	s = watch.New(pb.NewWatchClient(client.ActiveConnection()), "a/probe")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { s.Run(ctx) })

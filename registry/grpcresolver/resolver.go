@@ -7,6 +7,14 @@
 // It follows every change. An instance that is Draining is taken out, while gRPC lets the calls that it has go on. While
 // etcd is away connections go on with the last good set; when there is none yet, or when the set is empty, calls fail
 // with the reason instead of hanging. Entries that etcd's own naming manager has written are read as well.
+//
+// [FromDirectory] resolves from a Directory instead: one watch for all connections, the instances that it preserves, those of its snapshot,
+// and those of its zone only, while there are any.
+//
+// gRPC's own policies know no weights. The policy "fenceline_weighted" does, and needs only its name in the service config: it draws a
+// connection for each call, by the instances' Weight.
+//
+// With TLS, certificates have to name the service: that is the authority of the calls, unless grpc.WithAuthority says otherwise.
 package grpcresolver
 
 import (
@@ -15,10 +23,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/attributes"
 	"google.golang.org/grpc/resolver"
 
@@ -34,12 +40,16 @@ func New(client *clientv3.Client) resolver.Builder { return NewWith(client) }
 
 // NewWith is New with options of registry.Watch: At says where services stand.
 func NewWith(client *clientv3.Client, opts ...registry.Option) resolver.Builder {
-	return &builder{client, opts}
+	return &builder{client: client, opts: opts}
 }
 
+// FromDirectory makes a builder that resolves from d, which must be closed after the last connection.
+func FromDirectory(d *registry.Directory) resolver.Builder { return &builder{directory: d} }
+
 type builder struct {
-	client *clientv3.Client
-	opts   []registry.Option
+	client    *clientv3.Client
+	opts      []registry.Option
+	directory *registry.Directory // instead of these
 }
 
 func (*builder) Scheme() string { return Scheme }
@@ -52,7 +62,11 @@ func (b *builder) Build(target resolver.Target, cc resolver.ClientConn, _ resolv
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &following{client: b.client, service: service, opts: b.opts, cc: cc, cancel: cancel}
-	r.loop.Go(func() { r.run(ctx) })
+	follow := r.run
+	if b.directory != nil {
+		follow = func(ctx context.Context) { r.runFrom(ctx, b.directory) }
+	}
+	r.loop.Go(func() { follow(ctx) })
 	return r, nil
 }
 
@@ -64,6 +78,7 @@ type following struct {
 	cc      resolver.ClientConn
 	cancel  context.CancelFunc
 	loop    sync.WaitGroup
+	seen    bool // somebody, once; the loop's own
 }
 
 // ResolveNow has nothing to do: changes arrive by themselves.
@@ -75,28 +90,46 @@ func (r *following) Close() {
 	r.loop.Wait()
 }
 
-// refusedAgain is how long to wait after a refusal: what etcd does not allow today it may allow tomorrow.
-const refusedAgain = 10 * time.Second
-
 func (r *following) run(ctx context.Context) {
 	opts := append(r.opts[:len(r.opts):len(r.opts)], registry.OnTrouble(r.report))
-	for ctx.Err() == nil {
-		for ins, err := range registry.Watch(ctx, r.client, r.service, opts...) {
-			if err != nil {
-				r.report(err)
-				if errors.Is(err, grpc.ErrClientConnClosing) {
-					return
-				}
-				continue // it was the last
-			}
-			// That a set is empty is an error to gRPC, and calls fail with it: as they should.
-			_ = r.cc.UpdateState(resolver.State{Endpoints: endpoints(ins)})
+	for ins, err := range registry.Watch(ctx, r.client, r.service, opts...) {
+		if err != nil {
+			r.report(err) // and go on: it may pass
+			continue
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(refusedAgain):
-		}
+		// That a set is empty is an error to gRPC, and calls fail with it: as they should.
+		r.update(ins)
 	}
+}
+
+func (r *following) runFrom(ctx context.Context, d *registry.Directory) {
+	for entries, err := range d.Watch(ctx, r.service) {
+		if err != nil {
+			if ctx.Err() == nil {
+				r.report(err)
+			}
+			return
+		}
+		ins := make([]registry.Instance, len(entries))
+		for i, e := range entries {
+			ins[i] = e.Instance
+		}
+		r.update(ins)
+	}
+}
+
+func (r *following) update(ins []registry.Instance) {
+	all := endpoints(ins)
+	if len(all) == 0 && !r.seen { // of an empty set gRPC would say that it is empty, and not of whom
+		r.report(fmt.Errorf("registry: nobody who is up offers %q", r.service))
+		return
+	}
+	r.seen = true
+	var addresses []resolver.Address // for policies that know no endpoints
+	for _, e := range all {
+		addresses = append(addresses, e.Addresses[0])
+	}
+	_ = r.cc.UpdateState(resolver.State{Endpoints: all, Addresses: addresses})
 }
 
 // report passes on the text only: gRPC would take a status that the error carries, which is of our request to etcd, for
@@ -108,7 +141,8 @@ func endpoints(ins []registry.Instance) []resolver.Endpoint {
 	up := make([]resolver.Endpoint, 0, len(ins))
 	for _, in := range ins {
 		if in.Status == registry.Up {
-			up = append(up, resolver.Endpoint{Addresses: []resolver.Address{{Addr: in.Addr}}, Attributes: attributes.New(key{}, value{in})})
+			of := attributes.New(key{}, value{in})
+			up = append(up, resolver.Endpoint{Addresses: []resolver.Address{{Addr: in.Addr, BalancerAttributes: of}}, Attributes: of})
 		}
 	}
 	return up

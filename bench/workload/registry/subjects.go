@@ -177,8 +177,13 @@ func watchTheirs(ctx context.Context, client *clientv3.Client, prefix, service s
 	for {
 		select {
 		case <-ctx.Done():
+			for range updates { // else its goroutine waits forever for somebody who takes the next
+			}
 			return nil
 		case more, ok := <-updates:
+			if !ok && ctx.Err() != nil {
+				return nil
+			}
 			if !ok {
 				return fmt.Errorf("bench: etcd's watch of %s has ended", service)
 			}

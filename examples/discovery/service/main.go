@@ -17,13 +17,14 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"github.com/fenceline/fenceline/registry"
 	"github.com/fenceline/fenceline/session"
 )
 
 func main() {
-	listen := flag.String("listen", "127.0.0.1:0", "host:port to listen at, which is also where others find it")
+	listen := flag.String("listen", "127.0.0.1:0", "host:port to listen at; others find it there, or at an address of this machine")
 	flag.Parse()
 	endpoints := strings.Split(cmp.Or(os.Getenv("FENCELINE_ENDPOINTS"), "127.0.0.1:2379"), ",")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -34,7 +35,7 @@ func main() {
 }
 
 func run(ctx context.Context, endpoints []string, listen string) error {
-	client, err := clientv3.New(clientv3.Config{Endpoints: endpoints})
+	client, err := clientv3.New(clientv3.Config{Endpoints: endpoints, Logger: zap.NewNop()})
 	if err != nil {
 		return err
 	}
@@ -50,7 +51,10 @@ func run(ctx context.Context, endpoints []string, listen string) error {
 	if err != nil {
 		return err
 	}
-	addr := listener.Addr().String()
+	addr, err := registry.Reachable(listener) // not 0.0.0.0, which is where to listen
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "hello from %s\n", addr)
 	})}

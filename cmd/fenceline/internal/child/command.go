@@ -34,6 +34,7 @@ type Command struct {
 	Stdin, Stdout, Stderr *os.File
 
 	OnLost OnLost
+	Leash  bool          // it ends with this process, also where the loss of the hold is nothing to it
 	Grace  time.Duration // between SIGTERM and SIGKILL
 
 	// Say tells the user what happens to the command and why. The deadline does not wait for it: it must be quick.

@@ -39,10 +39,10 @@ func (c *Command) start(t *terminal) (group, <-chan unix.WaitStatus, error) {
 
 func (c *Command) fork(t *terminal) (int, error) {
 	attr := &syscall.SysProcAttr{Setpgid: true}
-	switch c.OnLost {
-	case Kill:
+	switch {
+	case c.OnLost == Kill, c.Leash:
 		dieWithParent(attr, syscall.SIGKILL)
-	case Term:
+	case c.OnLost == Term:
 		dieWithParent(attr, syscall.SIGTERM)
 	}
 	interactive := t.isOurs() && term.IsTerminal(int(c.Stdin.Fd())) && term.IsTerminal(int(c.Stdout.Fd()))
@@ -53,7 +53,9 @@ func (c *Command) fork(t *terminal) (int, error) {
 	for _, f := range []*os.File{c.Stdin, c.Stdout, c.Stderr} {
 		files = append(files, f.Fd())
 	}
-	pid, err := syscall.ForkExec(c.Path, c.Args, &syscall.ProcAttr{Env: c.Env, Files: files, Sys: attr})
+	pid, err := commands.fork(func() (int, error) {
+		return syscall.ForkExec(c.Path, c.Args, &syscall.ProcAttr{Env: c.Env, Files: files, Sys: attr})
+	})
 	if err != nil && interactive {
 		t.setForeground(t.own)
 	}
@@ -71,10 +73,12 @@ func watch(pid int, changes chan<- unix.WaitStatus) {
 		if err != nil {
 			status = 255 << 8 // not to be expected, and not success
 		}
-		changes <- status
 		if err != nil || !status.Stopped() {
+			commands.buried(pid)
+			changes <- status
 			return
 		}
+		changes <- status
 	}
 }
 

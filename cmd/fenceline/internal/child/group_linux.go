@@ -42,3 +42,28 @@ func (g group) hasRunning(stat []byte) bool {
 	dead := string(fields[0]) == "Z" || string(fields[0]) == "X"
 	return !dead || string(fields[17]) != "1" && string(fields[17]) != "0"
 }
+
+// zombies are the children of a process that have ended and are not buried.
+func zombies(parent int) (pids []int) {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer proc.Close()
+	names, _ := proc.Readdirnames(-1)
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/" + name + "/stat")
+		if err != nil {
+			continue
+		}
+		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+		if len(fields) > 1 && string(fields[0]) == "Z" && string(fields[1]) == strconv.Itoa(parent) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

@@ -68,9 +68,9 @@ func newBarrierCommand(g *globals) *cobra.Command {
 	flags := cmd.Flags()
 	f.holdFlags.addTo(flags, "place")
 	f.waitFlags.addTo(flags, "the round was not full in time, or is broken")
-	flags.IntVar(&f.parties, "parties", 0, "how `many` make a round; all must say the same")
+	flags.IntVar(&f.parties, "parties", 0, "number `N` of parties that make a round; all must give the same")
 	flags.BoolVar(&f.breaking, "break", false, "give up, all of us, when one leaves or dies before the round is full")
-	flags.BoolVar(&f.verbose, "verbose", false, "say how long the wait was")
+	flags.BoolVar(&f.verbose, "verbose", false, "say how many are here while it waits, as on a terminal, and how long the wait was")
 	flags.Lookup("parties").DefValue = ""
 	return cmd
 }

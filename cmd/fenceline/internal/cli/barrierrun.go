@@ -41,11 +41,34 @@ func (r *barrierRun) enter(ctx context.Context) (err error) {
 	if r.breaking {
 		opts = append(opts, barrier.WithBreak())
 	}
-	if r.pass, err = barrier.New(r.session, r.name, r.parties, opts...).Enter(ctx); err != nil {
-		return r.refused(err)
+	spoke, err := r.patiently(ctx, r.look, func(ctx context.Context) (err error) {
+		r.pass, err = barrier.New(r.session, r.name, r.parties, opts...).Enter(ctx)
+		return err
+	})
+	if err != nil {
+		return r.refused(ctx, err)
 	}
-	r.acquired(began)
+	r.acquired("all are here", spoke, began)
 	return nil
+}
+
+// look says how many are here, with us.
+func (r *barrierRun) look(ctx context.Context) string {
+	f := &lsFlags{namespace: r.namespace, kind: barrierKind, name: r.name}
+	l, err := f.front(ctx, r.client)
+	if err != nil {
+		return ""
+	}
+	here := 0
+	if len(l.ahead(r.session.Lease())) == len(l.Entries) { // we have left already
+		here++
+	}
+	for _, e := range l.Entries {
+		if e.State != stateInside { // of a round before
+			here++
+		}
+	}
+	return fmt.Sprintf("%d of %d are here", here, r.parties)
 }
 
 // together runs the command and leaves with the others, for whom it waits: not within a time, but until a signal.
@@ -76,19 +99,19 @@ type passHold struct {
 func (h passHold) Deadline() time.Time { return h.session.Deadline() }
 
 // refused is the exit that says why there was no round.
-func (r *barrierRun) refused(err error) error {
+func (r *barrierRun) refused(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, errWaited):
 		if trouble := r.session.Healthy(); trouble != nil {
 			return unavailableErrorf("%s: %w: %w", r.what(), errWaited, trouble)
 		}
-		return r.conflicts(r.what(), fmt.Sprintf("the round was not full within %v", r.wait))
+		return r.conflicts(r.what(), because(fmt.Sprintf("the round was not full within %v", r.wait), r.why(ctx, r.look)))
 	case errors.Is(err, barrier.ErrBroken):
 		return r.conflicts(r.what(), "somebody left or died before the round was full")
 	case errors.Is(err, barrier.ErrParties):
-		return &ExitError{Code: exitFailure, Err: fmt.Errorf("--parties %d: %w", r.parties, err)}
+		return &ExitError{Code: exitFailure, Err: fmt.Errorf("--parties %d: %w", r.parties, about(r.what(), err))}
 	}
-	return unavailableErrorf("%w", err)
+	return unavailableErrorf("%w", about(r.what(), err))
 }
 
 // variables say what round it is.

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -77,6 +78,7 @@ type benchFlags struct {
 	goroutines []int
 	holds      []time.Duration
 	goBench    bool
+	columns    string // wide, narrow; auto: as there is room
 	html       string
 	csv, hgrm  string
 	rate       float64
@@ -134,8 +136,12 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 	flags.StringVar(&f.html, "html", "", "also write a page with pictures to this `file`")
 	flags.StringVar(&f.csv, "csv", "", "also write a row for each round to this `file`")
 	flags.StringVar(&f.hgrm, "hgrm", "", "also write the percentiles of each cell and subject to files in this `directory`, in HdrHistogram's format")
+	flags.StringVar(&f.columns, "columns", "auto", "`which` columns the table has: wide (all), narrow (for 80 columns), auto (by the terminal)")
 	flags.BoolVar(&f.goBench, "bench", false, "report in the format of go test -bench, for benchstat")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if f.columns != "auto" && f.columns != "wide" && f.columns != "narrow" {
+			return usageErrorf("--columns %q: it is none of auto, wide, narrow", f.columns)
+		}
 		if f.goBench && g.output == outputJSON {
 			return usageErrorf("--bench and -o json exclude each other")
 		}
@@ -193,9 +199,25 @@ func (f *benchFlags) format(g *globals) func(io.Writer, *bench.Result) error {
 		return report.GoBench
 	case g.output == outputJSON:
 		return report.JSON
-	default:
+	case f.columns == "wide":
 		return report.Table
+	case f.columns == "narrow":
+		return report.NarrowTable
 	}
+	return func(w io.Writer, r *bench.Result) error {
+		if width := terminalWidth(w); width > 0 && width < report.WideColumns {
+			return report.NarrowTable(w, r)
+		}
+		return report.Table(w, r)
+	}
+}
+
+// terminalWidth is zero where there is none.
+func terminalWidth(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		return widthOf(f)
+	}
+	return 0
 }
 
 // bench runs cfg, which is valid, and writes the report even if the run ended early.
@@ -243,7 +265,7 @@ func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, f benchFlags, writ
 	fmt.Fprintf(stderr, "Measuring for about %v.\n", cfg.Estimate().Round(time.Second))
 	done := func() {}
 	if isTerminal(stderr) {
-		cfg.Progress, done = report.Live(stderr)
+		cfg.Progress, done = report.Live(stderr, func() int { return terminalWidth(stderr) })
 	} else {
 		cfg.Progress = report.Lines(stderr)
 	}

@@ -20,7 +20,7 @@ func newBenchCompareCommand(g *globals) *cobra.Command {
 	shown := []string{"rate", "p50", "p99", compare.Probes}
 	cmd := &cobra.Command{
 		Use:   "compare [flags] OLD.json NEW.json",
-		Short: "Compare two results, and fail if the new one is worse by more than is allowed",
+		Short: "Compare two results; fail if the new one is too much worse",
 		Long: `Compare two results of "fenceline bench -o json", and those of its subcommands but idle. A cell or subject that
 is in one of them only is named, and is no failure; that nothing at all can be compared, or nothing for one of the limits, is
 one. If the runs differ in their settings, or one was interrupted, that is said. Limits belong above what two runs of the same thing differ by on the
@@ -115,8 +115,13 @@ func compareTable(c *compare.Comparison) *table {
 		if change.Old != 0 {
 			delta = fmt.Sprintf("%+.1f %%", 100*(change.New-change.Old)/change.Old)
 		}
-		if change.TooFar {
+		switch {
+		case change.TooFar && change.Within():
+			verdict = "too far, though rounds of one run differ as much"
+		case change.TooFar:
 			verdict = "too far"
+		case change.Within():
+			verdict = "within the noise"
 		}
 		t.add(change.Cell, change.Subject, change.Measure, show(change.Old), show(change.New), delta, verdict)
 	}

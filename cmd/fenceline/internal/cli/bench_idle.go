@@ -52,7 +52,7 @@ func (g *globals) benchIdle(cmd *cobra.Command, cfg idle.Config) error {
 
 func idleTable(r *idle.Result) *table {
 	t := &table{header: []string{
-		"TTL", "LOCKS", "STATE", "HEAP/LOCK", "STACK/LOCK", "GOROUTINES/LOCK", "WINDOW", "RENEWALS", "EXPECTED", "OTHER REQUESTS", "EVENTS",
+		"TTL", "LOCKS", "STATE", "HEAP/LOCK, BYTES", "STACK/LOCK, BYTES", "GOROUTINES/LOCK", "WINDOW", "RENEWALS", "EXPECTED", "OTHER REQUESTS", "EVENTS",
 	}}
 	row := func(ttl time.Duration, state string, i idle.Idle) {
 		c := i.Traffic

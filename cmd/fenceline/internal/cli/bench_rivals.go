@@ -77,7 +77,7 @@ func (f *rivalFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&f.redis, "redis", "", "`host:port` of a Redis, for redsync")
 	flags.StringVar(&f.postgres, "postgres", "", "`url` of a PostgreSQL, for its advisory lock: postgres://user@host/database")
 	flags.StringSliceVar(&f.zookeeper, "zookeeper", nil, "`host:port` of members of a ZooKeeper, for its lock")
-	flags.StringVar(&f.start, "rivals", "none", "`whether` to start servers of rivals: none, or auto for those that are installed")
+	flags.StringVar(&f.start, "rivals", "none", "`which` servers of rivals to start: none, or auto for those that are installed")
 }
 
 func (f *rivalFlags) check() error {

@@ -28,12 +28,16 @@ const (
 // connection is how to reach etcd. Its flags have the names and meanings that etcdctl gives them.
 type connection struct {
 	endpoints              []string
-	discoverySRV           string
+	discoverySRV, srvName  string
 	caCert, cert, key      string
 	user                   string
 	password, passwordFile string
 	dialTimeout            time.Duration
 	commandTimeout         time.Duration
+	skipVerify             bool
+	plaintext              bool
+	keepaliveTime          time.Duration
+	keepaliveTimeout       time.Duration
 
 	flags *pflag.FlagSet
 }
@@ -42,14 +46,20 @@ func (c *connection) addFlags(to *pflag.FlagSet) {
 	c.flags = pflag.NewFlagSet("connection", pflag.ContinueOnError)
 	c.flags.StringSliceVar(&c.endpoints, "endpoints", []string{"127.0.0.1:2379"}, "`host:port` or URL of etcd members, separated by commas")
 	c.flags.StringVar(&c.discoverySRV, "discovery-srv", "", "find the members in the SRV records of this `domain`")
+	c.flags.StringVar(&c.srvName, "discovery-srv-name", "", "`name` of the service in those records, behind etcd-client-")
 	c.flags.StringVar(&c.caCert, "cacert", "", "verify members by the CA certificates in this `file`")
 	c.flags.StringVar(&c.cert, "cert", "", "identify to members by the certificate in this `file`")
 	c.flags.StringVar(&c.key, "key", "", "`file` with the key of --cert")
 	c.flags.StringVar(&c.user, "user", "", "authenticate as `name[:password]`")
 	c.flags.StringVar(&c.password, "password", "", "`password` of --user; others on this machine can see it, unlike --password-file")
 	c.flags.StringVar(&c.passwordFile, "password-file", "", "`file` that holds the password of --user")
-	c.flags.DurationVar(&c.dialTimeout, "dial-timeout", 2*time.Second, "`time` for one attempt to connect, and for authentication")
-	c.flags.DurationVar(&c.commandTimeout, "command-timeout", 5*time.Second, "`time` for requests that wait for nobody")
+	c.dialTimeout, c.commandTimeout, c.keepaliveTime, c.keepaliveTimeout = 2*time.Second, 5*time.Second, keepaliveTime, keepaliveTimeout
+	c.flags.Var((*seconds)(&c.dialTimeout), "dial-timeout", "`seconds` for one attempt to connect, and for authentication")
+	c.flags.Var((*seconds)(&c.commandTimeout), "command-timeout", "`seconds` for requests that wait for nobody")
+	c.flags.Var((*seconds)(&c.keepaliveTime), "keepalive-time", "`seconds` of silence after which a connection is asked for a sign of life")
+	c.flags.Var((*seconds)(&c.keepaliveTimeout), "keepalive-timeout", "`seconds` after that until it is given up")
+	c.flags.BoolVar(&c.plaintext, "insecure-transport", true, "=false: speak TLS also where endpoints have no scheme")
+	c.flags.BoolVar(&c.skipVerify, "insecure-skip-tls-verify", false, "do not verify the certificates of members: whoever is on the way can read and change all")
 	to.AddFlagSet(c.flags)
 }
 
@@ -101,8 +111,8 @@ func (c *connection) config() (clientv3.Config, error) {
 	cfg, err := clientv3.NewClientConfig(&clientv3.ConfigSpec{
 		Endpoints:        endpoints,
 		DialTimeout:      c.dialTimeout,
-		KeepAliveTime:    keepaliveTime,
-		KeepAliveTimeout: keepaliveTimeout,
+		KeepAliveTime:    c.keepaliveTime,
+		KeepAliveTimeout: c.keepaliveTimeout,
 		Secure:           secure,
 	}, zap.NewNop())
 	if err != nil {
@@ -130,7 +140,7 @@ func (c *connection) members() ([]string, error) {
 		}
 		return c.endpoints, nil
 	}
-	found, err := srv.GetClient("etcd-client", c.discoverySRV, "")
+	found, err := srv.GetClient("etcd-client", c.discoverySRV, c.srvName)
 	if err != nil {
 		return nil, unavailableErrorf("--discovery-srv %s: %w", c.discoverySRV, err)
 	}

@@ -23,13 +23,17 @@ func (w *wrapper) ticks(n int) []string {
 	return strings.Split(strings.TrimSpace(w.read("ticks")), "\n")
 }
 
-func history(t *testing.T, m *etcdtest.Member, name string) (runs []cron.Run) {
+func history(t *testing.T, m *etcdtest.Member, name string) []cron.Run {
 	t.Helper()
 	code, stdout, stderr := fenceline("cron", "history", name, "-o", "json", "--endpoints", m.Endpoint())
-	if err := json.Unmarshal([]byte(stdout), &runs); err != nil || code != 0 {
+	var got struct {
+		Job  string
+		Runs []cron.Run
+	}
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 0 || got.Job != name {
 		t.Fatalf("code %d, %v: %s%s", code, err, stdout, stderr)
 	}
-	return runs
+	return got.Runs
 }
 
 func TestEachTickIsRunByOneOfSeveralProcesses(t *testing.T) {
@@ -140,12 +144,12 @@ func TestCronLsShowsScheduleTicksAndResult(t *testing.T) {
 	w.signal(syscall.SIGTERM)
 	w.exits(143)
 	_, stdout, _ = fenceline("cron", "ls", "--endpoints", m.Endpoint(), "-o", "json")
-	var jobs []shownJob
-	if err := json.Unmarshal([]byte(stdout), &jobs); err != nil || len(jobs) != 1 {
+	var got struct{ Jobs []shownJob }
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || len(got.Jobs) != 1 {
 		t.Fatalf("%v: %s", err, stdout)
 	}
 	host, _ := os.Hostname()
-	j := jobs[0]
+	j := got.Jobs[0]
 	if by := fmt.Sprintf("sh@%s pid %d", host, w.cmd.Process.Pid); j.Name != name || j.Schedule != "@every 1s" || j.Zone != "UTC" || j.By != by ||
 		j.Last.IsZero() || !j.Next.After(j.Last) || j.Latest == nil || j.Latest.Err != "exit code 4" {
 		t.Errorf("%s", stdout)
@@ -169,12 +173,21 @@ func TestWrongCronCommandLinesAre64BeforeAnyRequest(t *testing.T) {
 		want string
 	}{
 		{"", "--job is missing"},
-		{"sh", `"sh": it is neither ls nor history; COMMAND comes behind --`},
-		{"--job|a=@hourly|sh", `"sh": it is neither ls nor history; COMMAND comes behind --`},
+		{"sh", `"sh": it is none of ls, history, run, pause, resume, rm; COMMAND comes behind --`},
+		{"--job|a=@hourly|sh", `"sh": it is none of ls, history, run, pause, resume, rm; COMMAND comes behind --`},
 		{"--|true", "--job is missing"},
 		{"--job|a=@hourly", `nothing to run as job "a"`},
 		{"--job|a=@hourly|--", `nothing to run as job "a"`},
-		{"--job|a=@hourly|--job|b=@hourly|--|true", "a process runs one job"},
+		{"--job|a=@hourly|--job|b=@hourly|--|true", "--jobs takes a file with several"},
+		{"--job|a=@hourly|--jobs|x|--|true", "one or the other"},
+		{"--jobs|/nowhere/to/be/found", "--jobs: open /nowhere/to/be/found"},
+		{"--jobs|x|--|true", "the commands stand in the file"},
+		{"--job|a=@hourly|--timeout|0|--|true", "--timeout 0s: it is not positive"},
+		{"--job|a=@hourly|--max-missed|3|--|true", "only --missed all"},
+		{"--job|a=@hourly|--max-running|-1|--|true", "--max-running -1: it is negative"},
+		{"pause", "NAME is missing"},
+		{"run|a|b", `"b": one NAME at most`},
+		{"rm|", `job "": it is empty`},
 		{"--job|a|--|true", `--job "a": it is not NAME=SCHEDULE`},
 		{"--job|=@hourly|--|true", `job "": it is empty`},
 		{"--job|a=|--|true", `--job "a=": schedule "": it is empty`},
@@ -182,7 +195,7 @@ func TestWrongCronCommandLinesAre64BeforeAnyRequest(t *testing.T) {
 		{"--job|a=@every 1500ms|--|true", "in whole seconds"},
 		{"--job|a=61 * * * *|--|true", `schedule "61 * * * *": it is neither five fields nor a descriptor`},
 		{"--job|a=0 0 30 2 *|--|true", "that day never comes"},
-		{"--job|a=TZ=UTC 0 0 * * *|--|true", "the time zone is a flag: --timezone"},
+		{"--job|a=TZ=UTC 0 0 * * *|--|true", "the time zone is an option: In (--timezone)"},
 		{"--job|a=@hourly|--timezone|Nowhere|--|true", `--timezone "Nowhere": it is not the name of a time zone`},
 		{"--job|a=@hourly|--timezone|Local|--|true", `--timezone "Local"`},
 		{"--job|a=@hourly|--missed|some|--|true", `--missed "some": it is none of skip, once, all`},
@@ -206,5 +219,133 @@ func TestWrongCronCommandLinesAre64BeforeAnyRequest(t *testing.T) {
 		if code != 64 || stdout != "" || !strings.Contains(stderr, test.want) {
 			t.Errorf("%q: code %d, stdout %q, stderr %q, want %q", args, code, stdout, stderr, test.want)
 		}
+	}
+}
+
+func TestFileWithJobsIsReadByLine(t *testing.T) {
+	common := jobFlags{zone: "UTC", missed: "skip", retry: 1}
+	for text, want := range map[string]string{
+		"a=@every 1s -- true": "a|@every 1s|UTC|skip|1|true",
+		"a=30 6 * * 1-5 --timezone Europe/Berlin --retry 2 -- sh -c 'x | y \"z\"'":  "a|30 6 * * 1-5|Europe/Berlin|skip|2|sh,-c,x | y \"z\"",
+		`"a b=@daily" --missed all --late 1h -- cmd --flag "two words" $HOME # why`: "a b|@daily|UTC|all|1|cmd,--flag,two words,$HOME",
+	} {
+		j, err := readJob(text, common)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		got := fmt.Sprintf("%s|%s|%s|%s|%d|%s", j.name, j.schedule, j.zone, j.missed, j.retry, strings.Join(j.command, ","))
+		if got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"a=@every 1s":                   "-- COMMAND is missing",
+		"a=@every 1s --":                "-- COMMAND is missing",
+		"a=@every 1s -- true | false":   "is for a shell to read",
+		"a=@every 1s -- true; false":    "is for a shell to read",
+		"a=@never -- true":              "neither five fields",
+		"@daily -- true":                "it is not NAME=SCHEDULE",
+		"a=@daily --retry x -- true":    "--retry",
+		"a=@daily --ttl 3 -- true":      "unknown flag: --ttl",
+		"a=@daily --retry 1 x -- true":  `"x": what is that?`,
+		"a=@daily -- 'true":             "",
+		"a=@daily --missed all -- true": "needs --late",
+		"=@daily -- true":               "it is empty",
+	} {
+		if _, err := readJob(text, common); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+	file := t.TempDir() + "/jobs"
+	if err := os.WriteFile(file, []byte("# comment\n\na=@daily -- true\n  a=@hourly -- true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readJobs(file, common); err == nil || !strings.Contains(err.Error(), file+`:4: job "a" stands there twice`) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestOneProcessRunsSeveralJobsAndEndsThemAll(t *testing.T) {
+	t.Parallel()
+	m, name := etcdtest.Shared(t), etcdtest.Name(t)
+	file := t.TempDir() + "/jobs"
+	lines := name + "-a=@every 1s -- sh -c 'echo $FENCELINE_JOB >> $D/ticks'\n" +
+		name + "-b=@every 1s -- sh -c 'echo $FENCELINE_JOB >> $D/ticks; exit 3'\n" +
+		name + "-c=@every 1s --timeout 0.3 -- sh -c 'echo > $D/started; exec sleep 60'\n"
+	if err := os.WriteFile(file, []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := started(t, m.Endpoint(), "cron", "--jobs", file)
+	etcdtest.Eventually(t, 15*time.Second, "ticks of both", func() bool {
+		return strings.Contains(w.read("ticks"), name+"-a") && strings.Contains(w.read("ticks"), name+"-b")
+	})
+	etcdtest.Eventually(t, 15*time.Second, "the end of one that takes too long", func() bool {
+		runs := history(t, m, name+"-c")
+		return len(runs) > 0 && strings.Contains(runs[0].Err, "longer than 300ms")
+	})
+	w.signal(syscall.SIGTERM)
+	w.exits(143)
+	w.says(fmt.Sprintf(`job "%s-b": run of`, name))
+	w.says("has taken longer than 300ms")
+}
+
+func TestJobIsPausedRunAndForgottenByName(t *testing.T) {
+	t.Parallel()
+	m, name := etcdtest.Shared(t), etcdtest.Name(t)
+	verb := func(want int, says string, args ...string) {
+		t.Helper()
+		code, _, stderr := fenceline(append(append([]string{"cron"}, args...), "--endpoints", m.Endpoint())...)
+		if code != want || !strings.Contains(stderr, says) {
+			t.Errorf("%q: code %d, %s; want %d, %s", args, code, stderr, want, says)
+		}
+	}
+	shown := func() string {
+		_, stdout, _ := fenceline("cron", "ls", "--endpoints", m.Endpoint())
+		for line := range strings.Lines(stdout) {
+			if strings.HasPrefix(line, name+" ") {
+				return line
+			}
+		}
+		return ""
+	}
+	verb(1, "unknown job", "pause", name)
+	w := started(t, m.Endpoint(), "cron", "--job", name+"=@yearly", "--", "sh", "-c", "echo $FENCELINE_SCHEDULED >> $D/ticks")
+	etcdtest.Eventually(t, 10*time.Second, "the job in the list", func() bool { return strings.Contains(shown(), " 1 ") })
+	verb(0, "is paused", "pause", name)
+	if line := shown(); !strings.Contains(line, "paused by ") {
+		t.Errorf("%s", line)
+	}
+	verb(0, "is asked for", "run", name)
+	w.ticks(1)
+	verb(0, "is resumed", "resume", name)
+	w.signal(syscall.SIGTERM)
+	w.exits(143)
+	verb(1, "no process has the job", "run", name)
+	verb(0, "is forgotten", "rm", name)
+	verb(1, "unknown job", "rm", name)
+	if line := shown(); line != "" {
+		t.Errorf("%s", line)
+	}
+}
+
+func TestUnreadableRecordEndsTheOnlyJobAndHidesNoOther(t *testing.T) {
+	t.Parallel()
+	m := etcdtest.Start(t)
+	client := m.Client(t)
+	w := started(t, m.Endpoint(), "cron", "--job", "good=@every 1s", "--", "sh", "-c", "echo >> $D/ticks")
+	w.ticks(1)
+	if _, err := client.Put(t.Context(), "fenceline/cron/bad/record", "not json"); err != nil {
+		t.Fatal(err)
+	}
+	bad := started(t, m.Endpoint(), "cron", "--job", "bad=@every 1s", "--", "true")
+	bad.exits(69)
+	bad.says("fenceline cron rm")
+	code, stdout, stderr := fenceline("cron", "ls", "--endpoints", m.Endpoint())
+	if code != 0 || !strings.Contains(stdout, "good ") || !strings.Contains(stdout, "cannot be read") {
+		t.Errorf("code %d: %s%s", code, stdout, stderr)
+	}
+	if code, _, stderr := fenceline("cron", "rm", "bad", "--endpoints", m.Endpoint()); code != 0 {
+		t.Errorf("code %d: %s", code, stderr)
 	}
 }

@@ -12,23 +12,26 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/cron"
-	"github.com/fenceline/fenceline/internal/keyspace"
-	"github.com/fenceline/fenceline/session"
 )
 
 const cronKind = "cron"
 
 // shownJob is a job as -o json has it.
 type shownJob struct {
-	Name     string    `json:"name"`
-	Schedule string    `json:"schedule"`
-	Zone     string    `json:"zone"`
-	Last     time.Time `json:"last,omitzero"` // the latest tick that was started
-	By       string    `json:"by,omitempty"`  // who has started it
-	Next     time.Time `json:"next,omitzero"` // missing for a schedule or zone that is unknown here
-	Running  int       `json:"running"`       // ticks
-	Waiting  int       `json:"waiting"`       // ticks that wait for another attempt
-	Latest   *cron.Run `json:"latest"`        // the run that ended last
+	Name     string      `json:"name"`
+	Schedule string      `json:"schedule"`
+	Zone     string      `json:"zone"`
+	Last     time.Time   `json:"last,omitzero"` // the latest tick that was started
+	By       string      `json:"by,omitempty"`  // who has started it
+	Next     time.Time   `json:"next,omitzero"` // missing for a schedule or zone that is unknown here
+	Ready    []string    `json:"ready"`         // the processes that wait for its ticks
+	Paused   *cron.Pause `json:"paused,omitempty"`
+	Overdue  bool        `json:"overdue,omitempty"` // a tick should have been run by now
+	Asked    bool        `json:"asked,omitempty"`   // for a run beside the schedule, which has not begun
+	Running  int         `json:"running"`           // ticks
+	Waiting  int         `json:"waiting"`           // ticks that wait for another attempt
+	Latest   *cron.Run   `json:"latest"`            // the run that ended last
+	Error    string      `json:"error,omitempty"`   // why its record cannot be read: all else but the name is empty
 }
 
 func newCronLsCommand(g *globals) *cobra.Command {
@@ -37,14 +40,16 @@ func newCronLsCommand(g *globals) *cobra.Command {
 		Use:                   "ls [flags]",
 		DisableFlagsInUseLine: true,
 		Args:                  cobra.NoArgs,
-		Short:                 "Show all jobs that have ever run",
-		Long: `Show all jobs that have ever run, by name. They stay until somebody deletes their keys.
+		Short:                 "Show all jobs that have ever run, or that a process has",
+		Long: `Show all jobs that have ever run, or that a process has, by name. 'fenceline cron rm NAME' deletes what etcd has of one.
 
   SCHEDULE  as whoever ran the latest tick has it
   LAST      time of the latest tick that was started
   NEXT      of the next one, if anybody is there to run it
+  READY     how many processes wait for the job's ticks; -o json names them
   BY        who has started the latest
-  RESULT    running; waits, for another attempt; else how the run that ended last did: ok, or why it failed
+  RESULT    running; paused; overdue, if a tick should have been run by now; waits, for another attempt; else how the run that ended last did: ok, or why it failed; or how many
+            ticks up to then were missed; or why nobody runs it
 
 Exit codes: 0, also when there are none; 64 wrong command line; 69 etcd cannot be reached, or refuses.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -89,19 +94,34 @@ func (g *globals) ask(ctx context.Context, question func(context.Context, *clien
 }
 
 func (g *globals) printJobs(w io.Writer, jobs []cron.Job) error {
-	t := &table{header: []string{"JOB", "SCHEDULE", "ZONE", "LAST", "NEXT", "BY", "RESULT"}}
+	t := &table{header: []string{"JOB", "SCHEDULE", "ZONE", "LAST", "NEXT", "READY", "BY", "RESULT"}}
 	all := make([]shownJob, 0, len(jobs)) // in JSON, none is not null
 	for _, j := range jobs {
-		all = append(all, shownJob(j))
-		t.add(cells(j.Name, j.Schedule, j.Zone, clock(j.Last), clock(j.Next), j.By, resultOf(j))...)
+		s := shownJob{Name: j.Name, Schedule: j.Schedule, Zone: j.Zone, Last: j.Last, By: j.By, Next: j.Next, Running: j.Running,
+			Ready: append([]string{}, j.Ready...), Paused: j.Paused, Overdue: j.Overdue, Asked: j.Asked, Waiting: j.Waiting, Latest: j.Latest}
+		if j.Err != nil {
+			s.Error = j.Err.Error()
+		}
+		all = append(all, s)
+		t.add(cells(j.Name, j.Schedule, j.Zone, clock(j.Last), clock(j.Next), fmt.Sprint(len(j.Ready)), j.By, resultOf(j))...)
 	}
-	return g.printEscaped(w, all, t)
+	return g.printEscaped(w, map[string]any{"jobs": all}, t)
 }
 
 func resultOf(j cron.Job) string {
 	switch {
+	case j.Err != nil:
+		return j.Err.Error()
+	case j.Running > 0 && j.Paused != nil:
+		return "running; paused by " + j.Paused.By
 	case j.Running > 0:
 		return "running"
+	case j.Paused != nil:
+		return "paused by " + j.Paused.By
+	case j.Asked:
+		return "to be run now"
+	case j.Overdue:
+		return "overdue"
 	case j.Waiting > 0:
 		return "waits"
 	case j.Latest == nil:
@@ -111,8 +131,11 @@ func resultOf(j cron.Job) string {
 }
 
 func outcome(r cron.Run) string {
-	if r.Err == "" {
+	switch {
+	case r.Err == "":
 		return "ok"
+	case r.Missed > 0:
+		return fmt.Sprintf("missed: %d", r.Missed)
 	}
 	return "failed: " + shorten(r.Err)
 }
@@ -129,29 +152,17 @@ func newCronHistoryCommand(g *globals) *cobra.Command {
   ATTEMPT    1, and one more with each retry
   STARTED    by the clock of whoever ran it
   TOOK       - if that lost its claim, and nobody knows
+  RESULT     ok, or why it failed; missed: N says that nobody ran that tick and the N-1 before it
 
 Exit codes: 0, also when there are none; 64 wrong command line; 69 etcd cannot be reached, or refuses.`,
 		ValidArgsFunction: completeName(g, &namespace, func() string { return cronKind }, cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case len(args) == 0:
-				return usageErrorf("NAME is missing")
-			case len(args) > 1:
-				return usageErrorf("%q: one NAME at most", args[1])
-			case namespace == "":
-				return usageErrorf("--namespace: it is empty")
-			}
-			if err := keyspace.CheckName("job", args[0]); err != nil {
-				return usageErrorf("%w", err)
+			if err := oneJob(args, namespace); err != nil {
+				return err
 			}
 			runs := []cron.Run{}
 			err := g.ask(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
-				s, err := session.Open(ctx, client, session.WithNamespace(namespace))
-				if err != nil {
-					return err
-				}
-				defer s.Close(ctx)
-				found, err := cron.New(s).History(ctx, args[0])
+				found, err := cron.History(ctx, client, args[0], cron.InNamespace(namespace))
 				runs = append(runs, found...)
 				return err
 			})
@@ -162,23 +173,23 @@ Exit codes: 0, also when there are none; 64 wrong command line; 69 etcd cannot b
 				fmt.Fprintf(cmd.ErrOrStderr(), "fenceline: no run of job %q has ended\n", args[0])
 				return nil
 			}
-			return g.printRuns(cmd.OutOrStdout(), runs)
+			return g.printRuns(cmd.OutOrStdout(), args[0], runs)
 		},
 	}
 	cmd.Flags().StringVar(&namespace, "namespace", defaultNamespace, "`prefix` of all keys")
 	return cmd
 }
 
-func (g *globals) printRuns(w io.Writer, runs []cron.Run) error {
+func (g *globals) printRuns(w io.Writer, job string, runs []cron.Run) error {
 	t := &table{header: []string{"SCHEDULED", "ATTEMPT", "STARTED", "TOOK", "BY", "RESULT"}}
 	for _, r := range runs {
 		took := ""
-		if !r.Finished.IsZero() {
+		if !r.Finished.IsZero() && !r.Started.IsZero() {
 			took = r.Finished.Sub(r.Started).Round(time.Millisecond).String()
 		}
 		t.add(cells(clock(r.Scheduled), fmt.Sprint(r.Attempt), clock(r.Started), took, r.By, outcome(r))...)
 	}
-	return g.printEscaped(w, runs, t)
+	return g.printEscaped(w, map[string]any{"job": job, "runs": runs}, t)
 }
 
 func clock(t time.Time) string {

@@ -10,33 +10,45 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
 	"github.com/fenceline/fenceline/cron"
 	"github.com/fenceline/fenceline/session"
 )
 
-// cronRun is this process's share of one job.
+// cronRun is this process's share of its jobs.
 type cronRun struct {
 	*cronFlags
 	*holder
 	nothing *os.File // what the command reads
 
+	broken chan error // what etcd has of the only job cannot be read
+
 	mu       sync.Mutex
-	stopping bool           // no command is to be started any more
-	command  chan os.Signal // of the command that runs; nil if none does
+	stopping bool                        // no command is to be started any more
+	commands map[chan os.Signal]struct{} // of those that run, where their signals go
 }
 
 func runCron(ctx context.Context, g *globals, f *cronFlags, stderr io.Writer) error {
-	h, stop, err := newHolder(g, &f.holdFlags, fmt.Sprintf("job %q", f.name), stderr)
+	what := "cron"
+	if len(f.jobs) == 1 {
+		what = fmt.Sprintf("job %q", f.jobs[0].name)
+	}
+	h, stop, err := newHolder(g, &f.holdFlags, what, stderr)
 	if err != nil {
 		return startFailed(err)
 	}
 	defer stop()
-	r := &cronRun{cronFlags: f, holder: h}
+	r := &cronRun{cronFlags: f, holder: h, broken: make(chan error, 1), commands: map[chan os.Signal]struct{}{}}
+	for _, j := range f.jobs {
+		if j.path, err = child.Find(j.command[0]); err != nil {
+			return startFailed(err)
+		}
+	}
 	if r.nothing, err = os.Open(os.DevNull); err != nil {
 		return err
 	}
 	defer r.nothing.Close()
-	err = r.interrupts.during(ctx, func(ctx context.Context) error { return r.open(ctx, &session.Trace{}) })
+	err = r.interrupts.during(ctx, func(ctx context.Context) error { return r.open(ctx, r.trace()) })
 	if interrupted := r.interrupts.exit(); interrupted != nil {
 		err = interrupted
 	}
@@ -51,11 +63,47 @@ func runCron(ctx context.Context, g *globals, f *cronFlags, stderr io.Writer) er
 	})
 }
 
+// trace says what is not to be overlooked.
+func (r *cronRun) trace() *session.Trace {
+	return &session.Trace{
+		Missed: func(_, job string, ticks int) {
+			r.sayOf(job)("ticks that were missed: %d", ticks)
+		},
+		Stalled: func(_, job string, why error) {
+			switch {
+			case why == nil:
+				r.sayOf(job)("it is run here again")
+			case len(r.jobs) == 1 && errors.Is(why, cron.ErrUnreadable):
+				select {
+				case r.broken <- why:
+				default:
+				}
+			default:
+				r.sayOf(job)("it is not run here: %v", why)
+			}
+		},
+	}
+}
+
+// sayOf says something of a job.
+func (r *cronRun) sayOf(job string) func(string, ...any) {
+	if len(r.jobs) == 1 {
+		return r.say
+	}
+	return func(format string, args ...any) { r.say("job %q: %s", job, fmt.Sprintf(format, args...)) }
+}
+
 // schedule takes part until a signal asks to end, and the command that runs then has ended.
 func (r *cronRun) schedule(ctx context.Context) error {
-	scheduler := cron.New(r.session)
-	if err := scheduler.Add(r.name, r.cronFlags.schedule, r.tick, r.options()...); err != nil {
-		return usageErrorf("%w", err)
+	scheduler := cron.New(r.session, cron.MaxRunning(r.most))
+	for _, j := range r.jobs {
+		tick := func(ctx context.Context, t cron.Tick) error { return r.tick(ctx, j, t) }
+		if err := scheduler.Add(j.name, j.schedule, tick, j.options()...); err != nil {
+			return usageErrorf("%w", err)
+		}
+		if r.talks {
+			r.sayOf(j.name)("waiting for the ticks of %q, %s", j.schedule, j.location)
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -68,6 +116,10 @@ func (r *cronRun) schedule(ctx context.Context) error {
 				return interrupted
 			}
 			return unavailableErrorf("%w", err)
+		case err := <-r.broken:
+			cancel()
+			<-done
+			return unavailableErrorf("%w", err)
 		case sig := <-r.interrupts.signals:
 			if r.pass(sig) {
 				cancel()
@@ -76,27 +128,27 @@ func (r *cronRun) schedule(ctx context.Context) error {
 	}
 }
 
-// pass passes a signal on to the command that runs, and answers whether it asks to end. A second one that does, with no
+// pass passes a signal on to the commands that run, and returns whether it asks to end. A second one that does, with no
 // command to pass it on to, ends the process at once.
 func (r *cronRun) pass(sig os.Signal) (end bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.command != nil {
+	for command := range r.commands {
 		select {
-		case r.command <- sig:
+		case command <- sig:
 		default: // it has not looked at sixteen others
 		}
 	}
 	switch sig {
 	case syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT:
 	case syscall.SIGHUP: // as a command takes it, if there is one
-		if r.command != nil {
+		if len(r.commands) > 0 {
 			return false
 		}
 	default:
 		return false
 	}
-	if r.stopping && r.command == nil {
+	if r.stopping && len(r.commands) == 0 {
 		os.Exit(exitSignal + int(sig.(syscall.Signal)))
 	}
 	if !r.stopping {
@@ -112,14 +164,16 @@ func (r *cronRun) begin() (signals chan os.Signal, ok bool) {
 	if r.stopping {
 		return nil, false
 	}
-	r.command = make(chan os.Signal, 16)
-	return r.command, true
+	signals = make(chan os.Signal, 16)
+	r.commands[signals] = struct{}{}
+	return signals, true
 }
 
-func (r *cronRun) end() {
+func (r *cronRun) end(signals chan os.Signal, lost bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.command = nil
+	delete(r.commands, signals)
+	r.lost = lost
 }
 
 // claim is what a run hangs on: its ctx, and the lease that the ctx ends with.
@@ -133,20 +187,23 @@ func (c claim) Context() context.Context { return c.ctx }
 // Deadline may be that of a later lease: then ctx has ended.
 func (c claim) Deadline() time.Time { return c.session.Deadline() }
 
-// tick runs the command once. Its error says that the run has failed.
-func (r *cronRun) tick(ctx context.Context, t cron.Tick) error {
+// tick runs the command of a job once. Its error says that the run has failed.
+func (r *cronRun) tick(ctx context.Context, j *cronJob, t cron.Tick) error {
+	say := r.sayOf(j.name)
 	signals, ok := r.begin()
 	if !ok {
 		return errors.New("interrupted before the command was started")
 	}
-	defer r.end()
 	began := time.Now()
-	result, err := r.run(claim{ctx, r.session}, r.nothing, r.environment(
+	environment := r.environment(
 		"FENCELINE_JOB="+t.Job,
 		"FENCELINE_SCHEDULED="+t.Scheduled.Format(time.RFC3339),
 		fmt.Sprintf("FENCELINE_ATTEMPT=%d", t.Attempt),
 		"FENCELINE_TOKEN="+t.Token.String(),
-	), signals)
+	)
+	command := r.program(j.path, j.command, r.nothing, environment, say)
+	result, err := command.Run(claim{ctx, r.session}, signals)
+	r.end(signals, result.Lost != nil && !errors.Is(result.Lost, cron.ErrTimeout))
 	switch {
 	case err != nil:
 	case result.Lost != nil && r.heedsLoss():
@@ -159,9 +216,9 @@ func (r *cronRun) tick(ctx context.Context, t cron.Tick) error {
 	at := t.Scheduled.Format(time.RFC3339)
 	switch {
 	case err != nil:
-		r.say("run of %s, attempt %d, has failed: %v", at, t.Attempt, err)
+		say("run of %s, attempt %d, has failed: %v", at, t.Attempt, err)
 	case r.verbose:
-		r.say("run of %s, attempt %d, took %v", at, t.Attempt, time.Since(began).Round(time.Millisecond))
+		say("run of %s, attempt %d, took %v", at, t.Attempt, time.Since(began).Round(time.Millisecond))
 	}
 	return err
 }

@@ -11,6 +11,8 @@ import (
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	queue "github.com/fenceline/fenceline/internal/line"
 )
 
 // draw puts lines into words, one row for each entry. Columns that would be empty are left out.
@@ -61,7 +63,7 @@ func (e *entry) state() string {
 
 // value is what the entry says beyond its mode.
 func (e *entry) value() string {
-	if e.Value == e.Mode || e.Units > 0 {
+	if e.Value == e.Mode || e.Units > 0 || queue.SetOf(queue.Entry{Key: e.Key, Value: []byte(e.Value)}) != nil {
 		return ""
 	}
 	return shorten(e.Value)

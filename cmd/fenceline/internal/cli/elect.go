@@ -77,10 +77,10 @@ func newElectCommand(g *globals) *cobra.Command {
 	flags := cmd.Flags()
 	f.addTo(flags, "leadership")
 	flags.StringVar(&f.value, "value", "", "what everybody can read of the leader, an address say; the default is the name of this host")
-	flags.IntVar(&f.priority, "priority", 0, "among those who wait, the highest goes first; `it` may be negative")
+	flags.IntVar(&f.priority, "priority", 0, "`number` of this candidate: of those who wait, the highest goes first; it may be negative")
 	flags.StringVar(&f.prefix, "prefix", "", "stand under this raw `prefix`, as etcdctl elect and election.WithPrefix use it; NAME is then only shown")
 	flags.BoolVar(&f.once, "once", false, "end when the leadership is lost, instead of standing again")
-	flags.BoolVar(&f.verbose, "verbose", false, "say how long the wait was")
+	flags.BoolVar(&f.verbose, "verbose", false, "say who is in the way of a wait, as on a terminal, and how long the wait was")
 	return cmd
 }
 

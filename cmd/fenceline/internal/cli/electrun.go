@@ -57,8 +57,12 @@ func (r *electRun) trace() *session.Trace {
 func (r *electRun) term(ctx context.Context) (again bool, exit error) {
 	var t *election.Term
 	began := time.Now()
+	spoke := false
 	err := r.interrupts.during(ctx, func(ctx context.Context) (err error) {
-		t, err = r.election.Campaign(ctx, r.value)
+		spoke, err = r.patiently(ctx, r.look, func(ctx context.Context) (err error) {
+			t, err = r.election.Campaign(ctx, r.value)
+			return err
+		})
 		return err
 	})
 	if interrupted := r.interrupts.exit(); interrupted != nil {
@@ -68,9 +72,9 @@ func (r *electRun) term(ctx context.Context) (again bool, exit error) {
 		return false, interrupted
 	}
 	if err != nil {
-		return false, unavailableErrorf("%w", err)
+		return false, unavailableErrorf("%w", about(r.what(), err))
 	}
-	r.acquired(began)
+	r.acquired("elected", spoke, began)
 	result, err := r.run(t, os.Stdin, r.environment(r.variables(t)...), r.interrupts.signals)
 	exit = r.ended(result, err)
 	lost := result.Lost != nil && r.heedsLoss()
@@ -79,6 +83,19 @@ func (r *electRun) term(ctx context.Context) (again bool, exit error) {
 	}
 	again = lost && err == nil && !r.once && result.Asked == 0 && r.interrupts.exit() == nil
 	return again, exit
+}
+
+// look says who leads.
+func (r *electRun) look(ctx context.Context) string {
+	f := &lsFlags{namespace: r.namespace, prefix: r.prefix}
+	if r.prefix == "" {
+		f.kind, f.name = electionKind, r.name
+	}
+	l, err := f.front(ctx, r.client)
+	if err != nil {
+		return ""
+	}
+	return l.waiting(r.session.Lease(), "")
 }
 
 // resign ends the term, and answers true if that was lost unnoticed.

@@ -39,7 +39,8 @@ func (c *connection) fromEnvironment() (err error) {
 
 // checkTimeouts refuses times in which nothing can be done.
 func (c *connection) checkTimeouts(err *error) {
-	for name, d := range map[string]time.Duration{"--dial-timeout": c.dialTimeout, "--command-timeout": c.commandTimeout} {
+	for name, d := range map[string]time.Duration{"--dial-timeout": c.dialTimeout, "--command-timeout": c.commandTimeout,
+		"--keepalive-time": c.keepaliveTime, "--keepalive-timeout": c.keepaliveTimeout} {
 		if *err == nil && d <= 0 {
 			*err = usageErrorf("%s is %v: it must be positive", name, d)
 		}
@@ -94,4 +95,41 @@ func variable(source string, f *pflag.Flag) string {
 		return "--" + f.Name
 	}
 	return source + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+}
+
+// handOn is what a command is told, so that a fenceline in it reaches the same etcd in the same way. The key of --cert goes by etcdctl's
+// name, since the other one says something else to a command under a lock. A password that was typed is not handed on.
+func (c *connection) handOn() (set []string) {
+	c.flags.VisitAll(func(f *pflag.Flag) {
+		switch {
+		case !f.Changed, f.Name == "endpoints", f.Name == "discovery-srv", f.Name == "discovery-srv-name":
+		case f.Name == "key":
+			set = append(set, etcdctls+"KEY="+f.Value.String())
+		default:
+			set = append(set, variable(ownEnvironment, f)+"="+f.Value.String())
+		}
+	})
+	return set
+}
+
+// defaultsFromEnvironment are those flags of all commands that the environment may set once for all. The command line beats it.
+var defaultsFromEnvironment = []string{"namespace", "ttl", "output"}
+
+// takeDefaults sets them, before the flags behind a NAME are read.
+func takeDefaults(flags *pflag.FlagSet) error {
+	for _, name := range defaultsFromEnvironment {
+		f := flags.Lookup(name)
+		if f == nil || f.Changed {
+			continue
+		}
+		key := variable(ownEnvironment, f)
+		value := os.Getenv(key)
+		if value == "" {
+			continue
+		}
+		if err := f.Value.Set(value); err != nil {
+			return usageErrorf("%s=%q: %w", key, value, valueError(f, err))
+		}
+	}
+	return nil
 }

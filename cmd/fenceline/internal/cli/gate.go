@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/barrier"
+	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
-	"github.com/fenceline/fenceline/session"
 )
 
 func newGateCommand(g *globals) *cobra.Command {
@@ -52,9 +53,9 @@ func newGateVerb(g *globals, verb, short string, do func(context.Context, *barri
 		Long:  short + "." + gateExits,
 		Args:  takes("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return g.atGate(cmd, namespace, args[0], func(ctx context.Context, _ *session.Session, gate *barrier.Gate) error {
+			return g.atGate(cmd, namespace, args[0], func(ctx context.Context, _ *holder, gate *barrier.Gate) error {
 				if err := do(ctx, gate); err != nil {
-					return unavailableErrorf("%w", err)
+					return unavailableErrorf("%w", about(fmt.Sprintf("gate %q", args[0]), err))
 				}
 				return nil
 			})
@@ -78,12 +79,23 @@ refuses; 130, 143 interrupted by SIGINT, SIGTERM.`,
 			if err := f.check(cmd.Flags().Changed); err != nil {
 				return err
 			}
-			return g.atGate(cmd, namespace, args[0], func(ctx context.Context, s *session.Session, gate *barrier.Gate) error {
-				return f.waits(ctx, s, fmt.Sprintf("gate %q", args[0]), gate.Wait, func(ctx context.Context) (bool, error) {
+			return g.atGate(cmd, namespace, args[0], func(ctx context.Context, h *holder, gate *barrier.Gate) error {
+				closedBy := func(ctx context.Context) string {
+					l, err := (&lsFlags{namespace: namespace, kind: gateKind, name: args[0]}).front(ctx, h.client)
+					if err != nil {
+						return ""
+					}
+					return l.inTheWay(clientv3.NoLease, "")
+				}
+				return f.waits(ctx, h, fmt.Sprintf("gate %q", args[0]), gate.Wait, closedBy, func(ctx context.Context) (bool, error) {
 					ctx, cancel := context.WithTimeout(ctx, g.connection.commandTimeout)
 					defer cancel()
-					closed, err := s.Client().Get(ctx, keyspace.Line(namespace, gateKind, args[0]), clientv3.WithPrefix(), clientv3.WithCountOnly())
-					return err == nil && closed.Count == 0, err
+					key := keyspace.Line(namespace, gateKind, args[0])
+					closed, err := h.client.Get(ctx, key, clientv3.WithPrefix(), clientv3.WithCountOnly())
+					if err != nil {
+						return false, fmt.Errorf("gate %q: %w", args[0], keeper.Explain(h.client, err, key))
+					}
+					return closed.Count == 0, nil
 				})
 			})
 		},
@@ -93,37 +105,56 @@ refuses; 130, 143 interrupted by SIGINT, SIGTERM.`,
 	return cmd
 }
 
-func (g *globals) atGate(cmd *cobra.Command, namespace, name string, do func(context.Context, *session.Session, *barrier.Gate) error) error {
+func (g *globals) atGate(cmd *cobra.Command, namespace, name string, do func(context.Context, *holder, *barrier.Gate) error) error {
 	if err := checkNamed(gateKind, name, namespace); err != nil {
 		return err
 	}
-	return g.inSession(cmd.Context(), namespace, fmt.Sprintf("gate %q", name), cmd.ErrOrStderr(), func(ctx context.Context, s *session.Session) error {
-		return do(ctx, s, barrier.NewGate(s, name))
+	return g.inSession(cmd.Context(), namespace, fmt.Sprintf("gate %q", name), cmd.ErrOrStderr(), func(ctx context.Context, h *holder) error {
+		return do(ctx, h, barrier.NewGate(h.session, name))
 	})
 }
 
-// waits waits until something is open, as long as the flags say; isOpen is for those that do not wait.
-func (f *waitFlags) waits(ctx context.Context, s *session.Session, what string, wait func(context.Context) error, isOpen func(context.Context) (bool, error)) error {
+// waits waits until something is open, as long as the flags say; isOpen is for those that do not wait, and look says why it is
+// not open.
+func (f *waitFlags) waits(ctx context.Context, h *holder, what string, wait func(context.Context) error, look look, isOpen func(context.Context) (bool, error)) error {
 	ctx, cancel := f.bound(ctx)
 	defer cancel()
-	var err error
+	began := time.Now()
 	if f.willNotWait() {
-		var open bool
-		if open, err = isOpen(ctx); err == nil && !open {
-			return f.conflicts(what, "it is not open")
+		open, err := isOpen(ctx)
+		if err == nil && !open {
+			return f.conflicts(what, because("it is not open", f.why(ctx, look)))
 		}
-	} else {
-		err = wait(ctx)
+		return opened(what, err)
 	}
-	switch trouble := s.Healthy(); {
+	spoke, err := h.patiently(ctx, look, wait)
+	switch trouble := h.session.Healthy(); {
+	case err == nil && spoke:
+		h.say("open after %v", time.Since(began).Round(time.Millisecond))
+	case !errors.Is(err, errWaited):
+	case trouble != nil:
+		return unavailableErrorf("%s: not open within %v: %w", what, f.wait, trouble)
+	default:
+		return f.conflicts(what, because(fmt.Sprintf("not open within %v", f.wait), f.why(ctx, look)))
+	}
+	return opened(what, err)
+}
+
+// why asks why something is not open, unless nobody is told.
+func (f *waitFlags) why(ctx context.Context, look look) string {
+	if f.skipOK {
+		return ""
+	}
+	return lookNow(context.WithoutCancel(ctx), look)
+}
+
+// opened is the exit of err.
+func opened(what string, err error) error {
+	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, barrier.ErrParties):
-		return &ExitError{Code: exitFailure, Err: err}
-	case !errors.Is(err, errWaited):
-		return unavailableErrorf("%w", err)
-	case trouble != nil:
-		return unavailableErrorf("%s: not open within %v: %w", what, f.wait, trouble)
+		return &ExitError{Code: exitFailure, Err: about(what, err)}
 	}
-	return f.conflicts(what, fmt.Sprintf("not open within %v", f.wait))
+	return unavailableErrorf("%w", about(what, err))
 }

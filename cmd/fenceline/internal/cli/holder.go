@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
+	"github.com/fenceline/fenceline/lock"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -29,6 +31,7 @@ type holder struct {
 	g          *globals
 	path       string // of the command
 	say        func(format string, args ...any)
+	talks      bool // somebody wants to know what a wait is for
 	interrupts interrupts
 
 	client  *clientv3.Client
@@ -42,13 +45,14 @@ func newHolder(g *globals, f *holdFlags, what string, stderr io.Writer) (h *hold
 	if err != nil {
 		return nil, nil, err
 	}
-	h = &holder{flags: f, g: g, path: path, say: talk(stderr, fmt.Sprintf("fenceline: %s: ", what)),
+	h = &holder{flags: f, g: g, path: path, say: talk(stderr, fmt.Sprintf("fenceline: %s: ", what)), talks: f.verbose || isTerminal(stderr),
 		interrupts: interrupts{signals: make(chan os.Signal, 16)}}
 	child.Notify(h.interrupts.signals)
 	// A stderr that nobody reads must not end this process, and leave the command without it. Ignored, the signal
 	// would be so for the command as well.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	return h, func() { signal.Stop(h.interrupts.signals) }, nil
+	bury := child.BuryOrphans()
+	return h, func() { signal.Stop(h.interrupts.signals); bury() }, nil
 }
 
 // open connects, and opens the session. Its error is an ExitError.
@@ -68,7 +72,7 @@ func (h *holder) open(interruptible context.Context, trace *session.Trace) (err 
 		}
 	}
 	h.session, err = session.Open(ctx, h.client, session.WithTTL(time.Duration(h.flags.ttl)), session.WithNamespace(h.flags.namespace),
-		session.WithName(filepath.Base(h.flags.command[0])), session.WithTrace(trace))
+		session.WithName(cmp.Or(h.flags.program, filepath.Base(h.flags.command[0]))), session.WithTrace(trace))
 	if err == nil {
 		return nil
 	}
@@ -78,21 +82,46 @@ func (h *holder) open(interruptible context.Context, trace *session.Trace) (err 
 	return unavailableErrorf("%w", err)
 }
 
-// acquired says how long the wait was, to those who want to know.
-func (h *holder) acquired(began time.Time) {
-	if h.flags.verbose {
-		h.say("acquired after %v", time.Since(began).Round(time.Millisecond))
+// acquired says how long the wait was, to those who want to know, or were told of it. what is acquired, say.
+func (h *holder) acquired(what string, spoke bool, began time.Time) {
+	if h.flags.verbose || spoke {
+		h.say("%s after %v", what, time.Since(began).Round(time.Millisecond))
 	}
+}
+
+// whoIs names those who are in the way, for a refusal: as the library's error does, or as etcd has it now. Empty: unknown.
+func (h *holder) whoIs(ctx context.Context, err error, look look) string {
+	var held *lock.HeldError
+	var waited *session.WaitError
+	switch {
+	case errors.As(err, &held) && held.Holder.Key != "":
+		return held.Holder.Describe()
+	case errors.As(err, &waited):
+		return waited.Holder.Describe()
+	}
+	return lookNow(context.WithoutCancel(ctx), look)
+}
+
+// because adds a reason to what has happened, if there is one.
+func because(what, why string) string {
+	if why == "" {
+		return what
+	}
+	return what + ": " + why
 }
 
 // run runs the command under hold, and passes signals on to it. An error is the *StartError of a command that never ran.
 func (h *holder) run(hold child.Hold, stdin *os.File, environment []string, signals <-chan os.Signal) (child.Result, error) {
-	command := child.Command{Path: h.path, Args: h.flags.command, Env: environment,
-		Stdin: stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		OnLost: child.OnLost(h.flags.onLost), Grace: time.Duration(h.flags.grace), Say: h.say}
+	command := h.program(h.path, h.flags.command, stdin, environment, h.say)
 	result, err := command.Run(hold, signals)
 	h.lost = result.Lost != nil
 	return result, err
+}
+
+// program is a command with what the flags say of all.
+func (h *holder) program(path string, args []string, stdin *os.File, environment []string, say func(string, ...any)) child.Command {
+	return child.Command{Path: path, Args: args, Env: environment, Stdin: stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		OnLost: child.OnLost(h.flags.onLost), Grace: time.Duration(h.flags.grace), Say: say}
 }
 
 // heedsLoss says that a lost hold is the end of the command.

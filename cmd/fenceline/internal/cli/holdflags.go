@@ -19,6 +19,7 @@ const (
 // holdFlags is what the command line says of a command and of what it must not outlive, whatever that is.
 type holdFlags struct {
 	command    []string
+	program    string // how the session is called; empty: as the command
 	namespace  string
 	ttl, grace seconds
 	onLost     string
@@ -30,8 +31,8 @@ func (f *holdFlags) addTo(flags *pflag.FlagSet, what string) {
 	f.ttl, f.grace = seconds(defaultTTL), seconds(defaultGrace)
 	flags.SetInterspersed(false) // the command's flags are the command's
 	flags.Var(&f.ttl, "ttl", "`seconds` for which etcd keeps the "+what+" when it hears nothing from here")
-	flags.Var(&f.grace, "grace", "after the loss of the "+what+", and for what the command leaves running: `seconds` between SIGTERM and SIGKILL; at most a third of --ttl, to which the default gives way")
-	flags.StringVar(&f.onLost, "on-lost", string(child.Kill), "what the loss of the "+what+" `means` for the command: kill (SIGTERM, then SIGKILL), term (SIGTERM only), ignore")
+	flags.Var(&f.grace, "grace", "`seconds` between SIGTERM and SIGKILL, after the loss of the "+what+" and for what the command leaves running; at most a third of --ttl")
+	flags.StringVar(&f.onLost, "on-lost", string(child.Kill), "`action` on the command when the "+what+" is lost: kill (SIGTERM, then SIGKILL), term (SIGTERM only), ignore")
 	flags.StringVar(&f.namespace, "namespace", defaultNamespace, "`prefix` of all keys")
 }
 

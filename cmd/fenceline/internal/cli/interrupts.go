@@ -59,7 +59,7 @@ func talk(w io.Writer, prefix string) func(format string, args ...any) {
 		go func() {
 			mu.Lock()
 			defer mu.Unlock()
-			io.WriteString(w, prefix+plain(fmt.Sprintf(format, args...))+"\n")
+			io.WriteString(w, fitted(w, prefix+plain(fmt.Sprintf(format, args...)))+"\n")
 			close(written)
 		}()
 		select {

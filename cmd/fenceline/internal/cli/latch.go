@@ -2,14 +2,12 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/fenceline/fenceline/barrier"
 	"github.com/fenceline/fenceline/internal/keyspace"
-	"github.com/fenceline/fenceline/session"
 )
 
 const latchKind = "latch"
@@ -44,7 +42,7 @@ Exit codes: 0; 1 not open in time (-w), see -E, --skip-ok, or, whatever those sa
 	}
 	flags := cmd.Flags()
 	f.addTo(flags, "the latch was not open in time")
-	flags.Int64Var(&f.count, "count", 0, "how `many` are to be counted; all must say the same")
+	flags.Int64Var(&f.count, "count", 0, "number `N` to count down from; all must give the same")
 	flags.StringVar(&f.namespace, "namespace", defaultNamespace, "`prefix` of all keys")
 	flags.Lookup("count").DefValue = ""
 	return cmd
@@ -92,20 +90,20 @@ func (f *latchFlags) parse(cmd *cobra.Command, args []string) error {
 
 func (f *latchFlags) what() string { return fmt.Sprintf("latch %q", f.name) }
 
-func (f *latchFlags) run(ctx context.Context, s *session.Session) error {
-	latch := barrier.NewLatch(s, f.name, f.count)
+func (f *latchFlags) run(ctx context.Context, h *holder) error {
+	latch := barrier.NewLatch(h.session, f.name, f.count)
 	if f.verb == "wait" {
-		return f.waits(ctx, s, f.what(), latch.Wait, func(ctx context.Context) (bool, error) {
+		missing := func(ctx context.Context) string {
+			left, err := latch.Left(ctx)
+			if err != nil {
+				return ""
+			}
+			return fmt.Sprintf("%d of %d left", left, f.count)
+		}
+		return f.waits(ctx, h, f.what(), latch.Wait, missing, func(ctx context.Context) (bool, error) {
 			left, err := latch.Left(ctx)
 			return err == nil && left == 0, err
 		})
 	}
-	switch err := latch.CountDown(ctx, f.id); {
-	case err == nil:
-		return nil
-	case errors.Is(err, barrier.ErrParties):
-		return &ExitError{Code: exitFailure, Err: err}
-	default:
-		return unavailableErrorf("%w", err)
-	}
+	return opened(f.what(), latch.CountDown(ctx, f.id))
 }

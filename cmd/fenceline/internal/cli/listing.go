@@ -70,8 +70,10 @@ type entry struct {
 	foreign   bool            // not a key as fenceline or etcd's concurrency package write it
 	parked    bool            // under another lease than the one it came with
 	lease     clientv3.LeaseID
-	version   int64 // how often it was written
-	nobodys   bool  // there is nobody to name
+	owner     clientv3.LeaseID // that of the session that has put it
+	waitsFor  string           // the other lock of its set for which it waits, where that was asked
+	version   int64            // how often it was written
+	nobodys   bool             // there is nobody to name
 }
 
 // sessions reads the records among the keys. A value that is no record is nobody's.
@@ -164,6 +166,7 @@ func (l *line) add(kv *mvccpb.KeyValue, rest string, sessions map[clientv3.Lease
 	if !own {
 		of = e.lease
 	}
+	e.owner = of
 	e.foreign, e.parked = !own, own && e.lease != 0 && e.lease != of
 	e.Session = sessions[of]
 	if l.Kind == gateKind || l.Kind == latchKind {

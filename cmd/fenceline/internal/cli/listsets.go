@@ -47,7 +47,7 @@ func (f *lsFlags) askElsewhere(ctx context.Context, client *clientv3.Client, fou
 			return err
 		}
 		if len(ahead.Kvs) > 0 {
-			e.State = stateWaits
+			e.State, e.waitsFor = stateWaits, name
 			return nil
 		}
 	}

@@ -5,7 +5,8 @@ import "github.com/spf13/cobra"
 // lockFlags is what the command line says about one hold and one command.
 type lockFlags struct {
 	holdFlags
-	names []string // more than one: a set
+	names  []string // more than one: a set
+	prefix string   // raw; empty: from namespace and NAME
 
 	shared, exclusive bool // the modes of a rwlock; neither: a mutex
 	several           bool // see parse
@@ -55,8 +56,8 @@ Exit codes:
   0-255     the command's own
   128+N     signal N killed the command
   126, 127  the command cannot be run, is not found
-  1         the lock was not to be had: held (-n), not free in time (-w), too many waiting (--max-waiters);
-            see -E, --skip-ok
+  1         the lock could not be acquired: held (-n), not free in time (-w), too many waiting (--max-waiters); it says
+            who is in the way; see -E, --skip-ok
   64        wrong command line
   69        etcd cannot be reached, or refuses
   75        the lock was lost while the command ran, and the command was ended
@@ -73,7 +74,8 @@ func newLockCommand(g *globals) *cobra.Command {
   fenceline lock -n --skip-ok nightly-report ./report.sh      # cron on every node: one runs, the others skip
   fenceline lock -n --skip-ok --min-hold 1m tick -- ./tick    # the same, on nodes whose clocks differ by up to a minute
   fenceline lock -w 30 -E 99 deploy -- ./deploy.sh
-  fenceline lock accounts/7 accounts/12 -- ./transfer`,
+  fenceline lock accounts/7 accounts/12 -- ./transfer
+  fenceline lock --prefix my/lock nightly -- ./job            # excludes etcdctl lock my/lock`,
 		ValidArgsFunction: completeName(g, &f.namespace, f.kind, cobra.ShellCompDirectiveDefault),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.parse(cmd.Flags(), args); err != nil {
@@ -86,15 +88,16 @@ func newLockCommand(g *globals) *cobra.Command {
 	f.addTo(flags, "lock")
 	flags.BoolVarP(&f.shared, "shared", "s", false, "share NAME with others who take it with -s, while nobody holds it with -x")
 	flags.BoolVarP(&f.exclusive, "exclusive", "x", false, "take NAME while nobody holds it with -s or -x")
+	flags.StringVar(&f.prefix, "prefix", "", "stand under this raw `prefix`, as etcdctl lock and lock.WithPrefix use it; NAME is then only shown")
 	flags.BoolVar(&f.several, "several", false, "all words in front of -- are NAMEs, also those that are commands on this machine")
 	flags.BoolVarP(&f.try, "nonblock", "n", false, "do not wait if somebody holds the lock")
 	flags.VarP(&f.wait, "wait", "w", "wait this many `seconds` at most (2.5, 1m30s); the default is as long as it takes")
-	flags.IntVar(&f.maxWaiters, "max-waiters", 0, "do not wait if this `many` are waiting already, or more")
-	flags.IntVarP(&f.conflict, "conflict-exit-code", "E", exitFailure, "exit `code` when the lock was not to be had")
-	flags.BoolVar(&f.skipOK, "skip-ok", false, "exit with 0, and say nothing, when the lock was not to be had")
-	flags.Var(&f.minHold, "min-hold", "`seconds` from its begin for which nobody else gets the lock, even if the command ends sooner; this one does not wait for that")
+	flags.IntVar(&f.maxWaiters, "max-waiters", 0, "do not wait if `N` or more are waiting already")
+	flags.IntVarP(&f.conflict, "conflict-exit-code", "E", exitFailure, "exit `code` if the lock could not be acquired")
+	flags.BoolVar(&f.skipOK, "skip-ok", false, "exit with 0, silently, if the lock could not be acquired")
+	flags.Var(&f.minHold, "min-hold", "keep others out for this many `seconds` from the start, even if the command ends sooner; fenceline itself does not wait")
 	flags.Var(&f.takeover, "takeover-delay", "`seconds` to wait after a holder before this one has died rather than given the lock back")
-	flags.BoolVar(&f.verbose, "verbose", false, "say how long the wait was")
+	flags.BoolVar(&f.verbose, "verbose", false, "say who is in the way of a wait, as on a terminal, and how long the wait was")
 	for _, unset := range []string{"wait", "min-hold", "takeover-delay"} {
 		flags.Lookup(unset).DefValue = ""
 	}

@@ -254,9 +254,9 @@ func TestTryAndTimeoutEndWithTheConflictCode(t *testing.T) {
 		code  int
 		says  string
 	}{
-		{[]string{"-n"}, 1, "somebody else holds it"},
-		{[]string{"-n", "-E", "99"}, 99, "somebody else holds it"},
-		{[]string{"-w", "0"}, 1, "somebody else holds it"},
+		{[]string{"-n"}, 1, "held by sh on host "},
+		{[]string{"-n", "-E", "99"}, 99, "held by sh on host "},
+		{[]string{"-w", "0"}, 1, "held by sh on host "},
 		{[]string{"-w", "0.2"}, 1, "not free within 200ms"},
 		{[]string{"-w", "200ms", "-E", "7"}, 7, "not free within 200ms"},
 		{[]string{"-n", "--skip-ok"}, 0, ""},

@@ -64,12 +64,19 @@ func (f *lockFlags) check(given func(flag string) bool) error {
 	if err := f.holdFlags.check(given, "lock", "while holding "+f.what()); err != nil {
 		return err
 	}
+	if err := checkPrefix(given("prefix"), f.prefix); err != nil {
+		return err
+	}
 	f.waitGiven = given("wait")
 	switch {
 	case f.shared && f.exclusive:
 		return usageErrorf("-s and -x exclude each other: read beside others, or be alone")
 	case (f.shared || f.exclusive) && len(f.names) > 1:
 		return usageErrorf("-s and -x are for one NAME: %s cannot be taken at once with them", f.what())
+	case f.prefix != "" && (f.shared || f.exclusive || len(f.names) > 1):
+		return usageErrorf("--prefix is for one NAME, without -s and -x: others know no such lock")
+	case f.prefix != "" && strings.HasPrefix(f.namespace, f.prefix+"/"):
+		return usageErrorf("--prefix %q: --namespace %q is inside of it", f.prefix, f.namespace)
 	case f.try && f.waitGiven:
 		return usageErrorf("-n and -w exclude each other: do not wait, or wait %v", f.wait)
 	case given("max-waiters") && f.maxWaiters < 1:

@@ -35,7 +35,7 @@ func (h *holder) environment(set ...string) []string {
 	if os.Getenv("FENCELINE_DISCOVERY_SRV") != "" {
 		set = append(set, "FENCELINE_DISCOVERY_SRV=") // it would contradict its own answer
 	}
-	return override(without(os.Environ(), holdVariables...), set)
+	return override(override(without(os.Environ(), holdVariables...), h.g.connection.handOn()), set)
 }
 
 // entryVariables name the one entry of a hold.

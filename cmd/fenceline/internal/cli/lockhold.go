@@ -91,5 +91,8 @@ func (r *lockRun) options() []lock.Option {
 	if r.maxWaiters > 0 {
 		opts = append(opts, lock.WithMaxWaiters(r.maxWaiters))
 	}
+	if r.prefix != "" {
+		opts = append(opts, lock.WithPrefix(r.prefix))
+	}
 	return opts
 }

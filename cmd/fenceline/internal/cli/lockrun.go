@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,10 @@ import (
 	"os"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
+	queue "github.com/fenceline/fenceline/internal/line"
 	"github.com/fenceline/fenceline/lock"
 	"github.com/fenceline/fenceline/session"
 )
@@ -58,10 +62,11 @@ func (r *lockRun) acquire(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	if err := r.take(ctx); err != nil {
-		return r.refused(err)
+	spoke, err := r.patiently(ctx, r.ahead, r.take)
+	if err != nil {
+		return r.refused(ctx, err)
 	}
-	r.acquired(began)
+	r.acquired("acquired", spoke, began)
 	return nil
 }
 
@@ -84,27 +89,68 @@ func (r *lockRun) trace() *session.Trace {
 	}}
 }
 
-// refused is the exit that says why the lock was not to be had.
-func (r *lockRun) refused(err error) error {
-	why, trouble := "", r.session.Healthy()
-	switch {
-	case errors.Is(err, errWaited) && trouble != nil:
-		return unavailableErrorf("%s: %w: %w", r.what(), errWaited, trouble)
-	case errors.Is(err, errWaited):
-		why = fmt.Sprintf("not free within %v", r.wait)
-	case errors.Is(err, lock.ErrQueueFull):
-		why = fmt.Sprintf("too many are waiting, see --max-waiters %d", r.maxWaiters)
-	case errors.Is(err, lock.ErrHeld) && len(r.names) > 1 && trouble != nil:
-		return unavailableErrorf("%s: %w", r.what(), trouble)
-	case errors.Is(err, lock.ErrHeld) && len(r.names) > 1:
-		why = "somebody else holds one of them"
-	case errors.Is(err, lock.ErrHeld):
-		why = "somebody else holds it"
-	default:
-		return unavailableErrorf("%w", err)
+// look says who is in the way of the lock, or of which of several.
+func (r *lockRun) look(ctx context.Context) string { return r.lookAs(ctx, (*line).inTheWay) }
+
+// ahead says how many are as well.
+func (r *lockRun) ahead(ctx context.Context) string { return r.lookAs(ctx, (*line).waiting) }
+
+func (r *lockRun) lookAs(ctx context.Context, words func(*line, clientv3.LeaseID, string) string) string {
+	mode := ""
+	if r.shared {
+		mode = queue.ReadValue
 	}
-	if r.skipOK {
+	for _, name := range r.names {
+		f := &lsFlags{namespace: r.namespace, kind: r.kind(), name: name}
+		if r.prefix != "" {
+			f = &lsFlags{namespace: r.namespace, prefix: r.prefix}
+		}
+		l, err := f.front(ctx, r.client)
+		if err != nil {
+			return ""
+		}
+		text := words(l, r.session.Lease(), mode)
+		switch {
+		case text == "":
+		case len(r.names) > 1:
+			return fmt.Sprintf("%q: %s", name, text)
+		default:
+			return text
+		}
+	}
+	return ""
+}
+
+// refused is the exit that says why the lock was not to be had.
+func (r *lockRun) refused(ctx context.Context, err error) error {
+	set, trouble := len(r.names) > 1, r.session.Healthy()
+	gaveUp, full, held := errors.Is(err, errWaited), errors.Is(err, lock.ErrQueueFull), errors.Is(err, lock.ErrHeld)
+	switch {
+	case gaveUp && trouble != nil:
+		return unavailableErrorf("%s: %w: %w", r.what(), errWaited, trouble)
+	case set && held && trouble != nil:
+		return unavailableErrorf("%s: %w", r.what(), trouble)
+	case !gaveUp && !full && !held:
+		return unavailableErrorf("%w", about(r.what(), err))
+	case r.skipOK:
 		return &ExitError{Code: 0}
+	}
+	who := ""
+	if set {
+		who = lookNow(context.WithoutCancel(ctx), r.look)
+	} else {
+		who = r.whoIs(ctx, err, r.look)
+	}
+	why := ""
+	switch {
+	case gaveUp:
+		why = because(fmt.Sprintf("not free within %v", r.wait), who)
+	case full:
+		why = because(fmt.Sprintf("too many are waiting, see --max-waiters %d", r.maxWaiters), who)
+	case set:
+		why = because("somebody else holds one of them", who)
+	default:
+		why = cmp.Or(who, "somebody else holds it")
 	}
 	return &ExitError{Code: r.conflict, Err: fmt.Errorf("%s: %s", r.what(), why)}
 }

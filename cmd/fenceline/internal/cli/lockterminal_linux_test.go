@@ -20,6 +20,7 @@ import (
 type terminal struct {
 	t        *testing.T
 	name     string // of the lock
+	dir      string
 	keyboard *os.File
 	shell    *exec.Cmd
 	done     chan struct{}
@@ -28,18 +29,18 @@ type terminal struct {
 	screen strings.Builder
 }
 
-// onTerminal runs a shell script on a new terminal, as its controlling process. $LOCK begins a fenceline lock, $D is a
-// directory.
+// onTerminal runs a shell script on a new terminal, as its controlling process. $LOCK begins a fenceline lock, $F is
+// fenceline, $N the name, $D a directory.
 func onTerminal(t *testing.T, script string) *terminal {
 	t.Helper()
 	name := etcdtest.Name(t)
 	keyboard, tty := openTerminal(t)
 	defer tty.Close()
-	x := &terminal{t: t, name: name, keyboard: keyboard, done: make(chan struct{}), shell: exec.Command("/bin/sh", "-c", script)}
+	x := &terminal{t: t, name: name, dir: t.TempDir(), keyboard: keyboard, done: make(chan struct{}), shell: exec.Command("/bin/sh", "-c", script)}
 	x.shell.Stdin, x.shell.Stdout, x.shell.Stderr = tty, tty, tty
 	x.shell.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	x.shell.Env = append(os.Environ(), "LOCK="+etcdtest.Command(t)+" lock "+name,
-		"FENCELINE_ENDPOINTS="+etcdtest.Shared(t).Endpoint(), "D="+t.TempDir())
+	x.shell.Env = append(os.Environ(), "LOCK="+etcdtest.Command(t)+" lock "+name, "F="+etcdtest.Command(t), "N="+name,
+		"FENCELINE_ENDPOINTS="+etcdtest.Shared(t).Endpoint(), "D="+x.dir)
 	if err := x.shell.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/keeper"
@@ -150,7 +152,7 @@ func (f *lsFlags) read(ctx context.Context, g *globals) (*listing, error) {
 	}
 	resp, err := client.Txn(ctx).Then(ops...).Commit() // one transaction, one revision
 	if err != nil {
-		return nil, unavailableErrorf("%w", keeper.Explain(client, err, f.prefixes()[0]))
+		return nil, unavailableErrorf("%w", f.explain(client, err))
 	}
 	first, last := resp.Responses[0], resp.Responses[len(resp.Responses)-1]
 	found := &listing{
@@ -159,10 +161,22 @@ func (f *lsFlags) read(ctx context.Context, g *globals) (*listing, error) {
 		Lines:    f.lines(first.GetResponseRange().Kvs, f.sessions(last.GetResponseRange().Kvs)),
 	}
 	if err := f.askElsewhere(ctx, client, found); err != nil {
-		return nil, unavailableErrorf("%w", keeper.Explain(client, err, f.prefixes()[0]))
+		return nil, unavailableErrorf("%w", f.explain(client, err))
 	}
 	found.askHowLong(ctx, client)
 	return found, nil
+}
+
+// explain says what etcd had against reading. Which of the ranges it denies, etcd does not say.
+func (f *lsFlags) explain(client *clientv3.Client, err error) error {
+	if !errors.Is(err, rpctypes.ErrPermissionDenied) {
+		return keeper.Explain(client, err, f.prefixes()[0])
+	}
+	var keys []string
+	for _, prefix := range f.prefixes() {
+		keys = append(keys, fmt.Sprintf("%q*", prefix))
+	}
+	return fmt.Errorf("%s%s: the user's role needs read on what has that prefix: %w", denies, strings.Join(keys, " or "), err)
 }
 
 // askHowLong finds out until when what was given back is kept. etcd tells the time that a lease has left only by the

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
@@ -203,5 +204,13 @@ func TestCompletionFailsSilently(t *testing.T) {
 		if code != 0 || stdout != ":4\n" || strings.Count(stderr, "\n") > 1 { // cobra's own line
 			t.Errorf("%q: code %d, stdout %q, stderr %q", args, code, stdout, stderr)
 		}
+	}
+}
+
+// What ls reads of a kind are two ranges, and the user may lack either.
+func TestLsNamesAllThatItMayNotRead(t *testing.T) {
+	err := (&lsFlags{namespace: "fenceline/", kind: "lock"}).explain(nil, rpctypes.ErrPermissionDenied)
+	if want := `etcd denies access to keys "fenceline/lock/"* or "fenceline/session/"*: the user's role needs read on what has that prefix`; plain(err.Error()) != want {
+		t.Errorf("%s", plain(err.Error()))
 	}
 }

@@ -45,7 +45,7 @@ Exit codes:
   0   interrupted by SIGINT or SIGTERM; with --once: somebody leads
   1   with --once: nobody leads
   64  wrong command line
-  69  etcd cannot be reached at the start, or refuses; later, an etcd that is away is waited for`,
+  69  etcd cannot be reached, or refuses, at the start; later it is waited for`,
 		Example: `  fenceline observe scheduler
   fenceline observe scheduler --once -o json | jq -r .leader.value
   fenceline observe --prefix my/election        # where "etcdctl elect my/election" stands`,
@@ -54,7 +54,7 @@ Exit codes:
 			if err := f.parse(cmd.Flags().Changed, args); err != nil {
 				return err
 			}
-			return f.run(cmd.Context(), g, cmd.OutOrStdout())
+			return f.run(cmd.Context(), g, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().StringVar(&f.namespace, "namespace", defaultNamespace, "`prefix` of all keys")
@@ -94,7 +94,7 @@ func (f *observeFlags) where() election.WatchOption {
 	return election.InNamespace(f.namespace)
 }
 
-func (f *observeFlags) run(ctx context.Context, g *globals, stdout io.Writer) error {
+func (f *observeFlags) run(ctx context.Context, g *globals, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	client, err := g.connect(ctx)
@@ -114,10 +114,16 @@ func (f *observeFlags) run(ctx context.Context, g *globals, stdout io.Writer) er
 		leader, err := election.Current(ctx, client, f.name, f.where())
 		return f.current(w, leader, err)
 	}
+	started := false
 	for leader, err := range election.Observe(ctx, client, f.name, f.where()) {
-		if err != nil {
+		switch {
+		case err != nil && !started:
 			return unavailableErrorf("%w", err)
+		case err != nil: // it may pass
+			talk(stderr, "fenceline: ")("%v", err)
+			continue
 		}
+		started = true
 		if err := w.write(leader); err != nil {
 			return err
 		}

@@ -1,14 +1,13 @@
 package cli
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 
+	"github.com/mattn/go-runewidth"
 	"golang.org/x/term"
 )
 
@@ -51,17 +50,13 @@ func (t *table) addColumn(name string, cells []string) {
 	}
 }
 
-// write draws the table, its header in bold where that can be seen.
+// write draws the table, its header in bold where that can be seen. On a terminal that is too narrow the last columns stand below each row.
 func (t *table) write(w io.Writer) error {
-	var drawn bytes.Buffer
-	tw := tabwriter.NewWriter(&drawn, 0, 0, 2, ' ', 0)
-	for _, row := range append([][]string{t.header}, t.rows...) {
-		missing := max(len(t.header)-len(row), 0)
-		fmt.Fprintln(tw, strings.Join(row, "\t")+strings.Repeat("\t", missing))
+	width := 0
+	if f, ok := w.(*os.File); ok {
+		width = widthOf(f)
 	}
-	tw.Flush()
-	for i, line := range strings.Split(strings.TrimSuffix(drawn.String(), "\n"), "\n") {
-		line = strings.TrimRight(line, " ")
+	for i, line := range t.lines(width) {
 		if i == 0 {
 			line = bold(w, line)
 		}
@@ -70,6 +65,38 @@ func (t *table) write(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// lines are those of the table, no wider than width as far as that can be; zero: however wide.
+func (t *table) lines(width int) (out []string) {
+	rows := append([][]string{t.header}, t.rows...)
+	widths := make([]int, len(t.header))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], runewidth.StringWidth(cell))
+		}
+	}
+	beside, sum := 0, 0
+	for beside < len(widths) && (width == 0 || beside < 2 || sum+widths[beside] <= width) {
+		sum += widths[beside] + 2
+		beside++
+	}
+	for i, row := range rows {
+		line, below := "", "   "
+		for j, cell := range row {
+			switch {
+			case j < beside:
+				line += cell + strings.Repeat(" ", widths[j]-runewidth.StringWidth(cell)+2)
+			case i > 0 && cell != "-" && cell != "":
+				below += " " + t.header[j] + " " + cell
+			}
+		}
+		out = append(out, strings.TrimRight(line, " "))
+		if strings.TrimSpace(below) != "" {
+			out = append(out, hung(below, width, 6)...)
+		}
+	}
+	return out
 }
 
 // print writes to w what -o asks for: v as one JSON document, or the table.

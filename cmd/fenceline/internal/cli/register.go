@@ -75,7 +75,7 @@ func newRegisterCommand(g *globals) *cobra.Command {
 	f.ttl, f.grace, f.onLost = seconds(defaultTTL), seconds(defaultGrace), string(child.Ignore)
 	flags.StringVar(&f.instance.ID, "id", "", "`id` of the instance, of which a service has one each (default ADDR)")
 	flags.StringArrayVar(&f.meta, "meta", nil, "`key=value` for whoever looks the instance up; may be given more than once")
-	flags.IntVar(&f.instance.Weight, "weight", 1, "`share` of the picks, against the others'")
+	flags.IntVar(&f.instance.Weight, "weight", 1, "`weight` of this instance when one is picked, relative to the others")
 	flags.StringVar(&f.instance.Zone, "zone", "", "`zone` in which it runs")
 	flags.StringVar(&f.instance.Version, "service-version", "", "`version` of the service")
 	flags.BoolVar(&f.waitOpen, "wait-open", false, "register as starting, and as up once ADDR accepts connections from here")
@@ -83,7 +83,7 @@ func newRegisterCommand(g *globals) *cobra.Command {
 	flags.Var(&f.ttl, "ttl", "`seconds` for which etcd keeps the entry when it hears nothing from here")
 	flags.StringVar(&f.prefix, "prefix", defaultServices, "`prefix` under which services stand in etcd")
 	flags.StringVar(&f.namespace, "namespace", defaultNamespace, "`prefix` of the session's own key")
-	flags.BoolVar(&f.verbose, "verbose", false, "say when it is registered")
+	flags.BoolVar(&f.verbose, "verbose", false, "say when it is registered, as on a terminal")
 	return cmd
 }
 

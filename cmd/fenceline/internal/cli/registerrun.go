@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,11 +23,15 @@ type registerRun struct {
 	*registerFlags
 	*holder
 	registration *registry.Registration
+
+	mu       sync.Mutex // one change of the status at a time
+	draining bool       // from here on it is not up again
 }
 
 func runRegister(ctx context.Context, g *globals, f *registerFlags, stderr io.Writer) error {
 	if len(f.command) == 0 {
-		h := &holder{flags: &f.holdFlags, g: g, say: talk(stderr, fmt.Sprintf("fenceline: %s: ", f.what())), interrupts: interrupts{signals: make(chan os.Signal, 16)}}
+		h := &holder{flags: &f.holdFlags, g: g, say: talk(stderr, fmt.Sprintf("fenceline: %s: ", f.what())),
+			talks: f.verbose || isTerminal(stderr), interrupts: interrupts{signals: make(chan os.Signal, 16)}}
 		child.Notify(h.interrupts.signals)
 		defer signal.Stop(h.interrupts.signals)
 		f.command = []string{"fenceline register " + f.service} // how the session is called
@@ -51,15 +57,18 @@ func (r *registerRun) acquire(ctx context.Context) error {
 	if r.waitOpen {
 		in.Status = registry.Starting
 	}
-	registration, err := registry.Register(ctx, r.session, r.service, in, registry.At(r.prefix))
+	answer := func(context.Context) string { return fmt.Sprintf("is %q free in etcd?", cmp.Or(in.ID, in.Addr)) }
+	_, err := r.patiently(ctx, answer, func(ctx context.Context) (err error) {
+		r.registration, err = registry.Register(ctx, r.session, r.service, in, registry.At(r.prefix))
+		return err
+	})
 	switch {
 	case errors.Is(err, registry.ErrDuplicate):
-		return &ExitError{Code: exitFailure, Err: err}
+		return &ExitError{Code: exitFailure, Err: about(r.what(), err)}
 	case err != nil:
-		return unavailableErrorf("%w", err)
+		return unavailableErrorf("%w", about(r.what(), err))
 	}
-	r.registration = registration
-	if r.verbose {
+	if r.talks {
 		r.say("registered at %s", r.instance.Addr)
 	}
 	return nil
@@ -87,15 +96,19 @@ func (r *registerRun) stay(ctx context.Context) error {
 func (r *registerRun) runCommand(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go r.openUp(ctx)
+	opening, stop := context.WithCancel(ctx)
+	defer stop()
+	go r.openUp(opening)
 	signals := make(chan os.Signal, 16)
-	go r.passOn(ctx, signals)
+	go r.passOn(ctx, stop, signals)
 	env := r.environment("FENCELINE_SERVICE="+r.service, "FENCELINE_INSTANCE_ID="+r.registration.ID(), "FENCELINE_ADDR="+r.instance.Addr)
-	return r.ended(r.run(unlosable{}, os.Stdin, env, signals))
+	command := r.program(r.path, r.command, os.Stdin, env, r.say)
+	command.Leash = true // else it keeps the port, and nobody finds it
+	return r.ended(command.Run(unlosable{}, signals))
 }
 
 // passOn hands signals to the command; those that ask it to end, after the time for draining. A second one does not wait.
-func (r *registerRun) passOn(ctx context.Context, to chan<- os.Signal) {
+func (r *registerRun) passOn(ctx context.Context, stopOpening func(), to chan<- os.Signal) {
 	draining := false
 	for {
 		select {
@@ -110,6 +123,7 @@ func (r *registerRun) passOn(ctx context.Context, to chan<- os.Signal) {
 			draining = true
 			go func() {
 				began := time.Now()
+				stopOpening()
 				r.startDraining(ctx)
 				select {
 				case <-time.After(time.Duration(r.drain) - time.Since(began)):
@@ -126,6 +140,9 @@ func (r *registerRun) startDraining(ctx context.Context) {
 	in.Status = registry.Draining
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(r.drain))
 	defer cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.draining = true
 	if err := r.registration.Update(ctx, in); err != nil {
 		r.say("not marked as draining: %v", err)
 	}
@@ -137,15 +154,24 @@ func (r *registerRun) openUp(ctx context.Context) {
 		return
 	}
 	const every = 200 * time.Millisecond
+	began, spoke := time.Now(), false
 	for ctx.Err() == nil {
 		if conn, err := net.DialTimeout("tcp", r.instance.Addr, time.Second); err == nil {
 			conn.Close()
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.draining || ctx.Err() != nil {
+				return
+			}
 			if err := r.registration.Update(ctx, r.instance); err != nil && ctx.Err() == nil {
 				r.say("not marked as up: %v", err)
-			} else if r.verbose {
+			} else if r.talks {
 				r.say("%s accepts connections", r.instance.Addr)
 			}
 			return
+		} else if r.talks && !spoke && time.Since(began) > waitSaidAfter {
+			r.say("waiting: %v", err)
+			spoke = true
 		}
 		select {
 		case <-ctx.Done():

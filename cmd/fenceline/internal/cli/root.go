@@ -19,28 +19,25 @@ type globals struct {
 	output     outputFormat
 }
 
-// subcommands are the constructors of all there is; a new subcommand is a file and a line here.
-var subcommands = []func(*globals) *cobra.Command{
-	newDevCommand,
-	newBenchCommand,
-	newLockCommand,
-	newElectCommand,
-	newObserveCommand,
-	newCronCommand,
-	newSemCommand,
-	newBarrierCommand,
-	newGateCommand,
-	newLatchCommand,
-	newRegisterCommand,
-	newServicesCommand,
-	newLsCommand,
+// groups are the constructors of all there is; a new subcommand is a file and a line here.
+var groups = []struct {
+	title    string
+	commands []func(*globals) *cobra.Command
+}{
+	{"Run a command:", []func(*globals) *cobra.Command{newLockCommand, newElectCommand, newCronCommand, newSemCommand, newRegisterCommand, newBarrierCommand}},
+	{"Wait for others:", []func(*globals) *cobra.Command{newGateCommand, newLatchCommand}},
+	{"Look:", []func(*globals) *cobra.Command{newLsCommand, newObserveCommand, newServicesCommand}},
+	{"Try and measure:", []func(*globals) *cobra.Command{newDevCommand, newBenchCommand}},
 }
 
 // Main runs the command line args and returns the exit code of the process.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	running := false
 	root := newRootCommand()
-	root.PersistentPreRun = func(*cobra.Command, []string) { running = true }
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		running = true
+		return takeDefaults(cmd.Flags())
+	}
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -59,7 +56,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		}
 	}
 	if exit.Err != nil {
-		fmt.Fprintf(stderr, "fenceline: %s\n", plain(exit.Err.Error()))
+		fmt.Fprintln(stderr, fitted(stderr, "fenceline: "+plain(exit.Err.Error())))
 		if exit.Code == exitUsage {
 			fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
 		}
@@ -75,7 +72,11 @@ func newRootCommand() *cobra.Command {
 		Long: `Coordinate processes through etcd.
 
 Connection flags have the names that etcdctl gives them, and may come from the environment: FENCELINE_ENDPOINTS,
-else ETCDCTL_ENDPOINTS, and so on; a flag beats both.`,
+else ETCDCTL_ENDPOINTS, and so on; a flag beats both. FENCELINE_NAMESPACE, FENCELINE_TTL and FENCELINE_OUTPUT stand for
+--namespace, --ttl and --output.`,
+		Example: `  fenceline dev &
+  fenceline lock nightly -- ./report.sh
+  fenceline ls`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -84,9 +85,16 @@ else ETCDCTL_ENDPOINTS, and so on; a flag beats both.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	g.connection.addFlags(root.PersistentFlags())
 	root.PersistentFlags().VarP(&g.output, "output", "o", "`format` of what is printed: table or json")
-	for _, command := range subcommands {
-		root.AddCommand(command(g))
+	for _, group := range groups {
+		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
+		for _, command := range group.commands {
+			cmd := command(g)
+			cmd.GroupID = group.title
+			root.AddCommand(cmd)
+		}
 	}
+	fitHelp(root)
+	completeRest(g, root)
 	return root
 }
 

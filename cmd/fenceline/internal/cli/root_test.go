@@ -61,12 +61,16 @@ func TestHelpOfDevLeavesConnectionFlagsOut(t *testing.T) {
 
 func TestMessagesNameNoPackages(t *testing.T) {
 	for said, want := range map[string]string{
-		`lock: acquire "x": session: closed`:                  `acquire "x": closed`,
-		`lock: session: not held`:                             `not held`,
-		`lock "a": lost: session: hold lost: sending SIGTERM`: `lock "a": lost: hold lost: sending SIGTERM`,
-		`NAME "a: lock: b\"session: c" (session: closed)`:     `NAME "a: lock: b\"session: c" (closed)`,
-		`bench: Etcd has no endpoints`:                        `Etcd has no endpoints`,
-		`the lock: it is`:                                     `the lock: it is`,
+		`lock: acquire "x": session: closed`:                                     `acquire "x": closed`,
+		`lock: session: not held`:                                                `not held`,
+		`lock "a": lost: session: hold lost: sending SIGTERM`:                    `lock "a": lost: hold lost: sending SIGTERM`,
+		`NAME "a: lock: b\"session: c" (session: closed)`:                        `NAME "a: lock: b\"session: c" (closed)`,
+		`bench: Etcd has no endpoints`:                                           `Etcd has no endpoints`,
+		`the lock: it is`:                                                        `the lock: it is`,
+		`session: open: etcd denies access`:                                      `etcd denies access`,
+		`a renewal is overdue: session: a renewal is overdue: cannot reach etcd`: `a renewal is overdue: cannot reach etcd`,
+		`cron: list: etcd denies access to keys "k"*: it needs read: etcdserver: permission denied`: `etcd denies access to keys "k"*: it needs read`,
+		`lock "a: a: a": x: x, x: x`: `lock "a: a: a": x: x, x: x`,
 	} {
 		if got := plain(said); got != want {
 			t.Errorf("%s: %s, want %s", said, got, want)

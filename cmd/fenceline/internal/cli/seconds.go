@@ -19,7 +19,7 @@ func (s *seconds) Set(text string) error {
 	if number, numberErr := strconv.ParseFloat(text, 64); numberErr == nil {
 		d, err = time.Duration(number*float64(time.Second)), nil
 		if math.IsNaN(number) || math.Abs(number) > math.MaxInt64/float64(time.Second) {
-			err = errors.New("out of range")
+			return errors.New("it is out of range")
 		}
 	}
 	switch {

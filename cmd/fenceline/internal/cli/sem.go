@@ -67,9 +67,9 @@ func newSemCommand(g *globals) *cobra.Command {
 	f.holdFlags.addTo(flags, "units")
 	f.waitFlags.addTo(flags, "the units were not to be had")
 	flags.BoolVarP(&f.try, "nonblock", "n", false, "do not wait if the units are not free, or others wait")
-	flags.Int64Var(&f.limit, "limit", 0, "how `many` units there are; the default is the stored limit")
-	flags.Int64Var(&f.units, "units", 1, "how `many` of them to hold")
-	flags.BoolVar(&f.verbose, "verbose", false, "say how long the wait was")
+	flags.Int64Var(&f.limit, "limit", 0, "number `N` of units there are; default: the stored limit")
+	flags.Int64Var(&f.units, "units", 1, "number `N` of units to hold")
+	flags.BoolVar(&f.verbose, "verbose", false, "say who is in the way of a wait, as on a terminal, and how long the wait was")
 	cmd.AddCommand(newSemStatusCommand(g), newSemResizeCommand(g))
 	return cmd
 }

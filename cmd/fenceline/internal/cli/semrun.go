@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/fenceline/fenceline/semaphore"
@@ -74,33 +75,54 @@ func (r *semRun) acquire(ctx context.Context) (err error) {
 	if r.willNotWait() {
 		take = m.TryAcquire
 	}
-	if r.permit, err = take(ctx, r.units); err != nil {
-		return r.refused(err)
+	spoke, err := r.patiently(ctx, r.look, func(ctx context.Context) error {
+		r.permit, err = take(ctx, r.units)
+		return err
+	})
+	if err != nil {
+		return r.refused(ctx, err)
 	}
-	r.acquired(began)
+	r.acquired("acquired", spoke, began)
 	return nil
+}
+
+// look says who has the units.
+func (r *semRun) look(ctx context.Context) string {
+	f := &lsFlags{namespace: r.namespace, kind: semaphoreKind, name: r.name}
+	l, err := f.front(ctx, r.client)
+	if err != nil {
+		return ""
+	}
+	return l.inTheWay(r.session.Lease(), "")
 }
 
 // refused is the exit that says why the units were not to be had. What no waiting would change is a failure whatever
 // the flags say of conflicts: nobody should skip for ever.
-func (r *semRun) refused(err error) error {
+func (r *semRun) refused(ctx context.Context, err error) error {
 	var limit *semaphore.LimitError
+	var full *semaphore.ExhaustedError
 	switch {
 	case errors.Is(err, errWaited):
 		if trouble := r.session.Healthy(); trouble != nil {
 			return unavailableErrorf("%s: %w: %w", r.what(), errWaited, trouble)
 		}
-		return r.conflicts(r.what(), fmt.Sprintf("not free within %v", r.wait))
-	case errors.Is(err, semaphore.ErrExhausted) && r.units == 1:
-		return r.conflicts(r.what(), "no unit is free, or others wait for one")
-	case errors.Is(err, semaphore.ErrExhausted):
-		return r.conflicts(r.what(), fmt.Sprintf("fewer than %d units are free, or others wait for them", r.units))
+		return r.conflicts(r.what(), because(fmt.Sprintf("not free within %v", r.wait), r.why(ctx, r.look)))
+	case errors.As(err, &full):
+		why := "no unit is free, or others wait for one"
+		if r.units > 1 {
+			why = fmt.Sprintf("fewer than %d units are free, or others wait for them", r.units)
+		}
+		if by := full.By(); by != "" {
+			why += ": held by " + by
+		}
+		return r.conflicts(r.what(), why)
 	case errors.As(err, &limit):
 		return &ExitError{Code: exitFailure, Err: fmt.Errorf("%s: %s", r.what(), limitText(limit))}
 	case errors.Is(err, semaphore.ErrTooMany):
-		return &ExitError{Code: exitFailure, Err: fmt.Errorf("--units %d: %w", r.units, err)}
+		_, why, _ := strings.Cut(err.Error(), fmt.Sprintf(": %d, ", r.units)) // its limit
+		return &ExitError{Code: exitFailure, Err: fmt.Errorf("%s: --units %d: %s", r.what(), r.units, why)}
 	}
-	return unavailableErrorf("%w", err)
+	return unavailableErrorf("%w", about(r.what(), err))
 }
 
 func limitText(e *semaphore.LimitError) string {

@@ -33,16 +33,17 @@ Exit codes: 0; 64 wrong command line; 69 etcd cannot be reached, or refuses.`,
 			if err := checkNamed(semaphoreKind, args[0], namespace); err != nil {
 				return err
 			}
-			return g.inSession(cmd.Context(), namespace, fmt.Sprintf("semaphore %q", args[0]), cmd.ErrOrStderr(), func(ctx context.Context, s *session.Session) error {
-				m, was := semaphore.New(s, args[0], 0), "none"
+			what := fmt.Sprintf("semaphore %q", args[0])
+			return g.inSession(cmd.Context(), namespace, what, cmd.ErrOrStderr(), func(ctx context.Context, h *holder) error {
+				m, was := semaphore.New(h.session, args[0], 0), "none"
 				switch status, err := m.Status(ctx); {
 				case err == nil:
 					was = strconv.FormatInt(status.Limit, 10)
 				case !errors.Is(err, semaphore.ErrLimit): // that there is none
-					return unavailableErrorf("%w", err)
+					return unavailableErrorf("%w", about(what, err))
 				}
 				if err := m.Resize(ctx, limit); err != nil {
-					return unavailableErrorf("%w", err)
+					return unavailableErrorf("%w", about(what, err))
 				}
 				talk(cmd.ErrOrStderr(), "fenceline: ")("semaphore %q: the limit is %d, it was %s", args[0], limit, was)
 				return nil
@@ -134,14 +135,14 @@ func checkNamed(kind, name, namespace string) error {
 }
 
 // inSession runs one verb in a session of its own, until a signal at most. verb answers an ExitError.
-func (g *globals) inSession(ctx context.Context, namespace, what string, stderr io.Writer, verb func(context.Context, *session.Session) error) error {
+func (g *globals) inSession(ctx context.Context, namespace, what string, stderr io.Writer, verb func(context.Context, *holder) error) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()
-	h := &holder{g: g, say: talk(stderr, "fenceline: "+what+": "),
+	h := &holder{g: g, say: talk(stderr, "fenceline: "+what+": "), talks: isTerminal(stderr),
 		flags: &holdFlags{command: []string{"fenceline"}, namespace: namespace, ttl: seconds(defaultTTL)}}
 	err := h.open(ctx, &session.Trace{})
 	if err == nil {
-		err = verb(ctx, h.session)
+		err = verb(ctx, h)
 	}
 	closing, cancel := h.bounded(context.WithoutCancel(ctx))
 	defer cancel()

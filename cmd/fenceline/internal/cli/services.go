@@ -6,15 +6,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
+	"log/slog"
 	"maps"
 	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/registry"
 )
@@ -48,6 +53,8 @@ type servicesFlags struct {
 	service string // empty: all
 	prefix  string
 	watch   bool
+	file    string // for Prometheus, instead of stdout
+	serve   string // where
 }
 
 func newServicesCommand(g *globals) *cobra.Command {
@@ -57,12 +64,15 @@ func newServicesCommand(g *globals) *cobra.Command {
 		DisableFlagsInUseLine: true,
 		Short:                 "Show who offers a service",
 		Long: `Show the instances of SERVICE, or of all services: those that "fenceline register" and package registry have registered,
-and what others have put there in the form of etcd's naming package.
+and what others have put there: in the form of etcd's naming package, with host:port as the value, or with any value under such
+an ID. A role that may read one service is enough to show that one.
 
 With --watch, each change is a line, until it is interrupted: + has come, - has gone, ~ has changed. With -o json each line
 is then a document with all there is: {"time":…,"services":{"web":[…]}}.
 
--o prometheus-sd is what Prometheus reads from file_sd_configs and http_sd_configs.
+-o prometheus-sd is what Prometheus reads. --file writes it to a file, as a whole or not at all, for file_sd_configs; with --watch it
+is written anew at each change. --serve answers Prometheus's http_sd_configs: / has all services, /SERVICE one; while etcd is
+away it serves what was there last, and /healthz says so.
 
 Exit codes:
   0   also when nobody offers it
@@ -70,7 +80,8 @@ Exit codes:
   69  etcd cannot be reached at the start, or refuses; later, an etcd that is away is waited for`,
 		Example: `  fenceline services
   fenceline services web --watch
-  fenceline services -o prometheus-sd > targets.json`,
+  fenceline services --watch --file /etc/prometheus/targets.json
+  fenceline services --serve 127.0.0.1:9099`,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
@@ -86,6 +97,8 @@ Exit codes:
 	}
 	cmd.Flags().StringVar(&f.prefix, "prefix", defaultServices, "`prefix` under which services stand in etcd")
 	cmd.Flags().BoolVar(&f.watch, "watch", false, "show each change")
+	cmd.Flags().StringVar(&f.file, "file", "", "write what Prometheus reads to this `file`")
+	cmd.Flags().StringVar(&f.serve, "serve", "", "serve it over HTTP at this `host:port`, until interrupted")
 	cmd.Flags().VarP(servicesOutput{&g.output}, "output", "o", "`format` of what is printed: table, json or prometheus-sd")
 	return cmd
 }
@@ -96,8 +109,12 @@ func (f *servicesFlags) parse(g *globals, args []string) error {
 		return usageErrorf("%q: one SERVICE at most", args[1])
 	case f.prefix == "":
 		return usageErrorf("--prefix: it is empty")
-	case f.watch && g.output == outputPrometheus:
-		return usageErrorf("--watch: Prometheus wants one document; leave out one of --watch and -o prometheus-sd")
+	case f.serve != "" && (f.watch || f.file != ""):
+		return usageErrorf("--serve: it is instead of --watch and --file")
+	case (f.serve != "" || f.file != "") && g.output == outputJSON:
+		return usageErrorf("-o json: --file and --serve are for Prometheus, whose format is its own")
+	case f.watch && f.file == "" && g.output == outputPrometheus:
+		return usageErrorf("--watch: Prometheus wants one document; --file writes it anew at each change")
 	}
 	if len(args) == 1 {
 		f.service = args[0]
@@ -121,59 +138,124 @@ func (f *servicesFlags) run(ctx context.Context, g *globals, stdout, stderr io.W
 		return nil
 	case err != nil:
 		return err
+	case f.serve != "":
+		return f.serveTargets(ctx, client, talk(stderr, "fenceline: "))
 	case f.watch:
-		say := talk(stderr, "fenceline: ")
-		w := &servicesWriter{w: stdout, json: g.output == outputJSON}
-		opts := []registry.Option{registry.At(f.prefix), registry.OnTrouble(func(err error) { say("waiting for etcd: %v", err) })}
-		for all, err := range f.each(registry.WatchAll(ctx, client, opts...)) {
-			if err != nil {
-				return unavailableErrorf("%w", err)
-			}
-			if err := w.write(all); err != nil {
-				return err
-			}
-		}
-		return nil
+		return f.follow(ctx, g, client, stdout, talk(stderr, "fenceline: "))
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.connection.commandTimeout)
 	defer cancel()
-	all, err := registry.LookupAll(ctx, client, registry.At(f.prefix))
+	left := &leftOut{}
+	all, err := f.lookup(ctx, client, registry.At(f.prefix), registry.WithLogger(slog.New(left)))
 	if err != nil {
 		return unavailableErrorf("%w", err)
 	}
-	return f.print(g, stdout, f.only(all))
+	left.tell(stderr)
+	if f.file != "" {
+		return writeTargets(f.file, all)
+	}
+	return f.print(g, stdout, all)
 }
 
-// each leaves only the service that is meant.
-func (f *servicesFlags) each(sets func(func(map[string][]registry.Instance, error) bool)) func(func(map[string][]registry.Instance, error) bool) {
+// lookup reads no more than is asked for: a role may allow no more.
+func (f *servicesFlags) lookup(ctx context.Context, client *clientv3.Client, opts ...registry.Option) (map[string][]registry.Instance, error) {
+	if f.service == "" {
+		return registry.LookupAll(ctx, client, opts...)
+	}
+	ins, err := registry.Lookup(ctx, client, f.service, opts...)
+	return map[string][]registry.Instance{f.service: ins}, err
+}
+
+// changes are all sets, one after the other, of what is asked for.
+func (f *servicesFlags) changes(ctx context.Context, client *clientv3.Client, opts ...registry.Option) iter.Seq2[map[string][]registry.Instance, error] {
+	if f.service == "" {
+		return registry.WatchAll(ctx, client, opts...)
+	}
 	return func(yield func(map[string][]registry.Instance, error) bool) {
-		for all, err := range sets {
-			if !yield(f.only(all), err) {
+		for ins, err := range registry.Watch(ctx, client, f.service, opts...) {
+			if !yield(map[string][]registry.Instance{f.service: ins}, err) {
 				return
 			}
 		}
 	}
 }
 
-func (f *servicesFlags) only(all map[string][]registry.Instance) map[string][]registry.Instance {
-	if f.service == "" || all == nil {
-		return all
+// leftOut hears of entries that are none of an instance.
+type leftOut struct {
+	mu    sync.Mutex
+	n     int
+	first string
+}
+
+func (l *leftOut) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+func (l *leftOut) WithAttrs([]slog.Attr) slog.Handler               { return l }
+func (l *leftOut) WithGroup(string) slog.Handler                    { return l }
+
+func (l *leftOut) Handle(_ context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.n++; l.n > 1 {
+		return nil
 	}
-	return map[string][]registry.Instance{f.service: all[f.service]}
+	r.Attrs(func(a slog.Attr) bool {
+		switch a.Key {
+		case "key":
+			l.first = printable(strconv.Quote(a.Value.String()))
+		case "error":
+			l.first += ": " + printable(a.Value.String())
+		}
+		return true
+	})
+	return nil
+}
+
+func (l *leftOut) tell(w io.Writer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.n == 1:
+		fmt.Fprintf(w, "fenceline: 1 entry is of no instance, and left out: %s\n", l.first)
+	case l.n > 1:
+		fmt.Fprintf(w, "fenceline: %d entries are of no instance, and left out, such as %s\n", l.n, l.first)
+	}
+}
+
+// follow shows changes, through troubles of which each is said once. A refusal at the start is the end.
+func (f *servicesFlags) follow(ctx context.Context, g *globals, client *clientv3.Client, stdout io.Writer, say func(string, ...any)) error {
+	w := &servicesWriter{w: stdout, json: g.output == outputJSON}
+	var away atomic.Bool
+	opts := []registry.Option{registry.At(f.prefix), registry.OnTrouble(func(err error) {
+		if !away.Swap(true) {
+			say("waiting for etcd: %v", err)
+		}
+	})}
+	started := false
+	for all, err := range f.changes(ctx, client, opts...) {
+		switch {
+		case err != nil && !started:
+			return unavailableErrorf("%w", err)
+		case err != nil:
+			continue // it was said, as any trouble
+		case away.Swap(false):
+			say("etcd is back")
+		}
+		started = true
+		if f.file != "" {
+			err = writeTargets(f.file, all)
+		} else {
+			err = w.write(all)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (f *servicesFlags) print(g *globals, w io.Writer, all map[string][]registry.Instance) error {
 	switch g.output {
 	case outputPrometheus:
-		groups := []registry.TargetGroup{}
-		for _, service := range slices.Sorted(maps.Keys(all)) {
-			for _, in := range all[service] {
-				groups = append(groups, registry.TargetGroupOf(service, in))
-			}
-		}
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		return enc.Encode(groups)
+		return encodeTargets(w, all)
 	case outputJSON:
 		return g.print(w, map[string]any{"services": shownServices(all)}, nil)
 	}

@@ -19,8 +19,12 @@ func (c *connection) secure(endpoints []string) (*clientv3.SecureConfig, error) 
 		}
 	}
 	// The client ignores certificates where the scheme is http.
-	certificates := c.caCert != "" || c.cert != ""
-	return &clientv3.SecureConfig{Cert: c.cert, Key: c.key, Cacert: c.caCert, InsecureTransport: !secure && !certificates}, nil
+	certificates := c.caCert != "" || c.cert != "" || c.skipVerify || !c.plaintext
+	if !c.plaintext && !secure && strings.HasPrefix(endpoints[0], "http://") {
+		return nil, usageErrorf("--insecure-transport=false and endpoint %s: that one speaks no TLS", endpoints[0])
+	}
+	return &clientv3.SecureConfig{Cert: c.cert, Key: c.key, Cacert: c.caCert, InsecureTransport: !secure && !certificates,
+		InsecureSkipVerify: c.skipVerify}, nil
 }
 
 func speaksTLS(endpoint string) bool {

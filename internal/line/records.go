@@ -1,0 +1,169 @@
+package line
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/session"
+)
+
+// maxRecords is how many records of other sessions one keeps.
+const maxRecords = 256
+
+// records are those of other sessions that were read, by lease; nil for a lease that has none. A record does not change
+// in what we want to know of it.
+type records struct {
+	own session.Record
+
+	mu sync.Mutex
+	of map[clientv3.LeaseID]*session.Record
+}
+
+type recordsKey struct{}
+
+func recordsOf(k *keeper.Keeper) *records {
+	return k.Table(recordsKey{}, func() any {
+		r := &records{of: map[clientv3.LeaseID]*session.Record{}}
+		_ = json.Unmarshal([]byte(k.Record), &r.own) // tests have none
+		return r
+	}).(*records)
+}
+
+func (r *records) get(lease clientv3.LeaseID) (record *session.Record, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	record, known = r.of[lease]
+	return record, known
+}
+
+// learn reads the record of lease, which is as old as revision, unless it is known.
+func (r *records) learn(ctx context.Context, k *keeper.Keeper, lease clientv3.LeaseID, revision int64) {
+	if _, known := r.get(lease); known || lease == clientv3.NoLease {
+		return
+	}
+	resp, err := readFrom(ctx, k, revision, func(opts ...clientv3.OpOption) clientv3.Op {
+		return clientv3.OpGet(keyspace.Session(k.Namespace, lease), opts...)
+	})
+	if err != nil {
+		return
+	}
+	record := new(session.Record)
+	if len(resp.Kvs) == 0 || clientv3.LeaseID(resp.Kvs[0].Lease) != lease || json.Unmarshal(resp.Kvs[0].Value, record) != nil {
+		record = nil // a plain etcd client's, or a copy from elsewhere
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.of) >= maxRecords {
+		clear(r.of)
+	}
+	r.of[lease] = record
+}
+
+// owner is the lease of the session that has put e: a parked entry hangs on another.
+func (e Entry) owner(prefix string) clientv3.LeaseID {
+	if lease, _, own := keyspace.ParseEntry(strings.TrimPrefix(e.Key, prefix)); own {
+		return lease
+	}
+	return e.Lease
+}
+
+// holderOf puts e and its session's record together, unless it is not known whether that has one.
+func holderOf(k *keeper.Keeper, prefix string, e Entry, standing session.Standing) (h session.Holder, known bool) {
+	owner := e.owner(prefix)
+	h = session.Holder{Key: e.Key, Lease: e.Lease, Standing: standing}
+	if standing == session.Holds && e.Lease != clientv3.NoLease && owner != e.Lease {
+		h.Standing = session.Kept
+	}
+	all := recordsOf(k)
+	if now := k.Current(); now != nil && now.Has(owner) {
+		h.Record, h.Here = all.own, true
+		return h, true
+	}
+	record, known := all.get(owner)
+	if record != nil {
+		h.Record = *record
+	}
+	return h, known || owner == clientv3.NoLease
+}
+
+// meet reads what there is to know of e's session, and of a set for what it waits.
+func meet(ctx context.Context, k *keeper.Keeper, prefix string, e Entry, standing session.Standing) (h session.Holder, known bool) {
+	if now := k.Current(); now == nil || !now.Has(e.owner(prefix)) {
+		recordsOf(k).learn(ctx, k, e.owner(prefix), e.Create)
+	}
+	h, known = holderOf(k, prefix, e, standing)
+	if others := SetOf(e); others != nil && h.Standing == session.Holds {
+		if at := waitsAt(ctx, k, others, e.Create); at != "" {
+			h.Standing, h.WaitsFor = session.Waits, lockName(k.Namespace, at)
+		}
+	}
+	return h, known
+}
+
+// waitsAt is the first of these lines in which somebody is before the entry of that revision; empty: none that is known.
+func waitsAt(ctx context.Context, k *keeper.Keeper, prefixes []string, create int64) string {
+	var ops []clientv3.Op
+	for _, prefix := range prefixes {
+		ops = append(ops, clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(1),
+			clientv3.WithMaxCreateRev(create-1), clientv3.WithSerializable()))
+	}
+	resp, err := k.Client.Txn(ctx).Then(ops...).Commit()
+	if err != nil || resp.Header.Revision < create {
+		return ""
+	}
+	for i, prefix := range prefixes {
+		if len(resp.Responses[i].GetResponseRange().Kvs) > 0 {
+			return prefix
+		}
+	}
+	return ""
+}
+
+// lockName is the name of the lock in whose line that is, or the raw prefix.
+func lockName(namespace, prefix string) string {
+	if name, named := strings.CutPrefix(prefix, namespace+"lock/"); named {
+		return keyspace.Unescape(strings.TrimSuffix(name, "/"))
+	}
+	return strings.TrimSuffix(prefix, "/")
+}
+
+// setValue is the value of the entries of a set: in which lines they stand. With it anybody can tell whether who is first
+// in one of them waits in another.
+type setValue struct {
+	Set []string `json:"set"` // prefixes
+}
+
+// maxSetValue bounds it, in bytes: the entries of a larger set do not say that they are of one.
+const maxSetValue = 1024
+
+// SetValue is the value of the entries of a set in the lines with these prefixes.
+func SetValue(prefixes []string) string {
+	text, err := json.Marshal(setValue{prefixes})
+	if err != nil || len(text) > maxSetValue {
+		return ""
+	}
+	return string(text)
+}
+
+// SetOf is in which other lines the set of e stands; nil: it is of none, or does not say so.
+func SetOf(e Entry) (others []string) {
+	var v setValue
+	if len(e.Value) == 0 || len(e.Value) > maxSetValue || e.Value[0] != '{' || json.Unmarshal(e.Value, &v) != nil {
+		return nil
+	}
+	mine := slices.IndexFunc(v.Set, func(prefix string) bool {
+		rest, ours := strings.CutPrefix(e.Key, prefix)
+		return ours && prefix != "" && !strings.Contains(rest, "/")
+	})
+	if mine < 0 { // somebody else's value
+		return nil
+	}
+	return slices.Delete(v.Set, mine, mine+1)
+}

@@ -1,0 +1,158 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/fencetest"
+	"github.com/fenceline/fenceline/internal/chance"
+	"github.com/fenceline/fenceline/session"
+)
+
+// scenario is one that runs, in a bubble of its own.
+type scenario struct {
+	plan      *plan
+	etcd      *fencetest.Etcd
+	world     *world
+	processes []*process
+	actors    []*actor
+	late      atomic.Pointer[lateness]
+}
+
+// busy is who does what.
+func (s *scenario) busy() (all []string) {
+	for _, a := range s.actors {
+		if kind := a.doing.Load(); kind != nil {
+			all = append(all, a.name+": "+*kind)
+		}
+	}
+	return all
+}
+
+// process is one of those that coordinate.
+type process struct {
+	id      int
+	node    *fencetest.Node
+	client  *clientv3.Client
+	session *session.Session
+	ctx     context.Context // ends when it has had enough
+}
+
+// Report is how a scenario went.
+type Report struct {
+	Seed       uint64
+	Violations []string
+	Counts     map[string]int // of faults, and of states that were reached
+	Requests   int
+	Transcript func() string
+}
+
+// patience is how long after the last fault everything must be over.
+const patience = 5 * time.Minute
+
+// Run is one scenario, in the calling bubble.
+func Run(t *testing.T, seed uint64) *Report {
+	defer chance.Seed(seed)()
+	p := newPlan(seed)
+	s := &scenario{plan: p, etcd: fencetest.Start(t, fencetest.WithMembers(p.members))}
+	s.world = newWorld(s.etcd)
+	s.run(t)
+	report := &Report{Seed: seed, Violations: s.world.violations, Counts: s.world.counts, Requests: s.etcd.Requests(), Transcript: s.etcd.Transcript}
+	for name, n := range s.etcd.Faults() {
+		report.Counts["request: "+name] += n
+	}
+	return report
+}
+
+func (s *scenario) run(t *testing.T) {
+	r := rand.New(rand.NewPCG(s.plan.seed, 3))
+	over, enough := context.WithCancel(context.Background())
+	defer enough()
+	for i := range s.plan.processes {
+		pr := &process{id: i, node: s.etcd.Node(fmt.Sprintf("p%d", i)), ctx: over}
+		pr.node.Skew(1 + (r.Float64()-0.5)*0.02)
+		pr.client = pr.node.Client(t)
+		var err error
+		if pr.session, err = session.Open(context.Background(), pr.client, session.WithTTL(s.plan.ttl), session.WithName(pr.node.Name())); err != nil {
+			s.world.complain("open: %v", err)
+			return
+		}
+		s.processes = append(s.processes, pr)
+	}
+	s.etcd.Decide(s.fate(s.etcd))
+	var actors sync.WaitGroup
+	for _, pr := range s.processes {
+		for i := range s.plan.actors {
+			a := &actor{s: s, process: pr, id: i, name: fmt.Sprintf("%s.%d", pr.node.Name(), i), r: rand.New(rand.NewPCG(s.plan.seed, uint64(100+10*pr.id+i)))}
+			s.actors = append(s.actors, a)
+			actors.Go(a.live)
+		}
+	}
+	s.disturb()
+	for _, pr := range s.processes {
+		pr.node.Heal()
+	}
+	s.world.mu.Lock()
+	s.world.counts["scenarios"]++
+	s.world.mu.Unlock()
+
+	done := make(chan struct{})
+	go func() { actors.Wait(); close(done) }()
+	within := func(d time.Duration) bool {
+		select {
+		case <-done:
+			return true
+		case <-time.After(d):
+			return false
+		}
+	}
+	if !within(patience) {
+		s.world.complain("somebody waits %v after the last fault: %v", patience, s.busy())
+	}
+	enough()
+	if !within(patience) {
+		s.world.complain("somebody waits %v after the end of its ctx: %v", patience, s.busy())
+	}
+	var closing sync.WaitGroup
+	for _, pr := range s.processes {
+		closing.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			lease := pr.session.Lease() // one that was lost before may live on until it runs out
+			if err := pr.session.Close(ctx); err != nil {
+				s.world.complain("close of %s: %v", pr.node.Name(), err)
+			}
+			if slices.Contains(s.etcd.Leases(), lease) {
+				s.world.complain("lease %x outlives the Close of %s", int64(lease), pr.node.Name())
+			}
+			_ = pr.client.Close()
+		})
+	}
+	closing.Wait()
+	if !within(patience) {
+		panic(fmt.Sprintf("somebody waits %v after its session was closed: %v", patience, s.busy()))
+	}
+	time.Sleep(time.Minute) // what is still on its way
+	s.world.checkQuiet()
+	s.world.checkWrites()
+}
+
+// live takes turns until the busy time is over.
+func (a *actor) live() {
+	for a.s.etcd.Now() < a.s.plan.busy {
+		k := pick(a.r, a.s.plan.kinds)
+		a.kind = k.name
+		a.doing.Store(&k.name)
+		k.turn(a)
+		a.doing.Store(nil)
+		time.Sleep(time.Duration(a.r.Int64N(int64(500 * time.Millisecond))))
+	}
+}

@@ -1,0 +1,172 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	seed  = flag.Uint64("sim.seed", 0, "the one seed to run, with its transcript; 0: many")
+	first = flag.Uint64("sim.first", 1, "the first of many seeds")
+	many  = flag.Int("sim.seeds", defaultSeeds, "how many")
+	share = flag.Bool("sim.share", false, "this process runs them by itself, and prints what came of it")
+)
+
+// result is what a process prints of its share.
+type result struct {
+	Seeds, Requests int
+	Counts          map[string]int
+	Violations      map[uint64][]string
+}
+
+func (r *result) add(o *result) {
+	r.Seeds, r.Requests = r.Seeds+o.Seeds, r.Requests+o.Requests
+	for name, n := range o.Counts {
+		r.Counts[name] += n
+	}
+	for seed, v := range o.Violations {
+		r.Violations[seed] = v
+	}
+}
+
+func newResult() *result { return &result{Counts: map[string]int{}, Violations: map[uint64][]string{}} }
+
+// run runs one seed in a bubble.
+func run(t *testing.T, seed uint64) (report *Report) {
+	t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) { report = Run(t, seed) })
+	})
+	return report
+}
+
+// TestSeeds runs many, on all processors: each share in a process with one, where a seed repeats best. Flags have it run one, or be the
+// process of a share.
+func TestSeeds(t *testing.T) {
+	switch {
+	case *seed != 0:
+		runOne(t)
+	case *share:
+		runAll(t)
+	default:
+		shareOut(t)
+	}
+}
+
+// runOne runs the one of -sim.seed, and prints all that happened.
+func runOne(t *testing.T) {
+	report := run(t, *seed)
+	fmt.Println(report.Transcript())
+	for _, v := range report.Violations {
+		t.Error(v)
+	}
+}
+
+// runAll is what a process does that has a share.
+func runAll(t *testing.T) {
+	all := newResult()
+	for i := range *many {
+		s := *first + uint64(i)
+		r := run(t, s)
+		if r == nil {
+			all.Violations[s] = []string{"it did not end"}
+			continue
+		}
+		one := &result{Seeds: 1, Requests: r.Requests, Counts: r.Counts, Violations: map[uint64][]string{}}
+		if len(r.Violations) > 0 {
+			one.Violations[s] = r.Violations
+		}
+		all.add(one)
+	}
+	line, _ := json.Marshal(all) // numbers and words
+	fmt.Printf("\nSHARE %s\n", line)
+}
+
+func shareOut(t *testing.T) {
+	const at = 100 // seeds that a process runs
+	shares := make(chan uint64)
+	go func() {
+		defer close(shares)
+		for i := 0; i < *many; i += at {
+			shares <- *first + uint64(i)
+		}
+	}()
+	began, all := time.Now(), newResult()
+	var mu sync.Mutex
+	var workers sync.WaitGroup
+	for range runtime.NumCPU() {
+		workers.Go(func() {
+			for from := range shares {
+				n := min(at, *many-int(from-*first))
+				r, said := runShare(t, from, n)
+				mu.Lock()
+				if r == nil {
+					t.Errorf("seeds from %d: %s", from, said)
+				} else {
+					all.add(r)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	took := time.Since(began)
+	for s, violations := range all.Violations {
+		t.Errorf("seed %d, which repeats in %d of 20 runs:\n  %s\n  go test ./internal/sim -sim.seed=%d -v", s, repeats(t, s), strings.Join(violations, "\n  "), s)
+	}
+	if *many >= 500 {
+		for _, f := range allFaults {
+			if all.Counts["fault: "+f.name] == 0 {
+				t.Errorf("the fault %q never happened", f.name)
+			}
+		}
+	}
+	t.Logf("%d seeds in %v: %.1f/s, %d requests", all.Seeds, took.Round(time.Second), float64(all.Seeds)/took.Seconds(), all.Requests)
+	names := make([]string, 0, len(all.Counts))
+	for name := range all.Counts {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		t.Logf("%9d %s", all.Counts[name], name)
+	}
+}
+
+func runShare(t *testing.T, from uint64, n int) (*result, string) {
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSeeds$", "-sim.share", fmt.Sprintf("-sim.first=%d", from), fmt.Sprintf("-sim.seeds=%d", n), "-test.timeout=2m", "-test.v")
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	_ = cmd.Run() // what it prints says more
+	_, line, found := strings.Cut(out.String(), "\nSHARE ")
+	r := newResult()
+	if !found || json.Unmarshal([]byte(line[:strings.IndexByte(line, '\n')]), r) != nil {
+		said := out.String()
+		if i := strings.Index(said, "panic:"); i >= 0 { // before it, the seed that ran
+			from := max(0, i-200)
+			said = said[from:min(len(said), i+3000)]
+		}
+		return nil, said
+	}
+	return r, ""
+}
+
+// repeats is how often a seed that failed fails again.
+func repeats(t *testing.T, seed uint64) (n int) {
+	for range 20 {
+		if r, _ := runShare(t, seed, 1); r == nil || len(r.Violations) > 0 {
+			n++
+		}
+	}
+	return n
+}
