@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"io"
 	"os"
 	"strings"
 	"unicode/utf8"
@@ -14,19 +13,24 @@ import (
 // helpWidth is how wide help is where nobody can be asked.
 const helpWidth = 80
 
+// cobra has one table of these, for the whole process, that it does not guard: they go in once, before anything runs.
+func init() {
+	cobra.AddTemplateFunc("fitFlags", func(cmd *cobra.Command, flags *pflag.FlagSet) string {
+		return strings.TrimRight(flags.FlagUsagesWrapped(widthOfHelp(cmd)), "\n ")
+	})
+	cobra.AddTemplateFunc("fitText", func(cmd *cobra.Command, text string) string { return reflowed(text, widthOfHelp(cmd)) })
+}
+
+func widthOfHelp(cmd *cobra.Command) int {
+	if f, ok := cmd.OutOrStdout().(*os.File); ok {
+		return min(cmp.Or(widthOf(f), helpWidth), 120)
+	}
+	return helpWidth
+}
+
 // fitHelp has the help of all commands fit the terminal, or 80 columns: also what stands in their Long, where a paragraph is set anew, and
 // a line that is indented hangs below its second column.
 func fitHelp(root *cobra.Command) {
-	width := func(w io.Writer) int {
-		if f, ok := w.(*os.File); ok {
-			return min(cmp.Or(widthOf(f), helpWidth), 120)
-		}
-		return helpWidth
-	}
-	cobra.AddTemplateFunc("fitFlags", func(cmd *cobra.Command, flags *pflag.FlagSet) string {
-		return strings.TrimRight(flags.FlagUsagesWrapped(width(cmd.OutOrStdout())), "\n ")
-	})
-	cobra.AddTemplateFunc("fitText", func(cmd *cobra.Command, text string) string { return reflowed(text, width(cmd.OutOrStdout())) })
 	usage := root.UsageTemplate()
 	usage = strings.ReplaceAll(usage, ".LocalFlags.FlagUsages | trimTrailingWhitespaces", "fitFlags . .LocalFlags")
 	usage = strings.ReplaceAll(usage, ".InheritedFlags.FlagUsages | trimTrailingWhitespaces", "fitFlags . .InheritedFlags")

@@ -2,11 +2,25 @@ package cli
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
+
+// Under -race: cobra's table of template functions is one for the process.
+func TestSeveralCommandsMayRunInOneProcess(t *testing.T) {
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if code, stdout, stderr := fenceline("lock", "--help"); code != 0 || !strings.Contains(stdout, "fenceline lock") {
+				t.Errorf("code %d, %s%s", code, stdout, stderr)
+			}
+		})
+	}
+	all.Wait()
+}
 
 func TestHelpOfEachCommandFits80Columns(t *testing.T) {
 	var walk func(cmd *cobra.Command, path []string)
