@@ -1,9 +1,11 @@
 package etcdtest
 
 import (
+	"errors"
 	"net"
 	"net/url"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -101,6 +103,11 @@ func (p *Proxy) Heal() {
 		return
 	}
 	l, err := net.Listen("tcp", p.port.String())
+	// A process that was being started when Cut closed the socket has it as well, until the kernel is done with its exec.
+	for end := time.Now().Add(5 * time.Second); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+		l, err = net.Listen("tcp", p.port.String())
+	}
 	if err != nil {
 		p.t.Errorf("etcdtest: proxy: %v", err)
 		return

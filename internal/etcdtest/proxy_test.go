@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -151,4 +152,30 @@ func TestHealResetsConnectionsThatLostAnswers(t *testing.T) {
 	p.Heal()
 	wantReset(t, lossy)
 	ask(t, whole)
+}
+
+// A port that was refused is there again though processes are started all the while.
+func TestCutAndHealWhileProcessesStart(t *testing.T) {
+	p := NewProxy(t, Shared(t))
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = exec.Command("true").Run()
+			}
+		}
+	}()
+	for range 500 {
+		p.Cut()
+		p.Heal()
+		if t.Failed() {
+			break
+		}
+	}
+	close(stop)
+	<-done
 }
