@@ -56,7 +56,7 @@ func (g *Gate) Close(ctx context.Context) error {
 			ops = append(ops, ask.WriteRecord(g.keeper, epoch))
 		}
 		record, sent := ask.RecordOf(epoch)
-		resp, err := g.keeper.Client.Txn(ctx).If(record).Then(ops...).
+		resp, err := g.keeper.KV().Txn(ctx).If(record).Then(ops...).
 			Else(clientv3.OpGet(epoch.Record(), clientv3.WithKeysOnly())).Commit()
 		switch {
 		case err != nil:
@@ -84,13 +84,13 @@ func (g *Gate) Open(ctx context.Context) error {
 	closed := int64(-1) // by which revision; a request that arrives late opens no gate that was closed since
 	send := func(ctx context.Context) error {
 		if closed < 0 {
-			resp, err := g.keeper.Client.Get(ctx, g.key, clientv3.WithKeysOnly())
+			resp, err := g.keeper.KV().Get(ctx, g.key, clientv3.WithKeysOnly())
 			if err != nil || len(resp.Kvs) == 0 {
 				return err
 			}
 			closed = resp.Kvs[0].ModRevision
 		}
-		_, err := g.keeper.Client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(g.key), "=", closed)).
+		_, err := g.keeper.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(g.key), "=", closed)).
 			Then(clientv3.OpDelete(g.key)).Commit()
 		return err // the comparison fails if somebody else was faster: the gate was open
 	}

@@ -40,7 +40,7 @@ func (w *keyWait) list(ctx context.Context, revision int64) (done bool, err erro
 		var resp *clientv3.GetResponse
 		var err error
 		if w.rev == 0 || revision == 0 {
-			resp, err = w.keeper.Client.Get(try, w.key)
+			resp, err = w.keeper.KV().Get(try, w.key)
 		} else {
 			resp, err = readAt(try, w.keeper.Client, max(revision, w.rev), func(opts ...clientv3.OpOption) clientv3.Op {
 				return clientv3.OpGet(w.key, opts...)

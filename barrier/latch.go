@@ -71,7 +71,7 @@ func (l *Latch) CountDown(ctx context.Context, id string) error {
 	look := clientv3.OpGet(l.tally)
 	counts := clientv3.OpGet(l.prefix+"id/", clientv3.WithPrefix(), clientv3.WithCountOnly())
 	return l.failed("count down", once(ctx, l.keeper, l.prefix, func(ctx context.Context) error {
-		resp, err := l.keeper.Client.Txn(ctx).If(clientv3.Compare(clientv3.Value(l.tally), "=", from)).Then(count, look, counts).
+		resp, err := l.keeper.KV().Txn(ctx).If(clientv3.Compare(clientv3.Value(l.tally), "=", from)).Then(count, look, counts).
 			Else(clientv3.OpTxn([]clientv3.Cmp{absent(l.tally)}, []clientv3.Op{count}, []clientv3.Op{look})).Commit()
 		if err == nil && resp.Succeeded {
 			return l.mend(ctx, resp.Responses[1].GetResponseRange().Kvs, resp.Responses[2].GetResponseRange().Count)
@@ -92,7 +92,7 @@ func (l *Latch) mend(ctx context.Context, tally []*mvccpb.KeyValue, ids int64) e
 	if len(tally) == 1 && tally[0].Version >= ids || ids < l.count {
 		return nil
 	}
-	_, err := l.keeper.Client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(l.opened), "=", 0)).
+	_, err := l.keeper.KV().Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(l.opened), "=", 0)).
 		Then(clientv3.OpPut(l.opened, strconv.FormatInt(l.count, 10))).Commit()
 	return err
 }
@@ -133,7 +133,7 @@ func (l *Latch) Left(ctx context.Context) (int64, error) {
 
 func (l *Latch) left(ctx context.Context) (left int64, err error) {
 	err = once(ctx, l.keeper, l.prefix, func(ctx context.Context) error {
-		resp, err := l.keeper.Client.Txn(ctx).Then(clientv3.OpGet(l.tally),
+		resp, err := l.keeper.KV().Txn(ctx).Then(clientv3.OpGet(l.tally),
 			clientv3.OpGet(l.prefix+"id/", clientv3.WithPrefix(), clientv3.WithCountOnly())).Commit()
 		if err != nil {
 			return err

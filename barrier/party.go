@@ -61,7 +61,7 @@ func (p *party) sendEnter(ctx context.Context) error {
 	nobody := clientv3.Compare(clientv3.CreateRevision(p.at.in).WithPrefix(), "=", 0)
 	p.sent = true
 	record, sent := ask.RecordOf(p.epoch)
-	resp, err := p.at.keeper.Client.Txn(ctx).
+	resp, err := p.at.keeper.KV().Txn(ctx).
 		If(clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0), record).
 		Then(clientv3.OpTxn([]clientv3.Cmp{same}, puts, []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{nobody}, puts, []clientv3.Op{look})})).
 		Else(look, clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly())).Commit()

@@ -80,7 +80,7 @@ func readAt(ctx context.Context, client *clientv3.Client, revision int64, op fun
 // publish writes next after s, if by still stand and nobody else has written. Either way it looks again.
 func (at *place) publish(ctx context.Context, s snapshot, next record, by []entry) (snapshot, error) {
 	cmps, then := at.publication(s, next, by)
-	resp, err := at.keeper.Client.Txn(ctx).If(cmps...).Then(then, at.look()).Else(at.look()).Commit()
+	resp, err := at.keeper.KV().Txn(ctx).If(cmps...).Then(then, at.look()).Else(at.look()).Commit()
 	if err != nil {
 		return snapshot{}, err
 	}

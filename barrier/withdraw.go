@@ -130,7 +130,7 @@ func (p *party) delete(ctx context.Context, out []clientv3.Op, cmps ...clientv3.
 	}
 	look := p.at.look()
 	send := func(out []clientv3.Op) (*clientv3.TxnResponse, error) {
-		return p.at.keeper.Client.Txn(ctx).If(cmps...).Then(append(out, look)...).
+		return p.at.keeper.KV().Txn(ctx).If(cmps...).Then(append(out, look)...).
 			Else(clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly()), look).Commit()
 	}
 	resp, err := send(out)

@@ -35,7 +35,7 @@ func (j *job) commit(s *state, r record, c change) (done bool, after state, err 
 	ctx, cancel := j.request()
 	defer cancel()
 	known := j.revision()
-	resp, err := j.keeper.Client.Txn(ctx).
+	resp, err := j.keeper.KV().Txn(ctx).
 		If(clientv3.Compare(clientv3.ModRevision(j.prefix+main), "=", s.modified),
 			clientv3.Compare(clientv3.ModRevision(j.prefix+claimKey(c.slot)), "=", c.claim)).
 		Then(append(ops, all)...).

@@ -100,7 +100,7 @@ func (c *Scheduler) put(ctx context.Context, e *keeper.Epoch, values []string, b
 			op = clientv3.OpPut(key, values[i], clientv3.WithLease(e.ID()))
 		}
 		try, cancel := context.WithTimeout(ctx, c.keeper.RequestTimeout())
-		_, err := c.keeper.Client.Do(try, op)
+		_, err := c.keeper.KV().Do(try, op)
 		cancel()
 		if err != nil {
 			return err

@@ -127,7 +127,7 @@ func (j *job) list() (state, error) {
 	ctx, cancel := j.request()
 	defer cancel()
 	known := j.revision()
-	resp, err := j.keeper.Client.Get(ctx, j.prefix+claims, clientv3.WithRange(j.prefix+runs))
+	resp, err := j.keeper.KV().Get(ctx, j.prefix+claims, clientv3.WithRange(j.prefix+runs))
 	if err != nil {
 		return state{}, err
 	}

@@ -49,7 +49,7 @@ func (e *Election) answer(mark, mine line.Entry) {
 	e.keeper.Go(func(ctx context.Context) {
 		for range 3 {
 			try, cancel := context.WithTimeout(ctx, e.keeper.RequestTimeout())
-			_, err := e.keeper.Client.Txn(try).
+			_, err := e.keeper.KV().Txn(try).
 				If(clientv3.Compare(clientv3.ModRevision(mark.Key), "=", mark.Mod), clientv3.Compare(clientv3.CreateRevision(mine.Key), "=", mine.Create)).
 				Then(clientv3.OpPut(mark.Key, markAnswered, clientv3.WithIgnoreLease())).Commit()
 			cancel()

@@ -118,7 +118,7 @@ var errNoCandidate = fmt.Errorf("%w: no candidate waits under that key", ErrTran
 // find reads the candidate, and whether it is one that answers.
 func (t *Term) find(ctx context.Context, key string) (candidate, error) {
 	k := t.election.keeper
-	resp, err := k.Client.Get(ctx, key, clientv3.WithKeysOnly())
+	resp, err := k.KV().Get(ctx, key, clientv3.WithKeysOnly())
 	if err != nil {
 		return candidate{}, keeper.Explain(k.Client, err, t.election.prefix)
 	}
@@ -131,7 +131,7 @@ func (t *Term) find(ctx context.Context, key string) (candidate, error) {
 		return c, nil
 	}
 	c.lease = lease
-	record, err := k.Client.Get(ctx, keyspace.Session(k.Namespace, lease), clientv3.WithKeysOnly())
+	record, err := k.KV().Get(ctx, keyspace.Session(k.Namespace, lease), clientv3.WithKeysOnly())
 	if err != nil {
 		return candidate{}, keeper.Explain(k.Client, err, t.election.prefix)
 	}
@@ -208,7 +208,7 @@ func (t *Term) unmark(mark string, known bool) {
 	k.Go(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, k.RequestTimeout())
 		defer cancel()
-		if _, err := k.Client.Txn(ctx).If(ours).Then(clientv3.OpDelete(mark)).Commit(); err != nil {
+		if _, err := k.KV().Txn(ctx).If(ours).Then(clientv3.OpDelete(mark)).Commit(); err != nil {
 			k.Log.Debug("the name of the next leader was not taken back", "key", mark, "error", err)
 		} else if known {
 			t.all.Without(mark)

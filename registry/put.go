@@ -17,7 +17,7 @@ import (
 // overwritten, and the session's record, so that it fails if it arrives after the Registration was given up.
 func (r *Registration) put(ctx context.Context, epoch *keeper.Epoch, value string) error {
 	record, sent := ask.RecordOf(epoch)
-	resp, err := r.keeper.Client.Txn(ctx).
+	resp, err := r.keeper.KV().Txn(ctx).
 		If(clientv3.Compare(clientv3.ModRevision(r.key), "=", r.mod), record).
 		Then(clientv3.OpPut(r.key, value, clientv3.WithLease(r.lease))).
 		Else(clientv3.OpGet(r.key), clientv3.OpGet(epoch.Record(), clientv3.WithKeysOnly())).Commit()
@@ -45,7 +45,7 @@ func (r *Registration) put(ctx context.Context, epoch *keeper.Epoch, value strin
 
 // look reads the entry, of which something was heard.
 func (r *Registration) look(ctx context.Context, epoch *keeper.Epoch) error {
-	resp, err := r.keeper.Client.Get(ctx, r.key)
+	resp, err := r.keeper.KV().Get(ctx, r.key)
 	if err != nil {
 		return err
 	}

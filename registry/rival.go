@@ -62,7 +62,7 @@ func contested(id clientv3.LeaseID) error {
 // duplicate names the session, if it can.
 func (r *Registration) duplicate(ctx context.Context, id clientv3.LeaseID) error {
 	who := "of lease " + keyspace.Lease(id)
-	resp, err := r.keeper.Client.Get(ctx, keyspace.Session(r.keeper.Namespace, id))
+	resp, err := r.keeper.KV().Get(ctx, keyspace.Session(r.keeper.Namespace, id))
 	var record session.Record
 	if err == nil && len(resp.Kvs) == 1 && json.Unmarshal(resp.Kvs[0].Value, &record) == nil {
 		who += fmt.Sprintf(" (%s, host %s, process %d)", record.Name, record.Host, record.PID)

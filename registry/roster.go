@@ -68,7 +68,7 @@ func (t *roster) part(ctx context.Context, e *keeper.Epoch) {
 		if len(ops) == 0 {
 			return
 		}
-		if _, err := t.keeper.Client.Txn(ctx).Then(ops...).Commit(); err != nil {
+		if _, err := t.keeper.KV().Txn(ctx).Then(ops...).Commit(); err != nil {
 			t.keeper.Log.Debug("registrations not marked as leaving", "error", err)
 		}
 		ops, size = nil, 0

@@ -50,7 +50,7 @@ func (m *Semaphore) Resize(ctx context.Context, limit int64) error {
 	if err := m.keeper.Closed(); err != nil {
 		return m.failed("resize", err)
 	}
-	if _, err := m.keeper.Client.Put(ctx, m.prefix+limitKey, strconv.FormatInt(limit, 10)); err != nil {
+	if _, err := m.keeper.KV().Put(ctx, m.prefix+limitKey, strconv.FormatInt(limit, 10)); err != nil {
 		return m.failed("resize", keeper.Explain(m.keeper.Client, err, m.prefix))
 	}
 	return nil
@@ -70,7 +70,7 @@ func (m *Semaphore) read(ctx context.Context) (*reading, error) {
 	defer stop()
 	var resp *clientv3.GetResponse
 	err := ask.Until(ctx, ctx, m.keeper, m.prefix, func(ctx context.Context) (err error) {
-		resp, err = m.keeper.Client.Get(ctx, m.prefix, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+		resp, err = m.keeper.KV().Get(ctx, m.prefix, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 		return err
 	})
 	if err != nil {

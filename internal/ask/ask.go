@@ -114,7 +114,7 @@ func WriteRecord(k *keeper.Keeper, e *keeper.Epoch) clientv3.Op {
 // know of a later one, and that the answer shows an earlier one than that means nothing.
 func CaughtUp(ctx context.Context, k *keeper.Keeper, e *keeper.Epoch, sent int64, shown *clientv3.GetResponse) error {
 	if len(shown.Kvs) == 0 {
-		resp, err := k.Client.Do(ctx, WriteRecord(k, e))
+		resp, err := k.KV().Do(ctx, WriteRecord(k, e))
 		if err != nil {
 			return err
 		}
@@ -139,7 +139,7 @@ func Fenced(ctx context.Context, k *keeper.Keeper, e *keeper.Epoch, ops []client
 	record, known := WriteRecord(k, e), e.RecordRevision()
 	for ctx.Err() == nil {
 		least := e.RecordRevision() // the answer to what is sent from here on cannot be older
-		resp, err := k.Client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(e.Record()), "=", known)).
+		resp, err := k.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(e.Record()), "=", known)).
 			Then(append(slices.Clone(ops), record)...).
 			Else(clientv3.OpGet(e.Record(), clientv3.WithKeysOnly())).Commit()
 		switch {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+
 	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
@@ -97,8 +100,22 @@ func (k *Keeper) answered(e *Epoch, a answer) time.Duration {
 	return k.clock.Elapsed() + e.TTL()/10*time.Duration(80+chance.N(41))/100
 }
 
-// doubt asks the quorum for its revision, after a renewal was answered by a member that is behind what was seen before. It
-// may only lag.
+// askWhenBack asks how far etcd is whenever the connection was lost and is there again: an etcd that was restored from a backup has restarted,
+// and once others have written as much as was forgotten, revisions do not show it any more.
+func (k *Keeper) askWhenBack(conn *grpc.ClientConn) {
+	for state := conn.GetState(); conn.WaitForStateChange(k.ctx, state); {
+		state = conn.GetState()
+		k.mu.Lock()
+		e := k.epoch
+		k.mu.Unlock()
+		if state == connectivity.Ready && e != nil {
+			k.doubt(e)
+		}
+	}
+}
+
+// doubt asks the quorum for its revision: after a renewal was answered by a member that is behind what was seen before, which
+// may only lag, or when etcd was away.
 func (k *Keeper) doubt(e *Epoch) {
 	if e.doubted.Swap(true) {
 		return

@@ -105,6 +105,7 @@ func Open(ctx context.Context, cfg Config) (*Keeper, error) {
 	if err == nil {
 		k.client = cfg.Client.Ctx()
 		k.unhook = context.AfterFunc(k.client, k.clientClosed)
+		k.Go(func(context.Context) { k.askWhenBack(conn) })
 	}
 	return k, err
 }

@@ -76,7 +76,7 @@ func (a *All) sendEnter(ctx context.Context, brief bool, within time.Duration) e
 	if !brief {
 		then = append(then, looks...)
 	}
-	resp, err := a.keeper.Client.Txn(ctx).If(cmps...).Then(then...).Else(otherwise...).Commit()
+	resp, err := a.keeper.KV().Txn(ctx).If(cmps...).Then(then...).Else(otherwise...).Commit()
 	if err != nil {
 		a.unsure = a.unsure || keeper.Unknown(err) && !leaseGone(err)
 		return err

@@ -153,7 +153,7 @@ func (a *All) sendLeave(ctx context.Context, within time.Duration) error {
 		done, _, err = ask.Fenced(ctx, a.keeper, a.epoch, then)
 	} else {
 		var resp *clientv3.TxnResponse
-		if resp, err = a.keeper.Client.Txn(ctx).Then(then...).Commit(); err == nil {
+		if resp, err = a.keeper.KV().Txn(ctx).Then(then...).Commit(); err == nil {
 			done = resp.Responses
 		}
 	}

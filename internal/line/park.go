@@ -72,7 +72,7 @@ func (l *Line) grantOnce(ctx context.Context, id clientv3.LeaseID, d time.Durati
 // none after a later change.
 func (l *Line) overwrite(ctx context.Context, p *place, mod int64, value string, lease clientv3.LeaseID) (int64, error) {
 	for {
-		resp, err := l.keeper.Client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(p.key), "=", mod)).
+		resp, err := l.keeper.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(p.key), "=", mod)).
 			Then(clientv3.OpPut(p.key, value, clientv3.WithLease(lease))).
 			Else(clientv3.OpGet(p.key)).Commit()
 		if err != nil {
@@ -109,7 +109,7 @@ func (l *Line) unpark(ctx context.Context, p *place) {
 	}
 	for tries := 1; ctx.Err() == nil; tries++ {
 		bounded, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
-		_, err := l.keeper.Client.Txn(bounded).If(clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.parking)).Then(clientv3.OpDelete(p.key)).Commit()
+		_, err := l.keeper.KV().Txn(bounded).If(clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.parking)).Then(clientv3.OpDelete(p.key)).Commit()
 		if err == nil {
 			_, _ = l.keeper.Client.Revoke(bounded, p.parking) // it would end by itself
 			cancel()

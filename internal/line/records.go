@@ -114,7 +114,7 @@ func waitsAt(ctx context.Context, k *keeper.Keeper, prefixes []string, create in
 		ops = append(ops, clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(1),
 			clientv3.WithMaxCreateRev(create-1), clientv3.WithSerializable()))
 	}
-	resp, err := k.Client.Txn(ctx).Then(ops...).Commit()
+	resp, err := k.KV().Txn(ctx).Then(ops...).Commit()
 	if err != nil || resp.Header.Revision < create {
 		return ""
 	}

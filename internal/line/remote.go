@@ -126,7 +126,7 @@ func (l *Line) sendJoin(ctx context.Context, p, old *place, try bool, look clien
 			then = append([]clientv3.Op{l.writeRecord(p.epoch)}, then...)
 		}
 	}
-	resp, err := l.keeper.Client.Txn(ctx).If(cmps...).Then(then...).
+	resp, err := l.keeper.KV().Txn(ctx).If(cmps...).Then(then...).
 		Else(append(terms.Else, clientv3.OpGet(p.key), clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly()))...).Commit()
 	if err != nil {
 		return false, err
@@ -256,7 +256,7 @@ func (l *Line) writeRecord(e *keeper.Epoch) clientv3.Op {
 
 // keepRecord writes the session's record again after somebody deleted it.
 func (l *Line) keepRecord(ctx context.Context, e *keeper.Epoch) error {
-	resp, err := l.keeper.Client.Do(ctx, l.writeRecord(e))
+	resp, err := l.keeper.KV().Do(ctx, l.writeRecord(e))
 	if err != nil {
 		return err
 	}
@@ -270,7 +270,7 @@ func (l *Line) leave(ctx context.Context, p *place) error {
 	if p.unsure {
 		return l.leaveUnsure(ctx, p)
 	}
-	resp, err := l.keeper.Client.Txn(ctx).If(p.stands()...).Then(clientv3.OpDelete(p.key)).
+	resp, err := l.keeper.KV().Txn(ctx).If(p.stands()...).Then(clientv3.OpDelete(p.key)).
 		Else(clientv3.OpGet(p.key, clientv3.WithKeysOnly())).Commit()
 	switch {
 	case err != nil:
@@ -327,7 +327,7 @@ func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum boo
 	var err error
 	if quorum {
 		var r clientv3.OpResponse
-		if r, err = l.keeper.Client.Do(ctx, op()); err == nil {
+		if r, err = l.keeper.KV().Do(ctx, op()); err == nil {
 			resp = r.Get()
 		}
 	} else {

@@ -174,7 +174,7 @@ func (l *Line) survey(ctx context.Context) error {
 	}
 	var resp *clientv3.GetResponse
 	err := l.request(ctx, func(ctx context.Context) (err error) {
-		resp, err = l.keeper.Client.Get(ctx, l.prefix, opts...)
+		resp, err = l.keeper.KV().Get(ctx, l.prefix, opts...)
 		return err
 	})
 	if err != nil || l.place != p || p.state != first {

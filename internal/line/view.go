@@ -206,7 +206,7 @@ func (l *Line) readAt(ctx context.Context, revision int64, op func(...clientv3.O
 	ctx, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
 	defer cancel()
 	for tries := 0; revision > 0 && tries < 2; tries++ {
-		resp, err := l.keeper.Client.Do(ctx, op(clientv3.WithSerializable()))
+		resp, err := l.keeper.KV().Do(ctx, op(clientv3.WithSerializable()))
 		if err != nil {
 			return nil, err
 		}
@@ -214,7 +214,7 @@ func (l *Line) readAt(ctx context.Context, revision int64, op func(...clientv3.O
 			return resp.Get(), nil
 		}
 	}
-	resp, err := l.keeper.Client.Do(ctx, op())
+	resp, err := l.keeper.KV().Do(ctx, op())
 	if err != nil {
 		return nil, err
 	}

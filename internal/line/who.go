@@ -133,7 +133,7 @@ func (r *Ref) front(ctx context.Context, revision int64) []Entry {
 // remembers one: then it asks the quorum.
 func readFrom(ctx context.Context, k *keeper.Keeper, revision int64, op func(...clientv3.OpOption) clientv3.Op) (*clientv3.GetResponse, error) {
 	if revision > 0 {
-		resp, err := k.Client.Do(ctx, op(clientv3.WithSerializable()))
+		resp, err := k.KV().Do(ctx, op(clientv3.WithSerializable()))
 		if err != nil {
 			return nil, err
 		}
@@ -141,7 +141,7 @@ func readFrom(ctx context.Context, k *keeper.Keeper, revision int64, op func(...
 			return get, nil
 		}
 	}
-	resp, err := k.Client.Do(ctx, op())
+	resp, err := k.KV().Do(ctx, op())
 	if err != nil {
 		return nil, err
 	}

@@ -11,9 +11,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/barrier"
 	"github.com/fenceline/fenceline/cron"
-	"github.com/fenceline/fenceline/election"
 	"github.com/fenceline/fenceline/lock"
 	"github.com/fenceline/fenceline/registry"
 	"github.com/fenceline/fenceline/semaphore"
@@ -28,7 +26,7 @@ type kind struct {
 
 var allKinds = []kind{
 	{"mutex", (*actor).mutex}, {"rwlock", (*actor).rwlock}, {"set", (*actor).set}, {"semaphore", (*actor).semaphore}, {"election", (*actor).election},
-	{"barrier", (*actor).barrier}, {"registry", (*actor).registry}, {"cron", (*actor).cron},
+	{"lead", (*actor).lead}, {"barrier", (*actor).barrier}, {"gate", (*actor).gate}, {"latch", (*actor).latch}, {"registry", (*actor).registry}, {"cron", (*actor).cron},
 }
 
 // actor is one goroutine of a process.
@@ -71,6 +69,7 @@ func (a *actor) held(h *hold, guard func() []clientv3.Cmp) {
 	h.who = a.name
 	a.s.world.enter(h)
 	defer a.s.world.leave(h)
+	a.s.world.use(h)
 	if guard != nil && h.token != 0 && a.r.IntN(2) == 0 {
 		a.write(h, guard())
 	}
@@ -78,6 +77,7 @@ func (a *actor) held(h *hold, guard func() []clientv3.Cmp) {
 	case <-time.After(a.pause()):
 	case <-h.ctx.Done():
 	}
+	a.s.world.use(h)
 	if guard != nil && h.token != 0 && a.r.IntN(4) == 0 { // perhaps after it was lost
 		a.write(h, guard())
 	}
@@ -139,10 +139,15 @@ func (a *actor) got(err error) bool {
 	case err == nil:
 		return true
 	case a.process.ctx.Err() != nil:
+	case errors.Is(err, lock.ErrHeld), errors.Is(err, semaphore.ErrExhausted), errors.Is(err, registry.ErrDuplicate): // as it should be
+		a.s.world.count(a.kind + ": taken")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		a.s.world.count(a.kind + ": gave up")
 	default:
 		a.s.world.count(a.kind + ": refused")
+		if a.s.plan.calm {
+			a.s.world.complain("%s: %s in calm: %v", a.name, a.kind, err)
+		}
 	}
 	return false
 }
@@ -221,67 +226,6 @@ func (a *actor) semaphore() {
 		a.held(&hold{what: topic, ctx: p.Context(), lease: a.session().Lease(), units: p.Units()}, nil)
 		a.release(p.Release)
 	}
-}
-
-func (a *actor) election() {
-	topic := a.topic()
-	var opts []election.Option
-	if a.process.id%2 == 1 {
-		opts = append(opts, election.WithPriority(a.process.id))
-	}
-	e := election.New(a.session(), topic, opts...)
-	ctx, cancel := a.patience()
-	defer cancel()
-	t, err := e.Campaign(ctx, a.name)
-	if !a.got(err) {
-		return
-	}
-	a.held(&hold{what: topic, ctx: t.Context(), lease: a.session().Lease(), token: t.Token()}, t.Guard)
-	switch a.r.IntN(4) {
-	case 0:
-		a.release(func(ctx context.Context) error { return t.Proclaim(ctx, a.name+" still") })
-	case 1:
-		if all, err := election.Candidates(ctx, a.process.client, topic); err == nil && len(all) > 1 {
-			a.release(func(ctx context.Context) error { return t.TransferTo(ctx, all[len(all)-1].Key) })
-		}
-	}
-	a.release(t.Resign)
-}
-
-const parties = 2
-
-func (a *actor) barrier() {
-	topic := a.topic()
-	ctx, cancel := context.WithTimeout(a.process.ctx, time.Duration(a.r.Int64N(int64(20*time.Second))))
-	defer cancel()
-	p, err := barrier.New(a.session(), topic, parties).Enter(ctx)
-	if !a.got(err) {
-		return
-	}
-	a.s.world.pass(topic, p.Round(), parties)
-	time.Sleep(a.pause())
-	ctx, cancel = context.WithTimeout(a.process.ctx, 10*time.Second)
-	defer cancel()
-	_ = p.Leave(ctx) // others may die, or take longer
-}
-
-func (a *actor) registry() {
-	topic := a.topic()
-	ctx, cancel := a.patience()
-	defer cancel()
-	in := registry.Instance{ID: a.name, Addr: fmt.Sprintf("10.0.%d.%d:80", a.process.id, a.id)}
-	r, err := registry.Register(ctx, a.session(), topic, in)
-	if !a.got(err) {
-		return
-	}
-	a.s.world.count("registered")
-	time.Sleep(a.pause())
-	if a.r.IntN(2) == 0 {
-		in.Weight = 1 + a.r.IntN(5)
-		a.release(func(ctx context.Context) error { return r.Update(ctx, in) })
-	}
-	time.Sleep(a.pause())
-	a.release(r.Deregister)
 }
 
 // cron runs a scheduler for some ticks.

@@ -47,12 +47,27 @@ var allFaults = []fault{
 	}},
 	{"away", func(s *scenario, r *rand.Rand) func() { s.etcd.Stop(); return s.etcd.Resume }},
 	{"lag", func(s *scenario, r *rand.Rand) func() {
-		m := 1 + r.IntN(s.plan.members)
 		if s.plan.members == 1 {
 			return nil
 		}
+		m := 1 + r.IntN(s.plan.members)
 		s.etcd.Lag(m)
 		return func() { s.etcd.CatchUp(m) }
+	}},
+	{"restore", func(s *scenario, r *rand.Rand) func() {
+		backup := s.etcd.Backup()
+		time.Sleep(time.Duration(r.Int64N(int64(2 * s.plan.ttl))))
+		s.etcd.Stop()
+		s.world.restored(s.etcd.Leases())
+		s.etcd.Restore(backup)
+		s.etcd.Resume()
+		return nil
+	}},
+	{"forget who has logged in", func(s *scenario, _ *rand.Rand) func() {
+		if s.plan.users {
+			s.etcd.ForgetTokens()
+		}
+		return nil
 	}},
 	{"delete", func(s *scenario, r *rand.Rand) func() {
 		if key := s.someEntry(r); key != "" {

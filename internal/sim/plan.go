@@ -17,6 +17,9 @@ type plan struct {
 	busy      time.Duration // until then things go wrong
 	kinds     []kind        // what the actors do
 	names     int           // of each kind
+	users     bool          // with passwords
+	observers bool          // a directory, and who observes elections, in each process
+	calm      bool          // nothing goes wrong
 
 	// Shares of requests.
 	lost, answerLost, broken, tooLate, slow float64
@@ -42,9 +45,14 @@ func newPlan(seed uint64) *plan {
 	p := &plan{seed: seed, members: pick(r, []int{1, 1, 3}), processes: 2 + r.IntN(3), actors: 1 + r.IntN(3), ttl: time.Duration(2+r.IntN(9)) * time.Second,
 		busy: time.Duration(20+r.IntN(40)) * time.Second, names: 1 + r.IntN(2), latency: pick(r, []time.Duration{0, 200 * time.Microsecond, 5 * time.Millisecond}),
 		slowness: pick(r, []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second}), every: time.Duration(1+r.IntN(10)) * time.Second}
+	p.users, p.observers, p.calm = r.IntN(6) == 0, r.IntN(2) == 0, r.IntN(10) == 0
 	p.kinds = some(r, allKinds, 0.3)
 	if len(p.kinds) == 0 {
 		p.kinds = []kind{pick(r, allKinds)}
+	}
+	if p.calm {
+		p.slowness = 0
+		return p
 	}
 	for _, share := range []*float64{&p.lost, &p.answerLost, &p.broken, &p.tooLate, &p.slow} {
 		if r.IntN(2) == 0 {

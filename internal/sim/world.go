@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/fencetest"
+	"github.com/fenceline/fenceline/session"
 )
 
 // world is what is true, as far as it can be seen from outside the library, and what must be.
@@ -28,13 +30,20 @@ type world struct {
 	units      map[string]int64          // limit of a semaphore
 	taken      []string                  // entries that somebody deleted or overwrote
 	tainted    map[clientv3.LeaseID]bool // ended by somebody who asked nobody
+	crossings  []crossing                // of gates
+	latches    map[string]int            // the one of a topic that is counted down
+	counted    map[string]map[string]bool
+	backwards  int // restores from a backup
+	resource   fence.Gate
+	calm       bool // nothing goes wrong at all
 	counts     map[string]int
 	violations []string
 }
 
 func newWorld(etcd *fencetest.Etcd) *world {
 	w := &world{etcd: etcd, holds: map[string][]*hold{}, highest: map[string]fence.Token{}, writers: map[string]fence.Token{}, ticks: map[string]bool{},
-		rounds: map[string]int{}, units: map[string]int64{}, tainted: map[clientv3.LeaseID]bool{}, counts: map[string]int{}}
+		rounds: map[string]int{}, units: map[string]int64{}, tainted: map[clientv3.LeaseID]bool{},
+		latches: map[string]int{}, counted: map[string]map[string]bool{}, counts: map[string]int{}}
 	etcd.OnExpiry(w.ranOut)
 	return w
 }
@@ -49,6 +58,7 @@ type hold struct {
 	token fence.Token // 0: nobody has asked
 	units int64       // of a semaphore; 0: all
 	read  bool
+	age   int // restores before the grant
 }
 
 // trusted says whether its holder has no reason to think that it is over.
@@ -79,8 +89,12 @@ func (w *world) enter(h *hold) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.counts["granted"]++
+	h.age = w.backwards
 	if w.robbed(h) || !h.trusted() {
 		w.counts["lost on the way"]++
+		if w.calm {
+			w.wrong("%s has lost %s in calm: %v", h.who, h.what, context.Cause(h.ctx))
+		}
 		return
 	}
 	units := h.units
@@ -117,6 +131,9 @@ func (w *world) leave(h *hold) {
 	defer w.mu.Unlock()
 	if h.ctx.Err() != nil {
 		w.counts["lost"]++
+		if w.calm && errors.Is(context.Cause(h.ctx), session.ErrLost) {
+			w.wrong("%s has lost %s in calm: %v", h.who, h.what, context.Cause(h.ctx))
+		}
 	}
 	w.holds[h.what] = slices.DeleteFunc(w.holds[h.what], func(o *hold) bool { return o == h })
 }
@@ -133,6 +150,46 @@ func (w *world) ranOut(lease clientv3.LeaseID) {
 			}
 		}
 	}
+}
+
+// use has a holder work on a resource that refuses tokens older than one it has seen. Whoever holds is not refused.
+func (w *world) use(h *hold) {
+	if h.token == 0 || h.read || h.units != 0 {
+		return
+	}
+	err := w.resource.Do(fmt.Sprintf("%s/%d", h.what, h.age), h.token, func() error { return nil })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch stale := errors.Is(err, fence.ErrStale); {
+	case stale && h.trusted() && !w.robbed(h):
+		w.wrong("the resource refuses %s, who holds %s with token %d: %v", h.who, h.what, h.token, err)
+	case stale:
+		w.counts["refused by the resource"]++
+	}
+}
+
+// restored is told just before etcd is replaced by an earlier one: nobody who holds knows of it, tokens and rounds are used again.
+func (w *world) restored(leases []clientv3.LeaseID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.backwards++
+	for _, l := range leases {
+		w.tainted[l] = true
+	}
+	for _, all := range w.holds {
+		for _, h := range all {
+			w.tainted[h.lease] = true
+		}
+	}
+	clear(w.highest)
+	clear(w.writers)
+	clear(w.rounds)
+}
+
+func (w *world) restores() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.backwards
 }
 
 func (w *world) taint(lease clientv3.LeaseID) {
@@ -161,7 +218,7 @@ func (w *world) tick(job string, at time.Time, attempt int, who string) {
 	defer w.mu.Unlock()
 	w.counts["ticks"]++
 	id := fmt.Sprintf("%s at %s, attempt %d", job, at.UTC().Format(time.TimeOnly), attempt)
-	if w.ticks[id] {
+	if w.ticks[id] && w.backwards == 0 {
 		w.wrong("%s runs %s, which was begun before", who, id)
 	}
 	w.ticks[id] = true
@@ -173,6 +230,9 @@ func (w *world) pass(name string, round int64, parties int) {
 	defer w.mu.Unlock()
 	w.counts["passes"]++
 	id := fmt.Sprintf("%s, round %d", name, round)
+	if w.backwards > 0 { // some that pass now were in before
+		parties *= 2
+	}
 	if w.rounds[id]++; w.rounds[id] > parties {
 		w.wrong("%d have passed %s, of %d", w.rounds[id], id, parties)
 	}
@@ -183,8 +243,12 @@ const guarded = "resource/"
 
 // checkWrites looks at all that was written with guards: a token is never followed by a smaller one.
 func (w *world) checkWrites() {
-	last := map[string]int64{}
+	last, revision := map[string]int64{}, int64(0)
 	for _, ev := range w.etcd.Events() {
+		if ev.Revision < revision { // restored
+			clear(last)
+		}
+		revision = ev.Revision
 		name, ok := strings.CutPrefix(string(ev.Kv.Key), guarded)
 		if !ok {
 			continue

@@ -1,0 +1,120 @@
+package keeper
+
+import (
+	"context"
+	"slices"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// KV is how a session asks etcd for keys. Each answer tells how far etcd has come; one of the quorum that is behind what was known when
+// its question was sent shows that etcd was restored from a backup, and ends the epoch, whatever the answer says besides.
+type KV struct{ k *Keeper }
+
+// KV is that of the session.
+func (k *Keeper) KV() KV { return KV{k} }
+
+// Do is that of the client.
+func (kv KV) Do(ctx context.Context, op clientv3.Op) (clientv3.OpResponse, error) {
+	a := kv.k.asking()
+	resp, err := kv.k.Client.Do(ctx, op)
+	if err == nil {
+		a.answered(revisionOf(resp), !weak(op))
+	}
+	return resp, err
+}
+
+// Get is that of the client.
+func (kv KV) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	resp, err := kv.Do(ctx, clientv3.OpGet(key, opts...))
+	return resp.Get(), err
+}
+
+// Put is that of the client.
+func (kv KV) Put(ctx context.Context, key, value string, opts ...clientv3.OpOption) (*clientv3.PutResponse, error) {
+	resp, err := kv.Do(ctx, clientv3.OpPut(key, value, opts...))
+	return resp.Put(), err
+}
+
+// Txn is that of the client.
+func (kv KV) Txn(ctx context.Context) *Txn { return &Txn{k: kv.k, txn: kv.k.Client.Txn(ctx)} }
+
+// Txn is one of a KV.
+type Txn struct {
+	k      *Keeper
+	txn    clientv3.Txn
+	quorum bool // at least one of its operations wants it
+}
+
+// If is that of the client's transaction.
+func (t *Txn) If(cmps ...clientv3.Cmp) *Txn {
+	t.txn.If(cmps...)
+	return t
+}
+
+// Then is that of the client's transaction.
+func (t *Txn) Then(ops ...clientv3.Op) *Txn {
+	t.quorum = t.quorum || !slices.ContainsFunc(ops, weak)
+	t.txn.Then(ops...)
+	return t
+}
+
+// Else is that of the client's transaction.
+func (t *Txn) Else(ops ...clientv3.Op) *Txn {
+	t.quorum = t.quorum || !slices.ContainsFunc(ops, weak)
+	t.txn.Else(ops...)
+	return t
+}
+
+// Commit is that of the client's transaction.
+func (t *Txn) Commit() (*clientv3.TxnResponse, error) {
+	a := t.k.asking()
+	resp, err := t.txn.Commit()
+	if err == nil {
+		a.answered(resp.Header.Revision, t.quorum)
+	}
+	return resp, err
+}
+
+// weak says that any member may answer op from what it has.
+func weak(op clientv3.Op) bool { return op.IsGet() && op.IsSerializable() }
+
+func revisionOf(resp clientv3.OpResponse) int64 {
+	switch {
+	case resp.Get() != nil:
+		return resp.Get().Header.Revision
+	case resp.Put() != nil:
+		return resp.Put().Header.Revision
+	case resp.Del() != nil:
+		return resp.Del().Header.Revision
+	case resp.Txn() != nil:
+		return resp.Txn().Header.Revision
+	}
+	return 0
+}
+
+// asked is what was known when a question was sent.
+type asked struct {
+	epoch *Epoch // nil while there is none
+	seen  int64
+}
+
+func (k *Keeper) asking() asked {
+	k.mu.Lock()
+	e := k.epoch
+	k.mu.Unlock()
+	if e == nil {
+		return asked{}
+	}
+	return asked{e, e.Seen()}
+}
+
+func (a asked) answered(revision int64, quorum bool) {
+	switch {
+	case a.epoch == nil || revision == 0:
+	case quorum && revision < a.seen:
+		a.epoch.Rewound(a.seen, revision)
+	default:
+		a.epoch.Saw(revision)
+	}
+}
