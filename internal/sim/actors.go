@@ -97,8 +97,8 @@ func (a *actor) release(f func(context.Context) error) {
 }
 
 // locked holds a lock of the lock package.
-func (a *actor) locked(what string, l *lock.Lock, read bool) {
-	h := &hold{what: what, ctx: l.Context(), lease: l.Lease(), read: read}
+func (a *actor) locked(what string, l *lock.Lock, read bool, waited time.Duration) {
+	h := &hold{what: what, ctx: l.Context(), lease: l.Lease(), read: read, waited: waited}
 	var guard func() []clientv3.Cmp
 	if a.r.IntN(2) == 0 {
 		h.token = l.Token()
@@ -127,13 +127,17 @@ func (a *actor) mutex() {
 	if a.r.IntN(4) == 0 {
 		acquire = m.TryAcquire
 	}
-	if l, err := acquire(ctx); a.got(err) {
-		a.locked(topic, l, false)
+	over := a.wait(topic)
+	l, err := acquire(ctx)
+	waited := over(err)
+	if a.got(err) {
+		a.s.world.passes(topic, a.process.node.Name())
+		a.locked(topic, l, false, waited)
 		a.release(l.Release)
 	}
 }
 
-// got counts how a request went.
+// got counts how a request went. Who gave up lets others come.
 func (a *actor) got(err error) bool {
 	switch {
 	case err == nil:
@@ -167,8 +171,11 @@ func (a *actor) rwlock() {
 	case try:
 		acquire = m.TryAcquireWrite
 	}
-	if l, err := acquire(ctx); a.got(err) {
-		a.locked(topic, l, read)
+	over := a.wait(topic)
+	l, err := acquire(ctx)
+	waited := over(err)
+	if a.got(err) {
+		a.locked(topic, l, read, waited)
 		a.release(l.Release)
 	}
 }
@@ -222,8 +229,11 @@ func (a *actor) semaphore() {
 	if a.r.IntN(4) == 0 {
 		acquire = m.TryAcquire
 	}
-	if p, err := acquire(ctx, 1+a.r.Int64N(limit)); a.got(err) {
-		a.held(&hold{what: topic, ctx: p.Context(), lease: a.session().Lease(), units: p.Units()}, nil)
+	over := a.wait(topic)
+	p, err := acquire(ctx, 1+a.r.Int64N(limit))
+	waited := over(err)
+	if a.got(err) {
+		a.held(&hold{what: topic, ctx: p.Context(), lease: a.session().Lease(), units: p.Units(), waited: waited}, nil)
 		a.release(p.Release)
 	}
 }

@@ -115,7 +115,7 @@ func (w *world) checkOwners() {
 	owners := map[string]int64{}
 	for _, ev := range w.etcd.Events() {
 		key := string(ev.Kv.Key)
-		if !strings.HasPrefix(key, "fenceline/registry/") {
+		if !strings.HasPrefix(key, "services/") {
 			continue
 		}
 		if ev.Type == clientv3.EventTypeDelete {
@@ -126,5 +126,6 @@ func (w *world) checkOwners() {
 			w.complain("%s, which lease %x has, was registered under %x at revision %d", key, before, ev.Kv.Lease, ev.Revision)
 		}
 		owners[key] = ev.Kv.Lease
+		w.count("registered in calm")
 	}
 }

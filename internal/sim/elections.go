@@ -18,11 +18,13 @@ func (a *actor) election() {
 	e := election.New(a.session(), topic, opts...)
 	ctx, cancel := a.patience()
 	defer cancel()
+	over := a.wait(topic)
 	t, err := e.Campaign(ctx, a.name)
+	waited := over(err)
 	if !a.got(err) {
 		return
 	}
-	a.held(&hold{what: topic, ctx: t.Context(), lease: a.session().Lease(), token: t.Token()}, t.Guard)
+	a.held(&hold{what: topic, ctx: t.Context(), lease: a.session().Lease(), token: t.Token(), waited: waited}, t.Guard)
 	switch a.r.IntN(4) {
 	case 0:
 		a.release(func(ctx context.Context) error { return t.Proclaim(ctx, a.name+" still") })
@@ -41,7 +43,7 @@ func (a *actor) lead() {
 	defer cancel()
 	// It ends with ctx, or with what cannot be had; who leads, the world checks.
 	_ = election.New(a.session(), topic).Lead(ctx, a.name, func(ctx context.Context, t *election.Term) error {
-		a.held(&hold{what: topic, ctx: ctx, lease: a.session().Lease(), token: t.Token()}, t.Guard)
+		a.held(&hold{what: topic, ctx: t.Context(), untilLeft: true, lease: a.session().Lease(), token: t.Token()}, t.Guard)
 		a.s.world.count("led")
 		return nil
 	})

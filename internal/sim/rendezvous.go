@@ -2,7 +2,10 @@ package sim
 
 import (
 	"context"
+	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -37,7 +40,9 @@ func (a *actor) gate() {
 	case 0:
 		a.got(g.Close(ctx))
 	case 1:
+		over := a.s.world.opens(topic, a.s.etcd.Revision)
 		a.got(g.Open(ctx))
+		over()
 	default:
 		began := a.s.etcd.Revision()
 		if a.got(g.Wait(ctx)) {
@@ -76,11 +81,32 @@ type crossing struct {
 	from, to  int64
 }
 
+// opens is told of an Open before it begins, and after it has ended. What is closed after that, it must not open.
+func (w *world) opens(gate string, revision func() int64) func() {
+	o := &crossing{gate: gate, from: revision(), to: math.MaxInt64}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.openings = append(w.openings, o)
+	return func() {
+		to := revision()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		o.to = to
+	}
+}
+
 func (w *world) through(c crossing) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.counts["through a gate"]++
 	w.crossings = append(w.crossings, c)
+}
+
+// gateOf is the gate that a key says is closed.
+func gateOf(key []byte) (string, bool) {
+	rest, ok := strings.CutPrefix(string(key), "fenceline/gate/")
+	gate, closed := strings.CutSuffix(rest, "/closed")
+	return gate, ok && closed
 }
 
 // checkGates looks at what gates were while somebody waited: who went through one found it open at some revision in between.
@@ -89,6 +115,19 @@ func (w *world) checkGates() {
 		return
 	}
 	events := w.etcd.Events()
+	closed := map[string]int64{}
+	for _, ev := range events {
+		gate, ok := gateOf(ev.Kv.Key)
+		switch {
+		case !ok:
+		case ev.Type == clientv3.EventTypeDelete:
+			if !slices.ContainsFunc(w.openings, func(o *crossing) bool { return o.gate == gate && o.from < ev.Revision && o.to >= closed[gate] }) {
+				w.complain("%s, closed at revision %d, was opened at %d by nobody who has seen it closed", gate, closed[gate], ev.Revision)
+			}
+		default:
+			closed[gate] = ev.Revision
+		}
+	}
 	for _, c := range w.crossings {
 		open, was := true, false
 		for _, ev := range events {
@@ -96,7 +135,7 @@ func (w *world) checkGates() {
 				break
 			}
 			was = was || open && ev.Revision > c.from
-			if string(ev.Kv.Key) == "fenceline/gate/"+c.gate {
+			if gate, ok := gateOf(ev.Kv.Key); ok && gate == c.gate {
 				open = ev.Type == clientv3.EventTypeDelete
 			}
 		}

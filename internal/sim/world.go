@@ -30,8 +30,11 @@ type world struct {
 	units      map[string]int64          // limit of a semaphore
 	taken      []string                  // entries that somebody deleted or overwrote
 	tainted    map[clientv3.LeaseID]bool // ended by somebody who asked nobody
-	crossings  []crossing                // of gates
-	latches    map[string]int            // the one of a topic that is counted down
+	crossings  []crossing                // of gates, by who has waited
+	openings   []*crossing               // and by who has opened them
+	waiters    map[*waiter]bool
+	changed    map[string]time.Duration // when somebody was granted it, gave it back, or gave up
+	latches    map[string]int           // the one of a topic that is counted down
 	counted    map[string]map[string]bool
 	backwards  int // restores from a backup
 	resource   fence.Gate
@@ -43,7 +46,7 @@ type world struct {
 func newWorld(etcd *fencetest.Etcd) *world {
 	w := &world{etcd: etcd, holds: map[string][]*hold{}, highest: map[string]fence.Token{}, writers: map[string]fence.Token{}, ticks: map[string]bool{},
 		rounds: map[string]int{}, units: map[string]int64{}, tainted: map[clientv3.LeaseID]bool{},
-		latches: map[string]int{}, counted: map[string]map[string]bool{}, counts: map[string]int{}}
+		waiters: map[*waiter]bool{}, changed: map[string]time.Duration{}, latches: map[string]int{}, counted: map[string]map[string]bool{}, counts: map[string]int{}}
 	etcd.OnExpiry(w.ranOut)
 	return w
 }
@@ -58,11 +61,17 @@ type hold struct {
 	token fence.Token // 0: nobody has asked
 	units int64       // of a semaphore; 0: all
 	read  bool
-	age   int // restores before the grant
+
+	untilLeft bool // it stands until its holder says otherwise, or it is lost: nobody else gives it back
+	age       int  // restores before the grant
+
+	waited time.Duration // for it; 0: nobody has looked
 }
 
 // trusted says whether its holder has no reason to think that it is over.
-func (h *hold) trusted() bool { return h.ctx.Err() == nil }
+func (h *hold) trusted() bool {
+	return h.ctx.Err() == nil || h.untilLeft && !errors.Is(context.Cause(h.ctx), session.ErrLost)
+}
 
 // excludes says whether two holds must not be trusted at once.
 func (h *hold) excludes(o *hold) bool { return h.units == 0 && !(h.read && o.read) }
@@ -97,6 +106,8 @@ func (w *world) enter(h *hold) {
 		}
 		return
 	}
+	w.late(h)
+	w.changed[h.what] = w.etcd.Now()
 	units := h.units
 	for _, o := range w.holds[h.what] {
 		if w.robbed(o) || !o.trusted() {
@@ -135,6 +146,7 @@ func (w *world) leave(h *hold) {
 			w.wrong("%s has lost %s in calm: %v", h.who, h.what, context.Cause(h.ctx))
 		}
 	}
+	w.changed[h.what] = w.etcd.Now()
 	w.holds[h.what] = slices.DeleteFunc(w.holds[h.what], func(o *hold) bool { return o == h })
 }
 
