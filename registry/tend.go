@@ -144,8 +144,11 @@ func (d *Directory) put(kv *mvccpb.KeyValue) (service, id string, ok bool) {
 func (d *Directory) show(services iter.Seq[string], now time.Time) {
 	shown := maps.Clone(*d.shown.Load())
 	for service := range services {
-		ms := d.services[service]
 		delete(d.again, service)
+		ms := d.services[service]
+		if ms == nil { // it had nobody, and what came cannot be read, or is somebody's leaving
+			continue
+		}
 		if again := ms.settle(d.opts.keeping, now); !again.IsZero() {
 			d.again[service] = again
 		}

@@ -34,6 +34,15 @@ var mutants = []mutant{
 	{"a tick is claimed without looking at the record", "cron/claim.go", "If(clientv3.Compare(clientv3.ModRevision(j.prefix+main), \"=\", s.modified),\n\t\t\tclientv3.Compare(clientv3.ModRevision(j.prefix+claimKey(c.slot)), \"=\", c.claim)).", "If()."},
 	{"a round is published over another", "barrier/place.go", "return []clientv3.Cmp{at.unwritten(s)}, clientv3.OpTxn", "return nil, clientv3.OpTxn"},
 	{"a party that was late loses its key", "barrier/withdraw.go", "if !in { // else it is still inside", "if true {"},
+	{"a registration does not look at what stands there", "registry/put.go", "If(clientv3.Compare(clientv3.ModRevision(r.key), \"=\", r.mod), record).", "If(record)."},
+	{"a release deletes by key alone", "internal/line/leave.go", "\t\tours := p.stands()\n", "\t\tvar ours []clientv3.Cmp\n"},
+	{"Lead resigns when its caller has had enough", "election/lead.go", "\treturn false, fn(inside, t)\n",
+		"\tcontext.AfterFunc(ctx, func() { _ = t.Resign(context.WithoutCancel(ctx)) })\n\treturn false, fn(inside, t)\n"},
+	{"a latch counts an id twice", "barrier/latch.go", "[]clientv3.Cmp{absent(counted), absent(l.opened)}", "[]clientv3.Cmp{absent(l.opened)}"},
+	{"a gate is opened that was closed since", "barrier/gate.go", "If(clientv3.Compare(clientv3.ModRevision(g.key), \"=\", closed)).", "If()."},
+	{"nobody is woken by what a watch tells", "internal/line/view.go", "\tv.apply(events)\n\tl.changed()\n", "\tv.apply(events)\n"},
+	{"a watch that is silent is believed for ever", "internal/line/trust.go", "case ours && l.keeper.Watch().Alive() && now-r.asked < l.trustFor():", "case true:"},
+	{"a restore is seen by who writes only", "internal/keeper/kv.go", "\t\ta.epoch.Saw(revision)\n", ""},
 	{"a session's end leaves its lease", "internal/keeper/close.go", "return k.persist(ctx, Final, func(ctx context.Context) error { return k.leases.Revoke(ctx, l.id) })", "return nil"},
 }
 
@@ -142,7 +151,7 @@ var running = regexp.MustCompile(`=== RUN +TestSeeds/seed=([0-9]+)`)
 
 // try runs a share of seeds. One that crashes or does not end has found something as well.
 func try(binary string, from, n int) (seed int, what string) {
-	cmd := exec.Command(binary, "-test.run=^TestSeeds$", "-sim.share", fmt.Sprintf("-sim.first=%d", from), fmt.Sprintf("-sim.seeds=%d", n), "-test.timeout=60s", "-test.v")
+	cmd := exec.Command(binary, "-test.run=^TestSeeds$", "-sim.share", fmt.Sprintf("-sim.first=%d", from), fmt.Sprintf("-sim.seeds=%d", n), "-test.timeout=3m", "-test.v")
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	out, _ := cmd.CombinedOutput() // it fails when it has found something
 	_, line, ended := strings.Cut(string(out), "\nSHARE ")
