@@ -11,6 +11,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/barrier"
 	"github.com/fenceline/fenceline/cron"
 	"github.com/fenceline/fenceline/lock"
 	"github.com/fenceline/fenceline/registry"
@@ -111,13 +112,11 @@ func (a *actor) locked(what string, l *lock.Lock, read bool, waited time.Duratio
 
 func (a *actor) mutex() {
 	topic := a.topic()
-	var opts []lock.Option
-	switch a.id % 4 { // the same for all of a process and name would be too tidy
+	opts := []lock.Option{lock.WithHandoffs(a.s.plan.handoffs)}
+	switch a.id % 3 { // the same for all of a process and name would be too tidy
 	case 1:
-		opts = append(opts, lock.WithLinger(500*time.Millisecond))
+		opts = append(opts, lock.WithLinger(a.s.plan.linger))
 	case 2:
-		opts = append(opts, lock.WithHandoffs(1))
-	case 3:
 		opts = append(opts, lock.WithMinHold(50*time.Millisecond))
 	}
 	m := lock.New(a.session(), topic, opts...)
@@ -131,7 +130,7 @@ func (a *actor) mutex() {
 	l, err := acquire(ctx)
 	waited := over(err)
 	if a.got(err) {
-		a.s.world.passes(topic, a.process.node.Name())
+		a.s.world.passes(topic, a.process.node.Name(), a.s.plan.handoffs)
 		a.locked(topic, l, false, waited)
 		a.release(l.Release)
 	}
@@ -143,7 +142,7 @@ func (a *actor) got(err error) bool {
 	case err == nil:
 		return true
 	case a.process.ctx.Err() != nil:
-	case errors.Is(err, lock.ErrHeld), errors.Is(err, semaphore.ErrExhausted), errors.Is(err, registry.ErrDuplicate): // as it should be
+	case errors.Is(err, lock.ErrHeld), errors.Is(err, semaphore.ErrExhausted), errors.Is(err, registry.ErrDuplicate), errors.Is(err, barrier.ErrBroken): // as it should be
 		a.s.world.count(a.kind + ": taken")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		a.s.world.count(a.kind + ": gave up")

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/fenceline/fenceline/fencetest"
+	"github.com/fenceline/fenceline/lock"
 )
 
 // plan is a scenario: what a seed says of it. Each leaves out much: what always happens together hides what happens alone.
@@ -17,6 +18,8 @@ type plan struct {
 	busy      time.Duration // until then things go wrong
 	kinds     []kind        // what the actors do
 	names     int           // of each kind
+	handoffs  int           // of a mutex
+	linger    time.Duration // of a mutex, by some
 	users     bool          // with passwords
 	observers bool          // a directory, and who observes elections, in each process
 	calm      bool          // nothing goes wrong
@@ -46,6 +49,7 @@ func newPlan(seed uint64) *plan {
 		busy: time.Duration(20+r.IntN(40)) * time.Second, names: 1 + r.IntN(2), latency: pick(r, []time.Duration{0, 200 * time.Microsecond, 5 * time.Millisecond}),
 		slowness: pick(r, []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second}), every: time.Duration(1+r.IntN(10)) * time.Second}
 	p.users, p.observers, p.calm = r.IntN(6) == 0, r.IntN(2) == 0, r.IntN(10) == 0
+	p.handoffs, p.linger = pick(r, []int{1, lock.DefaultHandoffs}), pick(r, []time.Duration{500 * time.Millisecond, 5 * time.Second})
 	p.kinds = some(r, allKinds, 0.3)
 	if len(p.kinds) == 0 {
 		p.kinds = []kind{pick(r, allKinds)}

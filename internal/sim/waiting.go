@@ -4,8 +4,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/fenceline/fenceline/lock"
 )
 
 // waiter is somebody who waits for a lock.
@@ -18,9 +16,6 @@ type waiter struct {
 
 // noticed is how long a process may believe a watch that is silent, until it asks who waits.
 const noticed = 15 * time.Second
-
-// mostPassed is how often one that holds may hand on within itself, twice that, as it may have had one entry before.
-const mostPassed = 2 * (lock.DefaultHandoffs + 1)
 
 // wait has somebody wait. What it returns is called when that is over.
 func (a *actor) wait(what string) (over func(error) (waited time.Duration)) {
@@ -41,8 +36,8 @@ func (a *actor) wait(what string) (over func(error) (waited time.Duration)) {
 }
 
 // passes looks, at a grant to a process, at who waits in etcd for the same lock, and for how long: it must not go on for ever within
-// one process, whatever that hears of others.
-func (w *world) passes(what, process string) {
+// one process, whatever that hears of others, but for a number of times; and once more for an entry that it had before.
+func (w *world) passes(what, process string, handoffs int) {
 	now := w.etcd.Now()
 	var long []*waiter
 	w.mu.Lock()
@@ -66,8 +61,8 @@ func (w *world) passes(what, process string) {
 		if !stands {
 			continue
 		}
-		if o.passed[process]++; o.passed[process] == mostPassed {
-			w.wrong("%s has waited for %s for %v, and %s was granted it %d times", o.who, what, now-o.since, process, mostPassed)
+		if o.passed[process]++; o.passed[process] > 2*(handoffs+1) {
+			w.wrong("%s has waited for %s for %v, and %s was granted it %d times", o.who, what, now-o.since, process, o.passed[process])
 		}
 	}
 }
