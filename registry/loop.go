@@ -56,6 +56,9 @@ func (r *Registration) run(ctx context.Context) {
 		}
 		tries++
 		if r.trouble(err) {
+			if r.unsure { // an attempt before that one may have got through
+				r.withdraw(ctx)
+			}
 			return
 		}
 		r.pause(ctx, backoff(err, tries))

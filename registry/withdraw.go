@@ -74,7 +74,7 @@ func (r *Registration) answer(err error) {
 // leave marks the entry, once, and deletes it. If a put may be on its way, the session's record is written as well: then
 // that fails.
 func (r *Registration) leave(ctx context.Context, e *keeper.Epoch) error {
-	client := r.keeper.Client
+	client := r.keeper.KV()
 	if value, ok := r.lastWord(e); ok {
 		switch _, err := client.Do(ctx, r.markOp(value)); {
 		case errors.Is(err, rpctypes.ErrNoSpace): // then it goes without a word
