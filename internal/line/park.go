@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
@@ -24,6 +25,12 @@ func (l *Line) park(ctx context.Context) error {
 		p.parking = newLease()
 	}
 	err := l.request(ctx, func(ctx context.Context) error {
+		if p.unsure && !p.fenced { // an enqueue that is still on its way must fail when the entry is gone
+			if _, _, err := ask.Fenced(ctx, l.keeper, p.epoch, nil); err != nil {
+				return err
+			}
+			p.fenced = true
+		}
 		if err := l.grantOnce(ctx, p.parking, time.Until(p.restUntil)); err != nil {
 			return err
 		}

@@ -29,6 +29,7 @@ type place struct {
 	state   placeState
 	entry   Entry         // valid from state queued on
 	unsure  bool          // an enqueue went unanswered once, so that it may still be on its way
+	fenced  bool          // it fails from now on
 	gone    bool          // see situation
 	leaving bool          // see situation
 	left    bool          // a leave went unanswered once, so that it may have happened
