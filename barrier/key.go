@@ -42,7 +42,7 @@ func (w *keyWait) list(ctx context.Context, revision int64) (done bool, err erro
 		if w.rev == 0 || revision == 0 {
 			resp, err = w.keeper.KV().Get(try, w.key)
 		} else {
-			resp, err = readAt(try, w.keeper.Client, max(revision, w.rev), func(opts ...clientv3.OpOption) clientv3.Op {
+			resp, err = readAt(try, w.keeper.KV(), max(revision, w.rev), func(opts ...clientv3.OpOption) clientv3.Op {
 				return clientv3.OpGet(w.key, opts...)
 			})
 		}

@@ -50,7 +50,7 @@ func (at *place) seen(op *pb.ResponseOp, revision int64) (snapshot, error) {
 
 // readAt is a snapshot as of revision or later.
 func (at *place) readAt(ctx context.Context, revision int64) (snapshot, error) {
-	resp, err := readAt(ctx, at.keeper.Client, revision, at.look)
+	resp, err := readAt(ctx, at.keeper.KV(), revision, at.look)
 	if err != nil {
 		return snapshot{}, err
 	}
@@ -60,7 +60,7 @@ func (at *place) readAt(ctx context.Context, revision int64) (snapshot, error) {
 // readAt reads at revision at least; zero: as the quorum has it. A serializable read may be behind, since events are sent
 // before their revision can be read and other members may lag, or a proxy remembers an old answer: it is repeated once, and
 // then asked of the quorum.
-func readAt(ctx context.Context, client *clientv3.Client, revision int64, op func(...clientv3.OpOption) clientv3.Op) (*clientv3.GetResponse, error) {
+func readAt(ctx context.Context, client keeper.KV, revision int64, op func(...clientv3.OpOption) clientv3.Op) (*clientv3.GetResponse, error) {
 	for tries := 0; revision > 0 && tries < 2; tries++ {
 		resp, err := client.Do(ctx, op(clientv3.WithSerializable()))
 		if err != nil {

@@ -88,7 +88,7 @@ func (t *Term) prepare(ctx context.Context, key, mark string) error {
 	defer cancel()
 	changes := client.Watch(watched, prefix, clientv3.WithPrefix(), clientv3.WithCreatedNotify())
 	there := clientv3.Compare(clientv3.CreateRevision(key), "=", c.create)
-	resp, err := client.Txn(ctx).If(append(t.hold.Guard(), there)...).
+	resp, err := t.election.keeper.KV().Txn(ctx).If(append(t.hold.Guard(), there)...).
 		Then(clientv3.OpPut(mark, markNamed, clientv3.WithLease(t.hold.Lease()))).
 		Else(clientv3.OpGet(key, clientv3.WithKeysOnly())).Commit()
 	switch {
@@ -158,7 +158,7 @@ func (t *Term) renewed(ctx context.Context, c candidate) error {
 // missing says what is missing for c to lead next; nothing: "".
 func (t *Term) missing(ctx context.Context, c candidate, mark string) (why string, err error) {
 	client, prefix := t.election.keeper.Client, t.election.prefix
-	resp, err := client.Txn(ctx).Then(clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly()), clientv3.OpGet(mark)).Commit()
+	resp, err := t.election.keeper.KV().Txn(ctx).Then(clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly()), clientv3.OpGet(mark)).Commit()
 	if err != nil {
 		return "", keeper.Explain(client, err, prefix)
 	}

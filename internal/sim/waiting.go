@@ -42,7 +42,11 @@ func (w *world) passes(what, process string, handoffs int) {
 	var long []*waiter
 	w.mu.Lock()
 	for o := range w.waiters {
-		if o.what == what && now-o.since > noticed && !strings.HasPrefix(o.who, process+".") {
+		switch ours := strings.HasPrefix(o.who, process+"."); {
+		case o.what != what:
+		case ours: // who of a process comes first is not the others' business
+			clear(o.passed)
+		case now-o.since > noticed:
 			long = append(long, o)
 		}
 	}
