@@ -2,6 +2,7 @@ package lock_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,35 @@ func TestEntryThatARestoreBringsBackKeepsNobodyWaiting(t *testing.T) {
 		}
 		if err := l.Release(ctx); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// By the time that a session asks, others have written more than was forgotten: revisions show nothing, but another cluster answers.
+func TestRestoredEtcdThatHasCaughtUpIsNoticedByRenewals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		etcd := fencetest.Start(t)
+		node := etcd.Node("holder")
+		s := node.Session(t, session.WithTTL(time.Minute))
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		l, err := lock.New(s, "x").Acquire(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		backup := etcd.Backup()
+		etcd.Put("forgotten", "")
+		node.Cut(fencetest.Both) // so that nothing is asked before the next renewal
+		etcd.Restore(backup)
+		etcd.Put("instead", "")
+		node.Heal()
+		select {
+		case <-l.Context().Done():
+			if cause := context.Cause(l.Context()); !errors.Is(cause, session.ErrRestored) {
+				t.Error(cause)
+			}
+		case <-ctx.Done():
+			t.Error("the holder is not told")
 		}
 	})
 }

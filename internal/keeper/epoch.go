@@ -23,6 +23,7 @@ type Epoch struct {
 	until    atomic.Int64  // the deadline, on the keeper's clock; only grows
 	revision atomic.Int64  // of the record; see Line.enqueue
 	seen     atomic.Int64  // the largest that etcd is known to have had
+	cluster  atomic.Uint64 // that answers
 	doubted  atomic.Bool   // whether it still has that is being asked
 	spread   spread
 
@@ -58,6 +59,16 @@ func (e *Epoch) Seen() int64 { return e.seen.Load() }
 // on what came after that.
 func (e *Epoch) Rewound(seen, now int64) {
 	_ = e.lose(fmt.Errorf("%w: from %d to %d, as after a restore from a backup", ErrRestored, seen, now))
+}
+
+// from notes which cluster has answered. Another one than before was restored from a backup, or is no longer the one it was in some other
+// way: nothing is true any more.
+func (e *Epoch) from(cluster uint64) bool {
+	if cluster == 0 || e.cluster.CompareAndSwap(0, cluster) || e.cluster.Load() == cluster {
+		return true
+	}
+	_ = e.lose(fmt.Errorf("%w: cluster %x answers, not %x", ErrRestored, cluster, e.cluster.Load()))
+	return false
 }
 
 func raise(v *atomic.Int64, to int64) {

@@ -187,7 +187,7 @@ func (f *fakeEtcd) Renew(ctx context.Context, id clientv3.LeaseID) (renewal, err
 	})
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return renewal{ttl, f.revision}, err
+	return renewal{ttl, point{revision: f.revision}}, err
 }
 
 // at sets the revisions of the member that answers renewals, and of the quorum.
@@ -197,10 +197,10 @@ func (f *fakeEtcd) at(member, quorum int64) {
 	f.revision, f.quorum = member, quorum
 }
 
-func (f *fakeEtcd) Revision(context.Context, string) (int64, error) {
+func (f *fakeEtcd) Revision(context.Context, string) (point, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.quorum, nil
+	return point{revision: f.quorum}, nil
 }
 
 func (f *fakeEtcd) Revoke(ctx context.Context, id clientv3.LeaseID) error {
@@ -211,14 +211,14 @@ func (f *fakeEtcd) Revoke(ctx context.Context, id clientv3.LeaseID) error {
 	return err
 }
 
-func (f *fakeEtcd) Record(ctx context.Context, id clientv3.LeaseID, _, _ string) (int64, error) {
+func (f *fakeEtcd) Record(ctx context.Context, id clientv3.LeaseID, _, _ string) (point, error) {
 	_, err := f.handle(ctx, records, id, func() (time.Duration, error) {
 		if f.alive(id) == nil {
 			return 0, ErrRevoked
 		}
 		return 0, nil
 	})
-	return 7, err
+	return point{revision: 7}, err
 }
 
 // revokeByHand is what an operator does.

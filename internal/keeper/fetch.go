@@ -75,11 +75,12 @@ func (k *Keeper) take(ctx context.Context, e *Epoch) error {
 		}
 		e.extend(t0, ttl)
 	}
-	revision, err := k.leases.Record(ctx, e.id, e.record, k.Record)
+	at, err := k.leases.Record(ctx, e.id, e.record, k.Record)
 	if err != nil {
 		return err
 	}
-	e.RecordWritten(revision)
+	e.from(at.cluster)
+	e.RecordWritten(at.revision)
 	return e.Err() // a lease can be over by then
 }
 

@@ -85,6 +85,9 @@ func (k *Keeper) renew(ctx context.Context, e *Epoch, t0 time.Duration) answer {
 func (k *Keeper) answered(e *Epoch, a answer) time.Duration {
 	switch a.err {
 	case nil:
+		if !e.from(a.cluster) {
+			return 0
+		}
 		e.extend(a.t0, a.ttl)
 		k.trouble(nil)
 		if a.revision < a.seen {
@@ -125,8 +128,8 @@ func (k *Keeper) doubt(e *Epoch) {
 		ctx, cancel := context.WithTimeout(k.ctx, min(e.TTL()/4, maxRequest))
 		defer cancel()
 		seen := e.Seen()
-		if now, err := k.leases.Revision(ctx, e.record); err == nil && now < seen {
-			e.Rewound(seen, now)
+		if now, err := k.leases.Revision(ctx, e.record); err == nil && e.from(now.cluster) && now.revision < seen {
+			e.Rewound(seen, now.revision)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -19,7 +20,7 @@ func (kv KV) Do(ctx context.Context, op clientv3.Op) (clientv3.OpResponse, error
 	a := kv.k.asking()
 	resp, err := kv.k.Client.Do(ctx, op)
 	if err == nil {
-		a.answered(revisionOf(resp), !weak(op))
+		a.answered(headerOf(resp), !weak(op))
 	}
 	return resp, err
 }
@@ -71,7 +72,7 @@ func (t *Txn) Commit() (*clientv3.TxnResponse, error) {
 	a := t.k.asking()
 	resp, err := t.txn.Commit()
 	if err == nil {
-		a.answered(resp.Header.Revision, t.quorum)
+		a.answered(resp.Header, t.quorum)
 	}
 	return resp, err
 }
@@ -79,18 +80,18 @@ func (t *Txn) Commit() (*clientv3.TxnResponse, error) {
 // weak says that any member may answer op from what it has.
 func weak(op clientv3.Op) bool { return op.IsGet() && op.IsSerializable() }
 
-func revisionOf(resp clientv3.OpResponse) int64 {
+func headerOf(resp clientv3.OpResponse) *pb.ResponseHeader {
 	switch {
 	case resp.Get() != nil:
-		return resp.Get().Header.Revision
+		return resp.Get().Header
 	case resp.Put() != nil:
-		return resp.Put().Header.Revision
+		return resp.Put().Header
 	case resp.Del() != nil:
-		return resp.Del().Header.Revision
+		return resp.Del().Header
 	case resp.Txn() != nil:
-		return resp.Txn().Header.Revision
+		return resp.Txn().Header
 	}
-	return 0
+	return nil
 }
 
 // asked is what was known when a question was sent.
@@ -109,9 +110,9 @@ func (k *Keeper) asking() asked {
 	return asked{e, e.Seen()}
 }
 
-func (a asked) answered(revision int64, quorum bool) {
-	switch {
-	case a.epoch == nil || revision == 0:
+func (a asked) answered(h *pb.ResponseHeader, quorum bool) {
+	switch revision := h.GetRevision(); {
+	case a.epoch == nil || revision == 0 || !a.epoch.from(h.GetClusterId()):
 	case quorum && revision < a.seen:
 		a.epoch.Rewound(a.seen, revision)
 	default:

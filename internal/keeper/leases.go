@@ -24,16 +24,25 @@ type leases interface {
 	Renew(ctx context.Context, id clientv3.LeaseID) (renewal, error)
 	Revoke(ctx context.Context, id clientv3.LeaseID) error
 	// Record writes who the session is, under the lease, and answers the revision of that.
-	Record(ctx context.Context, id clientv3.LeaseID, key, value string) (int64, error)
+	Record(ctx context.Context, id clientv3.LeaseID, key, value string) (point, error)
 	// Revision is the quorum's. It is asked by reading key.
-	Revision(ctx context.Context, key string) (int64, error)
+	Revision(ctx context.Context, key string) (point, error)
 }
 
 // renewal is an acknowledged one: the TTL begins anew. revision is that of the member which has answered.
 type renewal struct {
-	ttl      time.Duration
+	ttl time.Duration
+	point
+}
+
+// point is where and when in etcd's history an answer was given. The cluster is another one when an etcd was restored from a backup under a
+// new token, or under other addresses.
+type point struct {
+	cluster  uint64 // 0: not told
 	revision int64
 }
+
+func pointOf(h *pb.ResponseHeader) point { return point{h.GetClusterId(), h.GetRevision()} }
 
 // etcdLeases speaks to etcd below clientv3.Lease, for two reasons: a Grant with an ID of our own choice can be
 // repeated without leaking a second lease, and a failed call must come back with its reason instead of being retried
@@ -141,15 +150,15 @@ func renewed(resp *pb.LeaseKeepAliveResponse, err error) (renewal, error) {
 	case resp.TTL <= 0:
 		return renewal{}, ErrRevoked
 	}
-	return renewal{time.Duration(resp.TTL) * time.Second, resp.Header.GetRevision()}, nil
+	return renewal{time.Duration(resp.TTL) * time.Second, pointOf(resp.Header)}, nil
 }
 
-func (l etcdLeases) Revision(ctx context.Context, key string) (int64, error) {
+func (l etcdLeases) Revision(ctx context.Context, key string) (point, error) {
 	resp, err := l.client.Get(ctx, key, clientv3.WithKeysOnly())
 	if err != nil {
-		return 0, err
+		return point{}, err
 	}
-	return resp.Header.Revision, nil
+	return pointOf(resp.Header), nil
 }
 
 func (l etcdLeases) Revoke(ctx context.Context, id clientv3.LeaseID) error {
@@ -160,13 +169,13 @@ func (l etcdLeases) Revoke(ctx context.Context, id clientv3.LeaseID) error {
 	return err
 }
 
-func (l etcdLeases) Record(ctx context.Context, id clientv3.LeaseID, key, value string) (int64, error) {
+func (l etcdLeases) Record(ctx context.Context, id clientv3.LeaseID, key, value string) (point, error) {
 	resp, err := l.client.Put(ctx, key, value, clientv3.WithLease(id))
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		return 0, ErrRevoked
+		return point{}, ErrRevoked
 	}
 	if err != nil {
-		return 0, err
+		return point{}, err
 	}
-	return resp.Header.Revision, nil
+	return pointOf(resp.Header), nil
 }
