@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/fencetest"
@@ -70,15 +71,13 @@ var allFaults = []fault{
 		return nil
 	}},
 	{"delete", func(s *scenario, r *rand.Rand) func() {
-		if key := s.someEntry(r); key != "" {
-			s.world.deleted(key)
+		if key := s.takeEntry(r); key != "" {
 			s.etcd.Delete(key)
 		}
 		return nil
 	}},
 	{"overwrite", func(s *scenario, r *rand.Rand) func() {
-		if key := s.someEntry(r); key != "" {
-			s.world.deleted(key)
+		if key := s.takeEntry(r); key != "" {
 			s.etcd.Put(key, "somebody's")
 			return func() { s.etcd.Delete(key) }
 		}
@@ -104,18 +103,20 @@ func (s *scenario) endLease(r *rand.Rand, end func(clientv3.LeaseID)) {
 	}
 }
 
-// someEntry is one in a line.
-func (s *scenario) someEntry(r *rand.Rand) string {
-	var keys []string
+// takeEntry picks one under a lease, of which whoever holds by it is not asked.
+func (s *scenario) takeEntry(r *rand.Rand) string {
+	var all []*mvccpb.KeyValue
 	for _, kv := range s.etcd.Keys() {
 		if key := string(kv.Key); kv.Lease != 0 && !strings.Contains(key, "/session/") && !strings.Contains(key, "/barrier/") {
-			keys = append(keys, key)
+			all = append(all, kv)
 		}
 	}
-	if len(keys) == 0 {
+	if len(all) == 0 {
 		return ""
 	}
-	return pick(r, keys)
+	kv := pick(r, all)
+	s.world.took(kv)
+	return string(kv.Key)
 }
 
 // disturb does faults until the busy time is over, and ends those that have an end.

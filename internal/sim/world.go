@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/fence"
@@ -28,7 +29,7 @@ type world struct {
 	ticks      map[string]bool           // that were begun
 	rounds     map[string]int            // passes of a barrier's round
 	units      map[string]int64          // limit of a semaphore
-	taken      []string                  // entries that somebody deleted or overwrote
+	taken      []*mvccpb.KeyValue        // entries that somebody deleted or overwrote
 	tainted    map[clientv3.LeaseID]bool // ended by somebody who asked nobody
 	crossings  []crossing                // of gates, by who has waited
 	openings   []*crossing               // and by who has opened them
@@ -169,6 +170,12 @@ func (w *world) use(h *hold) {
 	if h.token == 0 || h.read || h.units != 0 {
 		return
 	}
+	w.mu.Lock()
+	robbed := w.robbed(h)
+	w.mu.Unlock()
+	if robbed { // its token may be of a history that is forgotten
+		return
+	}
 	err := w.resource.Do(fmt.Sprintf("%s/%d", h.what, h.age), h.token, func() error { return nil })
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -210,17 +217,17 @@ func (w *world) taint(lease clientv3.LeaseID) {
 	w.tainted[lease] = true
 }
 
-// deleted is told of an entry that somebody has deleted or overwritten. Its key has the lease in it.
-func (w *world) deleted(key string) {
+// took is told of an entry before somebody deletes or overwrites it.
+func (w *world) took(kv *mvccpb.KeyValue) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.taken = append(w.taken, key)
+	w.taken = append(w.taken, kv)
 }
 
 // robbed says whether somebody has ended a hold without asking its holder, who hears of that late.
 func (w *world) robbed(h *hold) bool {
-	return w.tainted[h.lease] || slices.ContainsFunc(w.taken, func(key string) bool {
-		return strings.Contains(key, strconv.FormatInt(int64(h.lease), 16)) && strings.Contains(key, h.what)
+	return w.tainted[h.lease] || slices.ContainsFunc(w.taken, func(kv *mvccpb.KeyValue) bool {
+		return clientv3.LeaseID(kv.Lease) == h.lease && strings.Contains(string(kv.Key), "/"+h.what+"/")
 	})
 }
 

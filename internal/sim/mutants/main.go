@@ -153,7 +153,7 @@ var running = regexp.MustCompile(`=== RUN +TestSeeds/seed=([0-9]+)`)
 func try(binary string, from, n int) (seed int, what string) {
 	cmd := exec.Command(binary, "-test.run=^TestSeeds$", "-sim.share", fmt.Sprintf("-sim.first=%d", from), fmt.Sprintf("-sim.seeds=%d", n), "-test.timeout=3m", "-test.v")
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=400") // a quarter of the time is the collector's else
-	out, _ := cmd.CombinedOutput() // it fails when it has found something
+	out, _ := cmd.CombinedOutput()                             // it fails when it has found something
 	_, line, ended := strings.Cut(string(out), "\nSHARE ")
 	if !ended {
 		all := running.FindAllStringSubmatch(string(out), -1)
