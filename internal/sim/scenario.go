@@ -64,10 +64,11 @@ type Report struct {
 // patience is how long after the last fault everything must be over.
 const patience = 5 * time.Minute
 
-// Run is one scenario, in the calling bubble.
-func Run(t *testing.T, seed uint64) *Report {
+// Run is one seed of a scenario, in the calling bubble.
+func Run(t *testing.T, of string, seed uint64) *Report {
 	defer chance.Seed(seed)()
 	p := newPlan(seed)
+	scenarios[of](p)
 	s := &scenario{plan: p, etcd: fencetest.Start(t, fencetest.WithMembers(p.members))}
 	s.world = newWorld(s.etcd)
 	s.world.calm = p.calm

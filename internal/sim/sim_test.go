@@ -21,6 +21,7 @@ var (
 	seed  = flag.Uint64("sim.seed", 0, "the one seed to run, with its transcript; 0: many")
 	first = flag.Uint64("sim.first", 1, "the first of many seeds")
 	many  = flag.Int("sim.seeds", defaultSeeds, "how many")
+	named = flag.String("sim.scenario", "", "one of scenarios.go")
 	share = flag.Bool("sim.share", false, "this process runs them by itself, and prints what came of it")
 )
 
@@ -46,7 +47,7 @@ func newResult() *result { return &result{Counts: map[string]int{}, Violations: 
 // run runs one seed in a bubble.
 func run(t *testing.T, seed uint64) (report *Report) {
 	t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) { report = Run(t, seed) })
+		synctest.Test(t, func(t *testing.T) { report = Run(t, *named, seed) })
 	})
 	return report
 }
@@ -59,8 +60,22 @@ func TestSeeds(t *testing.T) {
 		runOne(t)
 	case *share:
 		runAll(t)
+	case *named != "":
+		shareOut(t, *named, *many)
 	default:
-		shareOut(t)
+		shareOut(t, "", *many)
+	}
+}
+
+// TestScenarios runs some seeds of each that has a name.
+func TestScenarios(t *testing.T) {
+	if *seed != 0 || *share || *many != defaultSeeds {
+		t.Skip("asked for something else")
+	}
+	for _, name := range slices.Sorted(maps.Keys(scenarios)) {
+		if name != "" {
+			t.Run(name, func(t *testing.T) { shareOut(t, name, max(defaultSeeds/50, 4)) })
+		}
 	}
 }
 
@@ -93,12 +108,12 @@ func runAll(t *testing.T) {
 	fmt.Printf("\nSHARE %s\n", line)
 }
 
-func shareOut(t *testing.T) {
-	const at = 100 // seeds that a process runs
+func shareOut(t *testing.T, scenario string, many int) {
+	const at = 20 // seeds that a process runs
 	shares := make(chan uint64)
 	go func() {
 		defer close(shares)
-		for i := 0; i < *many; i += at {
+		for i := 0; i < many; i += at {
 			shares <- *first + uint64(i)
 		}
 	}()
@@ -108,8 +123,8 @@ func shareOut(t *testing.T) {
 	for range runtime.NumCPU() {
 		workers.Go(func() {
 			for from := range shares {
-				n := min(at, *many-int(from-*first))
-				r, said := runShare(t, from, n)
+				n := min(at, many-int(from-*first))
+				r, said := runShare(t, scenario, from, n)
 				mu.Lock()
 				if r == nil {
 					t.Errorf("seeds from %d: %s", from, said)
@@ -125,11 +140,11 @@ func shareOut(t *testing.T) {
 	for i, s := range slices.Sorted(maps.Keys(all.Violations)) {
 		again := ""
 		if i < 5 {
-			again = fmt.Sprintf(", which repeats in %d of 20 runs", repeats(t, s))
+			again = fmt.Sprintf(", which repeats in %d of 20 runs", repeats(t, scenario, s))
 		}
-		t.Errorf("seed %d%s:\n  %s\n  go test ./internal/sim -sim.seed=%d -v", s, again, strings.Join(all.Violations[s], "\n  "), s)
+		t.Errorf("seed %d%s:\n  %s\n  go test ./internal/sim -sim.scenario=%q -sim.seed=%d -v", s, again, strings.Join(all.Violations[s], "\n  "), scenario, s)
 	}
-	if *many >= 500 {
+	if scenario == "" && many >= 500 {
 		for _, f := range allFaults {
 			if all.Counts["fault: "+f.name] == 0 {
 				t.Errorf("the fault %q never happened", f.name)
@@ -142,8 +157,8 @@ func shareOut(t *testing.T) {
 	}
 }
 
-func runShare(t *testing.T, from uint64, n int) (*result, string) {
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSeeds$", "-sim.share", fmt.Sprintf("-sim.first=%d", from), fmt.Sprintf("-sim.seeds=%d", n), "-test.timeout=10m", "-test.v")
+func runShare(t *testing.T, scenario string, from uint64, n int) (*result, string) {
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSeeds$", "-sim.share", "-sim.scenario="+scenario, fmt.Sprintf("-sim.first=%d", from), fmt.Sprintf("-sim.seeds=%d", n), "-test.timeout=10m", "-test.v")
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=400") // a quarter of the time is the collector's else
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -162,9 +177,9 @@ func runShare(t *testing.T, from uint64, n int) (*result, string) {
 }
 
 // repeats is how often a seed that failed fails again.
-func repeats(t *testing.T, seed uint64) (n int) {
+func repeats(t *testing.T, scenario string, seed uint64) (n int) {
 	for range 20 {
-		if r, _ := runShare(t, seed, 1); r == nil || len(r.Violations) > 0 {
+		if r, _ := runShare(t, scenario, seed, 1); r == nil || len(r.Violations) > 0 {
 			n++
 		}
 	}
