@@ -18,8 +18,8 @@ var (
 	ErrRevoked = keeper.ErrRevoked
 	// ErrEntryGone: somebody deleted or overwrote the entry of this hold in etcd.
 	ErrEntryGone = keeper.ErrEntryGone
-	// ErrRestored: etcd answers with a revision before one that was seen: it was restored from a backup, and has forgotten
-	// what came after. It satisfies errors.Is(err, ErrLost) as well.
+	// ErrRestored: etcd answers with a revision before one that was seen, or another cluster answers: it was restored from a
+	// backup, and has forgotten what came after. It satisfies errors.Is(err, ErrLost) as well.
 	ErrRestored = keeper.ErrRestored
 	// ErrInvalidName: empty, over 512 bytes, not UTF-8, or with control characters.
 	ErrInvalidName = keyspace.ErrInvalidName

@@ -5,4 +5,5 @@
 //	go test ./internal/sim                                  2 000 seeds
 //	make simulate SEEDS=100000                              more of them, in parallel
 //	go test ./internal/sim -sim.seed=17 -v                  one, with its transcript
+//	go test ./internal/sim -sim.scenario="a process sleeps" -sim.seeds=1000
 package sim
