@@ -40,7 +40,7 @@ const (
 func newMember(e *Etcd, index int) *member {
 	m := &member{etcd: e, index: index, applied: e.store.Revision(), streams: map[*watchStream]bool{}}
 	m.listener = newListener(address(fmt.Sprintf("member-%d:2379", index+1)))
-	m.server = grpc.NewServer(grpc.UnaryInterceptor(m.unary), grpc.MaxRecvMsgSize(maxRequest+grpcReserve), grpc.MaxSendMsgSize(math.MaxInt32),
+	m.server = grpc.NewServer(grpc.NumStreamWorkers(8), grpc.UnaryInterceptor(m.unary), grpc.MaxRecvMsgSize(maxRequest+grpcReserve), grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(math.MaxUint32))
 	pb.RegisterKVServer(m.server, kvServer{member: m})
 	pb.RegisterLeaseServer(m.server, leaseServer{member: m})
