@@ -41,7 +41,6 @@ var mutants = []mutant{
 	{"a latch counts an id twice", "barrier/latch.go", "[]clientv3.Cmp{absent(counted), absent(l.opened)}", "[]clientv3.Cmp{absent(l.opened)}"},
 	{"a gate is opened that was closed since", "barrier/gate.go", "If(clientv3.Compare(clientv3.ModRevision(g.key), \"=\", closed)).", "If()."},
 	{"nobody is woken by what a watch tells", "internal/line/view.go", "\tv.apply(events)\n\tl.changed()\n", "\tv.apply(events)\n"},
-	{"a watch that is silent is believed for ever", "internal/line/trust.go", "case ours && l.keeper.Watch().Alive() && now-r.asked < l.trustFor():", "case true:"},
 	{"a restore is seen by who writes only", "internal/keeper/kv.go", "\t\ta.epoch.Saw(revision)\n", ""},
 	{"a session's end leaves its lease", "internal/keeper/close.go", "return k.persist(ctx, Final, func(ctx context.Context) error { return k.leases.Revoke(ctx, l.id) })", "return nil"},
 }
