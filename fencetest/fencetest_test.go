@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 
@@ -174,6 +176,74 @@ func TestWatchesFallSilentOrEnd(t *testing.T) {
 		n.EndWatches() // etcd's client begins anew, where it was
 		if resp := <-events; len(resp.Events) != 1 || string(resp.Events[0].Kv.Value) != "1" {
 			t.Errorf("%v", resp)
+		}
+	})
+}
+
+func TestResetEndsWhatIsOnItsWayAndNothingLater(t *testing.T) {
+	bubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		n := etcd.Node("n")
+		c := n.Client(t)
+		etcd.Decide(func(q fencetest.Request) fencetest.Fate { return fencetest.Fate{AnswerDelay: time.Hour} })
+		failed := make(chan error, 1)
+		go func() {
+			_, err := put(c, 2*time.Hour)
+			failed <- err
+		}()
+		time.Sleep(time.Second)
+		etcd.Decide(nil)
+		n.Reset()
+		began := time.Now()
+		if err := <-failed; err == nil || time.Since(began) > time.Minute { // etcd's client does not repeat a put
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		if _, err := put(c, 30*time.Second); err != nil {
+			t.Errorf("after it: %v", err)
+		}
+	})
+}
+
+func TestRevokeEndsALeaseForItsSessionToo(t *testing.T) {
+	bubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		s := etcd.Session(t)
+		l, err := lock.New(s, "x").Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		lease := s.Lease()
+		etcd.Revoke(lease)
+		if slices.Contains(etcd.Leases(), lease) {
+			t.Error("it stands")
+		}
+		for _, kv := range etcd.Keys() {
+			if clientv3.LeaseID(kv.Lease) == lease {
+				t.Errorf("%s is left", kv.Key)
+			}
+		}
+		<-l.Context().Done()
+		if err := context.Cause(l.Context()); !errors.Is(err, session.ErrLost) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCompactForgetsHistoryAndNoKey(t *testing.T) {
+	bubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		c := etcd.Client(t)
+		for range 3 {
+			if _, err := put(c, time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+		etcd.Compact()
+		if _, err := c.Get(t.Context(), "k", clientv3.WithRev(2)); !errors.Is(err, rpctypes.ErrCompacted) {
+			t.Errorf("what was compacted: %v", err)
+		}
+		if resp := <-c.Watch(t.Context(), "k", clientv3.WithRev(2)); !errors.Is(resp.Err(), rpctypes.ErrCompacted) || resp.CompactRevision != etcd.Revision() {
+			t.Errorf("a watch of it: %v, compacted at %d", resp.Err(), resp.CompactRevision)
+		}
+		if resp, err := c.Get(t.Context(), "k"); err != nil || len(resp.Kvs) != 1 || resp.Kvs[0].Version != 3 {
+			t.Errorf("what stands: %v, %v", resp, err)
 		}
 	})
 }
