@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -213,7 +214,7 @@ func (e *Etcd) memberAt(addr string) *member {
 func (e *Etcd) allNodes() []*Node {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return slices.Collect(maps.Values(e.nodes))
+	return slices.SortedFunc(maps.Values(e.nodes), func(a, b *Node) int { return strings.Compare(a.name, b.name) })
 }
 
 func (e *Etcd) resetAll() {

@@ -46,7 +46,7 @@ func (e *Etcd) Watches() (n int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, m := range e.members {
-		for s := range m.streams {
+		for _, s := range m.streams {
 			n += len(s.watchers)
 		}
 	}

@@ -26,7 +26,7 @@ type member struct {
 	applied int64
 	lagging bool
 	down    bool
-	streams map[*watchStream]bool
+	streams []*watchStream
 }
 
 const (
@@ -38,7 +38,7 @@ const (
 )
 
 func newMember(e *Etcd, index int) *member {
-	m := &member{etcd: e, index: index, applied: e.store.Revision(), streams: map[*watchStream]bool{}}
+	m := &member{etcd: e, index: index, applied: e.store.Revision()}
 	m.listener = newListener(address(fmt.Sprintf("member-%d:2379", index+1)))
 	m.server = grpc.NewServer(grpc.NumStreamWorkers(8), grpc.UnaryInterceptor(m.unary), grpc.MaxRecvMsgSize(maxRequest+grpcReserve), grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(math.MaxUint32))

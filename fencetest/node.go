@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 
@@ -21,9 +22,9 @@ type Node struct {
 	name string
 
 	mu      sync.Mutex
-	in, out bool          // held: nothing comes in from etcd, goes out to it
-	refused bool          // connections are refused
-	links   map[*link]int // to which member
+	in, out bool // held: nothing comes in from etcd, goes out to it
+	refused bool // connections are refused
+	links   []*link
 	changed chan struct{} // closed and replaced when one of these has changed
 	clock   keeper.Clock
 }
@@ -43,7 +44,7 @@ func (e *Etcd) Node(name string) *Node {
 	defer e.mu.Unlock()
 	n := e.nodes[name]
 	if n == nil {
-		n = &Node{etcd: e, name: name, links: map[*link]int{}, changed: make(chan struct{}), clock: newClock(1)}
+		n = &Node{etcd: e, name: name, changed: make(chan struct{}), clock: newClock(1)}
 		e.nodes[name] = n
 	}
 	return n
@@ -115,7 +116,7 @@ func (n *Node) Refuse() {
 func (n *Node) Reset() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for l := range n.links {
+	for _, l := range n.links {
 		l.reset()
 	}
 }
@@ -133,7 +134,7 @@ func (n *Node) change(f func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	f()
-	for l := range n.links {
+	for _, l := range n.links {
 		l.toEtcd.change(func() { l.toEtcd.held = n.out })
 		l.toNode.change(func() { l.toNode.held = n.in })
 	}
@@ -166,11 +167,11 @@ func (n *Node) dial(ctx context.Context, addr string) (net.Conn, error) {
 }
 
 func (n *Node) connect(ctx context.Context, m *member) (net.Conn, error) {
-	l := &link{newHalf(false), newHalf(false)}
+	l := &link{newHalf(false), newHalf(false), m.index}
 	over := func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		delete(n.links, l)
+		n.links = slices.DeleteFunc(n.links, func(o *link) bool { return o == l })
 	}
 	here, there := address(n.name), m.listener.addr
 	mine := &end{in: l.toNode, out: l.toEtcd, local: here, remote: there, over: over}
@@ -184,7 +185,7 @@ func (n *Node) connect(ctx context.Context, m *member) (net.Conn, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.links[l] = m.index
+	n.links = append(n.links, l)
 	l.toEtcd.change(func() { l.toEtcd.held = n.out })
 	l.toNode.change(func() { l.toNode.held = n.in })
 	return mine, nil
@@ -194,8 +195,8 @@ func (n *Node) connect(ctx context.Context, m *member) (net.Conn, error) {
 func (n *Node) resetTo(index int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for l, to := range n.links {
-		if to == index {
+	for _, l := range n.links {
+		if l.member == index {
 			l.reset()
 		}
 	}

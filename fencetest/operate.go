@@ -135,7 +135,7 @@ func (e *Etcd) Restore(b *Backup) {
 	e.store.RenewAll(e.now())
 	for _, m := range e.members {
 		m.applied, m.lagging = e.store.Revision(), false
-		m.streams = map[*watchStream]bool{} // which end with their connections
+		m.streams = nil // which end with their connections
 	}
 	e.scan()
 	e.signal()

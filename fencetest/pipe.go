@@ -62,7 +62,10 @@ func (h *half) write(b []byte) (int, error) {
 }
 
 // link is a connection between a node and a member.
-type link struct{ toEtcd, toNode *half }
+type link struct {
+	toEtcd, toNode *half
+	member         int
+}
 
 // reset ends it for both.
 func (l *link) reset() {

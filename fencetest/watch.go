@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,7 +73,7 @@ func (s watchServer) Watch(stream pb.Watch_WatchServer) error {
 	ctx, e := stream.Context(), s.etcd
 	ws := &watchStream{member: s.member, node: nodeOf(ctx), watchers: map[int64]*watcher{}, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	e.mu.Lock()
-	s.streams[ws] = true
+	s.streams = append(s.streams, ws)
 	e.mu.Unlock()
 	sending, cancel := context.WithCancel(ctx)
 	var sender sync.WaitGroup
@@ -96,7 +97,7 @@ func (s watchServer) Watch(stream pb.Watch_WatchServer) error {
 	err := s.serve(ctx, ws, requests, failed)
 	cancel()
 	e.mu.Lock()
-	delete(s.streams, ws)
+	s.streams = slices.DeleteFunc(s.streams, func(o *watchStream) bool { return o == ws })
 	e.mu.Unlock()
 	sender.Wait()
 	return err
@@ -230,7 +231,7 @@ func (ws *watchStream) drop(id int64) {
 
 // flush tells all watches of a member what it has applied.
 func (m *member) flush() {
-	for ws := range m.streams {
+	for _, ws := range m.streams {
 		for _, id := range ws.order {
 			ws.tell(ws.watchers[id], 1)
 		}
@@ -371,7 +372,7 @@ func (n *Node) streams(f func(*watchStream)) {
 	n.etcd.mu.Lock()
 	defer n.etcd.mu.Unlock()
 	for _, m := range n.etcd.members {
-		for ws := range m.streams {
+		for _, ws := range m.streams {
 			if ws.node == n.name {
 				f(ws)
 			}

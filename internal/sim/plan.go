@@ -4,6 +4,9 @@ import (
 	"math/rand/v2"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/fenceline/fenceline/fencetest"
 	"github.com/fenceline/fenceline/lock"
 )
@@ -71,8 +74,9 @@ func newPlan(seed uint64) *plan {
 func (s *scenario) fate(etcd *fencetest.Etcd) func(fencetest.Request) fencetest.Fate {
 	p, seen := s.plan, newTally()
 	return func(q fencetest.Request) fencetest.Fate {
-		n := seen.next(q.Node + q.Method)
-		r := rand.New(rand.NewPCG(p.seed, hash(q.Node, q.Method, n)))
+		about := aboutOf(q.Message)
+		n := seen.next(q.Node + q.Method + about)
+		r := rand.New(rand.NewPCG(p.seed, hash(q.Node, q.Method+about, n)))
 		f := fencetest.Fate{Delay: p.delay(r), AnswerDelay: p.delay(r)}
 		if late := s.late.Load(); late != nil && late.node == q.Node {
 			f.AnswerDelay += late.by
@@ -102,6 +106,29 @@ func (s *scenario) fate(etcd *fencetest.Etcd) func(fencetest.Request) fencetest.
 		}
 		return f
 	}
+}
+
+// aboutOf is the key that a request is about.
+func aboutOf(m proto.Message) string {
+	switch m := m.(type) {
+	case *pb.RangeRequest:
+		return string(m.Key)
+	case *pb.PutRequest:
+		return string(m.Key)
+	case *pb.DeleteRangeRequest:
+		return string(m.Key)
+	case *pb.WatchCreateRequest:
+		return string(m.Key)
+	case *pb.TxnRequest:
+		if len(m.GetCompare()) > 0 {
+			return string(m.Compare[0].Key)
+		}
+		if len(m.GetSuccess()) > 0 {
+			op := m.Success[0]
+			return string(op.GetRequestRange().GetKey()) + string(op.GetRequestPut().GetKey()) + string(op.GetRequestDeleteRange().GetKey()) + aboutOf(op.GetRequestTxn())
+		}
+	}
+	return ""
 }
 
 // delay differs by nanoseconds at least, so that the order of what comes at once is drawn as well.

@@ -8,7 +8,7 @@ import (
 // scenarios are what went wrong once, each by itself and often: a seed draws the rest. The empty name is a plan as the seed says.
 var scenarios = map[string]func(p *plan){
 	"":                       func(*plan) {},
-	"watches fall silent":    func(p *plan) { p.only("silence"); p.handoffs, p.linger = 1, 5 * time.Second },
+	"watches fall silent":    func(p *plan) { p.only("silence"); p.handoffs, p.linger = 1, 5*time.Second },
 	"watches end":            func(p *plan) { p.only("end watches", "reset", "compact") },
 	"members lag":            func(p *plan) { p.only("lag", "change leader"); p.members = 3 },
 	"requests are refused":   func(p *plan) { p.only("refuse", "away", "no space") },

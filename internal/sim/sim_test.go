@@ -42,6 +42,13 @@ func (r *result) add(o *result) {
 	}
 }
 
+func (r *result) violations() map[uint64][]string {
+	if r == nil {
+		return nil
+	}
+	return r.Violations
+}
+
 func newResult() *result { return &result{Counts: map[string]int{}, Violations: map[uint64][]string{}} }
 
 // run runs one seed in a bubble.
@@ -130,6 +137,12 @@ func shareOut(t *testing.T, scenario string, many int) {
 					t.Errorf("seeds from %d: %s", from, said)
 				} else {
 					all.add(r)
+				}
+				for s, said := range r.violations() { // at once, for who waits an hour for the rest
+					t.Logf("%v: seed %d: %s", time.Since(began).Round(time.Second), s, said[0])
+				}
+				if done := all.Seeds; done/10000 > (done-n)/10000 {
+					t.Logf("%v: %d seeds", time.Since(began).Round(time.Second), done)
 				}
 				mu.Unlock()
 			}
