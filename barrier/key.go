@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/keeper"
@@ -37,15 +36,11 @@ type keyWait struct {
 // older than the call.
 func (w *keyWait) list(ctx context.Context, revision int64) (done bool, err error) {
 	err = ask.Until(ctx, ctx, w.keeper, w.key, func(try context.Context) error {
-		var resp *clientv3.GetResponse
-		var err error
-		if w.rev == 0 || revision == 0 {
-			resp, err = w.keeper.KV().Get(try, w.key)
-		} else {
-			resp, err = readAt(try, w.keeper.KV(), max(revision, w.rev), func(opts ...clientv3.OpOption) clientv3.Op {
-				return clientv3.OpGet(w.key, opts...)
-			})
+		least := int64(0)
+		if w.rev > 0 && revision > 0 {
+			least = max(revision, w.rev)
 		}
+		resp, err := w.keeper.KV().ReadAt(try, least, w.key)
 		if err != nil {
 			return err
 		}

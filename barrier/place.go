@@ -28,9 +28,7 @@ func newPlace(k *keeper.Keeper, name string) *place {
 }
 
 // look reads everything, at one revision.
-func (at *place) look(opts ...clientv3.OpOption) clientv3.Op {
-	return clientv3.OpGet(at.prefix, append(opts, clientv3.WithPrefix())...)
-}
+func (at *place) look() clientv3.Op { return clientv3.OpGet(at.prefix, clientv3.WithPrefix()) }
 
 func (at *place) snapshot(kvs []*mvccpb.KeyValue, revision int64) (snapshot, error) {
 	s := snapshot{rev: revision}
@@ -50,31 +48,11 @@ func (at *place) seen(op *pb.ResponseOp, revision int64) (snapshot, error) {
 
 // readAt is a snapshot as of revision or later.
 func (at *place) readAt(ctx context.Context, revision int64) (snapshot, error) {
-	resp, err := readAt(ctx, at.keeper.KV(), revision, at.look)
+	resp, err := at.keeper.KV().ReadAt(ctx, revision, at.prefix, clientv3.WithPrefix())
 	if err != nil {
 		return snapshot{}, err
 	}
 	return at.snapshot(resp.Kvs, resp.Header.Revision)
-}
-
-// readAt reads at revision at least; zero: as the quorum has it. A serializable read may be behind, since events are sent
-// before their revision can be read and other members may lag, or a proxy remembers an old answer: it is repeated once, and
-// then asked of the quorum.
-func readAt(ctx context.Context, client keeper.KV, revision int64, op func(...clientv3.OpOption) clientv3.Op) (*clientv3.GetResponse, error) {
-	for tries := 0; revision > 0 && tries < 2; tries++ {
-		resp, err := client.Do(ctx, op(clientv3.WithSerializable()))
-		if err != nil {
-			return nil, err
-		}
-		if resp.Get().Header.Revision >= revision {
-			return resp.Get(), nil
-		}
-	}
-	resp, err := client.Do(ctx, op())
-	if err != nil {
-		return nil, err
-	}
-	return resp.Get(), nil
 }
 
 // publish writes next after s, if by still stand and nobody else has written. Either way it looks again.

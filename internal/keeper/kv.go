@@ -31,6 +31,19 @@ func (kv KV) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*c
 	return resp.Get(), err
 }
 
+// ReadAt reads at revision at least; zero: as the quorum has it. What one member has may be behind, since events are sent before their
+// revision can be read, other members may lag, and a proxy remembers old answers: it is asked for twice, and then the quorum is. If that is
+// behind, etcd's history is.
+func (kv KV) ReadAt(ctx context.Context, revision int64, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	local := append(slices.Clone(opts), clientv3.WithSerializable())
+	for tries := 0; revision > 0 && tries < 2; tries++ {
+		if resp, err := kv.Get(ctx, key, local...); err != nil || resp.Header.Revision >= revision {
+			return resp, err
+		}
+	}
+	return kv.Get(ctx, key, opts...)
+}
+
 // Put is that of the client.
 func (kv KV) Put(ctx context.Context, key, value string, opts ...clientv3.OpOption) (*clientv3.PutResponse, error) {
 	resp, err := kv.Do(ctx, clientv3.OpPut(key, value, opts...))

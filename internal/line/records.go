@@ -48,9 +48,7 @@ func (r *records) learn(ctx context.Context, k *keeper.Keeper, lease clientv3.Le
 	if _, known := r.get(lease); known || lease == clientv3.NoLease {
 		return
 	}
-	resp, err := readFrom(ctx, k, revision, func(opts ...clientv3.OpOption) clientv3.Op {
-		return clientv3.OpGet(keyspace.Session(k.Namespace, lease), opts...)
-	})
+	resp, err := k.KV().ReadAt(ctx, revision, keyspace.Session(k.Namespace, lease))
 	if err != nil {
 		return
 	}

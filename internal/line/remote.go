@@ -316,25 +316,14 @@ func createOf(op *pb.ResponseOp) int64 {
 // confirm asks whether p stands in the line, and who has to leave before it. The entries up to p's own revision say
 // both; the last two of them, if the rule needs no more.
 func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum bool) (*clientv3.GetResponse, error) {
-	rule := l.rule
-	op := func(opts ...clientv3.OpOption) clientv3.Op {
-		opts = append(opts, clientv3.WithPrefix(), clientv3.WithMaxCreateRev(p.entry.Create))
-		if !rule.Values {
-			opts = append(opts, clientv3.WithKeysOnly(), clientv3.WithLimit(2), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))
-		}
-		return clientv3.OpGet(l.prefix, opts...)
+	opts := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithMaxCreateRev(p.entry.Create)}
+	if !l.rule.Values {
+		opts = append(opts, clientv3.WithKeysOnly(), clientv3.WithLimit(2), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))
 	}
-	var resp *clientv3.GetResponse
-	var err error
 	if quorum {
-		var r clientv3.OpResponse
-		if r, err = l.keeper.KV().Do(ctx, op()); err == nil {
-			resp = r.Get()
-		}
-	} else {
-		resp, err = l.readAt(ctx, max(revision, p.entry.Create), op)
+		return l.keeper.KV().Get(ctx, l.prefix, opts...)
 	}
-	return resp, err
+	return l.readAt(ctx, max(revision, p.entry.Create), l.prefix, opts...)
 }
 
 // leaseGone says whether etcd refused a request because the lease does not exist.

@@ -159,12 +159,11 @@ func (v *view) load(ctx context.Context, revision int64) {
 		revision = max(revision, p.entry.Create)
 	}
 	v.line.mu.Unlock()
-	resp, err := v.line.readAt(ctx, revision, func(opts ...clientv3.OpOption) clientv3.Op {
-		if v.end != "" {
-			opts = append(opts, clientv3.WithRange(v.end))
-		}
-		return clientv3.OpGet(v.key, opts...)
-	})
+	var opts []clientv3.OpOption
+	if v.end != "" {
+		opts = append(opts, clientv3.WithRange(v.end))
+	}
+	resp, err := v.line.readAt(ctx, revision, v.key, opts...)
 	l := v.line
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,26 +198,11 @@ func (v *view) load(ctx context.Context, revision int64) {
 	l.changed()
 }
 
-// readAt reads at revision at least; zero: as the quorum has it. A serializable read may be behind, since events are sent
-// before their revision can be read and other members may lag, or a proxy remembers an old answer: it is repeated once, and
-// then asked of the quorum. If that is behind, etcd's history is.
-func (l *Line) readAt(ctx context.Context, revision int64, op func(...clientv3.OpOption) clientv3.Op) (*clientv3.GetResponse, error) {
+// readAt reads at revision at least; zero: as the quorum has it.
+func (l *Line) readAt(ctx context.Context, revision int64, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
 	defer cancel()
-	for tries := 0; revision > 0 && tries < 2; tries++ {
-		resp, err := l.keeper.KV().Do(ctx, op(clientv3.WithSerializable()))
-		if err != nil {
-			return nil, err
-		}
-		if resp.Get().Header.Revision >= revision {
-			return resp.Get(), nil
-		}
-	}
-	resp, err := l.keeper.KV().Do(ctx, op())
-	if err != nil {
-		return nil, err
-	}
-	return resp.Get(), nil
+	return l.keeper.KV().ReadAt(ctx, revision, key, opts...)
 }
 
 // openView replaces the view by one of t.

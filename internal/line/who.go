@@ -119,33 +119,12 @@ func (r *Ref) front(ctx context.Context, revision int64) []Entry {
 	if r.Rule.Values {
 		limit = maxFront
 	}
-	resp, err := readFrom(ctx, r.Keeper, revision, func(opts ...clientv3.OpOption) clientv3.Op {
-		return clientv3.OpGet(r.Prefix, append(opts, clientv3.WithPrefix(), clientv3.WithLimit(limit),
-			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))...)
-	})
+	resp, err := r.Keeper.KV().ReadAt(ctx, revision, r.Prefix, clientv3.WithPrefix(), clientv3.WithLimit(limit),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 	if err != nil {
 		return nil
 	}
 	return entriesOf(resp.Kvs)
-}
-
-// readFrom reads at revision or later. A serializable answer may be older, of a member that is behind, or of a proxy that
-// remembers one: then it asks the quorum.
-func readFrom(ctx context.Context, k *keeper.Keeper, revision int64, op func(...clientv3.OpOption) clientv3.Op) (*clientv3.GetResponse, error) {
-	if revision > 0 {
-		resp, err := k.KV().Do(ctx, op(clientv3.WithSerializable()))
-		if err != nil {
-			return nil, err
-		}
-		if get := resp.Get(); get.Header.Revision >= revision {
-			return get, nil
-		}
-	}
-	resp, err := k.KV().Do(ctx, op())
-	if err != nil {
-		return nil, err
-	}
-	return resp.Get(), nil
 }
 
 // first is who of a line is in the way of one who comes last. Entries are in order.
