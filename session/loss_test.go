@@ -85,7 +85,7 @@ func TestSessionSurvivesARestartOfEtcdWithinItsTTL(t *testing.T) {
 func TestRenewalsDoNotWaitForTheConnectionsBackOff(t *testing.T) {
 	t.Parallel()
 	m := etcdtest.Start(t)
-	s := open(t, connect(t, m.Endpoint()), session.WithTTL(5*time.Second))
+	s := open(t, connect(t, m.Endpoint()), session.WithTTL(10*time.Second))
 	lease := s.Lease()
 	m.Kill()
 	eventually(t, "suspicion", func() bool { return s.State() == session.Suspect })
