@@ -58,14 +58,11 @@ type observer struct {
 }
 
 func (o *observer) watch(ctx context.Context, s *scenario, pr *process) {
-	highest, restores := fence.Token(0), 0
+	highest := fence.Token(0)
 	for l, err := range election.Observe(ctx, pr.client, o.topic) {
 		if err != nil {
 			s.world.count("observe: refused")
 			continue
-		}
-		if now := s.world.restores(); now != restores {
-			highest, restores = 0, now
 		}
 		if l.Key != "" && l.Token < highest && s.world.restores() == 0 {
 			s.world.complain("%s observes the leader of %s with token %d, after %d", o.who, o.topic, l.Token, highest)
@@ -78,7 +75,7 @@ func (o *observer) watch(ctx context.Context, s *scenario, pr *process) {
 	}
 }
 
-// sees says whether nobody leads, as far as it knows.
+// seesNobody says whether nobody leads, as far as it knows.
 func (o *observer) seesNobody() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

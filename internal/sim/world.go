@@ -23,23 +23,23 @@ type world struct {
 	etcd *fencetest.Etcd
 
 	mu         sync.Mutex
-	holds      map[string][]*hold        // that stand, by what is held
-	highest    map[string]fence.Token    // of all that were granted
-	writers    map[string]fence.Token    // of those that exclude others
-	ticks      map[string]bool           // that were begun
-	rounds     map[string]int            // passes of a barrier's round
-	units      map[string]int64          // limit of a semaphore
-	taken      []*mvccpb.KeyValue        // entries that somebody deleted or overwrote
-	tainted    map[clientv3.LeaseID]bool // ended by somebody who asked nobody
-	crossings  []crossing                // of gates, by who has waited
-	openings   []*crossing               // and by who has opened them
-	waiters    map[*waiter]bool
-	changed    map[string]time.Duration // when somebody was granted it, gave it back, or gave up
-	latches    map[string]int           // the one of a topic that is counted down
-	counted    map[string]map[string]bool
-	backwards  int // restores from a backup
-	resource   fence.Gate
-	calm       bool // nothing goes wrong at all
+	holds      map[string][]*hold         // that stand, by what is held
+	highest    map[string]fence.Token     // of all that were granted
+	writers    map[string]fence.Token     // of those that exclude others
+	ticks      map[string]bool            // that were begun
+	rounds     map[string]int             // passes of a barrier's round
+	units      map[string]int64           // limit of a semaphore
+	taken      []*mvccpb.KeyValue         // entries that somebody deleted or overwrote
+	tainted    map[clientv3.LeaseID]bool  // ended by somebody who asked nobody
+	crossings  []crossing                 // of gates, by who has waited
+	openings   []*crossing                // and by who has opened them
+	waiters    map[*waiter]bool           // who waits now
+	changed    map[string]time.Duration   // when somebody was granted it, gave it back, or gave up
+	latches    map[string]int             // the one of a topic that is counted down
+	counted    map[string]map[string]bool // who may have counted a latch down
+	backwards  int                        // restores from a backup
+	resource   fence.Gate                 // refuses tokens older than one it has seen
+	calm       bool                       // nothing goes wrong at all
 	counts     map[string]int
 	violations []string
 }
