@@ -21,7 +21,7 @@ func TestWaitOnATerminalSaysForWhatAndWhenItIsOver(t *testing.T) {
 		"gate":     {`$F gate close $N; (until [ -e $D/go ]; do sleep 0.01; done; $F gate open $N) & $F gate wait $N && echo hello`, `": waiting: closed by fenceline on host `, `": open after `},
 		"latch":    {`(until [ -e $D/go ]; do sleep 0.01; done; $F latch $N down a --count 1) & $F latch $N wait --count 1 && echo hello`, `": waiting: 1 of 1 left`, `": open after `},
 		"barrier":  {`(until [ -e $D/go ]; do sleep 0.01; done; $F barrier $N --parties 2 -- true) & $F barrier $N --parties 2 -- echo hello`, `": waiting: 1 of 2 are here`, `": all are here after `},
-		"register": {`$F register $N 127.0.0.1:1 -- sh -c 'echo hello; exec sleep 60' & while [ ! -e $D/go ]; do sleep 0.01; done; kill $!; wait`, `": registered at 127.0.0.1:1`, ""},
+		"register": {`$F register $N 127.0.0.1:1 -- sh -c 'echo hello; > $D/ran; exec sleep 60' & until [ -e $D/go ] && [ -e $D/ran ]; do sleep 0.01; done; kill $!; wait`, `": registered at 127.0.0.1:1`, ""},
 		"cron":     {`$F cron --job "$N=@every 1s" -- sh -c '> $D/ran' & until [ -e $D/ran ]; do sleep 0.01; done; echo hello; kill $!; wait`, `": waiting for the ticks of "@every 1s", UTC`, ""},
 	} {
 		t.Run(what, func(t *testing.T) {
