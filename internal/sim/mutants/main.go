@@ -17,32 +17,33 @@ import (
 	"sync"
 )
 
-// mutant replaces a piece of a file, which must be there once.
-type mutant struct{ name, file, old, new string }
+// mutant replaces a piece of a file, which must be there once. One that shows when one thing goes wrong, and is rare when all do, names its
+// scenario.
+type mutant struct{ name, file, old, new, scenario string }
 
 var mutants = []mutant{
 	{"an enqueue does not compare the session's record", "internal/line/remote.go",
-		"\t\tclientv3.Compare(clientv3.ModRevision(p.epoch.Record()), \"=\", record),\n", ""},
-	{"a renewal counts from its answer", "internal/keeper/keep.go", "e.extend(a.t0, a.ttl)", "e.extend(k.clock.Elapsed(), a.ttl)"},
-	{"a lease is trusted for longer than it lives", "internal/keeper/deadline.go", "t0 + ttl*99/100 - max(250*time.Millisecond, ttl/20)", "t0 + ttl*102/100"},
-	{"an entry before the last is overlooked", "internal/line/judge.go", "func nearest(ahead []Entry) int { return len(ahead) - 1 }", "func nearest(ahead []Entry) int { return len(ahead) - 2 }"},
-	{"a reader overlooks the nearest writer", "internal/line/judge.go", "for i := len(ahead) - 1; i >= 0; i-- {\n\t\tif !reads", "for i := len(ahead) - 2; i >= 0; i-- {\n\t\tif !reads"},
-	{"a list that is older than the entry is believed", "internal/line/judge.go", "if revision < mine.Create {\n\t\treturn undecided, Entry{}\n\t}", "if revision < mine.Create {\n\t\treturn granted, Entry{}\n\t}"},
-	{"a semaphore has one unit more", "semaphore/rule.go", "sum(ahead)+n > limit", "sum(ahead)+n > limit+1"},
-	{"an entry whose token was seen is handed on", "internal/line/next.go", "case wanted && s.used && !s.held && !s.lent && (s.exposed || s.turn):\n\t\treturn swap", "case wanted && s.used && !s.held && !s.lent && s.turn:\n\t\treturn swap"},
-	{"a guard forgets which entry it was", "internal/line/remote.go", "\t\tclientv3.Compare(clientv3.CreateRevision(p.key), \"=\", p.entry.Create),\n", ""},
-	{"a tick is claimed without looking at the record", "cron/claim.go", "If(clientv3.Compare(clientv3.ModRevision(j.prefix+main), \"=\", s.modified),\n\t\t\tclientv3.Compare(clientv3.ModRevision(j.prefix+claimKey(c.slot)), \"=\", c.claim)).", "If()."},
-	{"a round is published over another", "barrier/place.go", "return []clientv3.Cmp{at.unwritten(s)}, clientv3.OpTxn", "return nil, clientv3.OpTxn"},
-	{"a party that was late loses its key", "barrier/withdraw.go", "if !in { // else it is still inside", "if true {"},
-	{"a registration does not look at what stands there", "registry/put.go", "If(clientv3.Compare(clientv3.ModRevision(r.key), \"=\", r.mod), record).", "If(record)."},
-	{"a release deletes by key alone", "internal/line/leave.go", "\t\tours := p.stands()\n", "\t\tvar ours []clientv3.Cmp\n"},
+		"\t\tclientv3.Compare(clientv3.ModRevision(p.epoch.Record()), \"=\", record),\n", "", ""},
+	{"a renewal counts from its answer", "internal/keeper/keep.go", "e.extend(a.t0, a.ttl)", "e.extend(k.clock.Elapsed(), a.ttl)", "answers grow late"},
+	{"a lease is trusted for longer than it lives", "internal/keeper/deadline.go", "t0 + ttl*99/100 - max(250*time.Millisecond, ttl/20)", "t0 + ttl*102/100", ""},
+	{"an entry before the last is overlooked", "internal/line/judge.go", "func nearest(ahead []Entry) int { return len(ahead) - 1 }", "func nearest(ahead []Entry) int { return len(ahead) - 2 }", ""},
+	{"a reader overlooks the nearest writer", "internal/line/judge.go", "for i := len(ahead) - 1; i >= 0; i-- {\n\t\tif !reads", "for i := len(ahead) - 2; i >= 0; i-- {\n\t\tif !reads", ""},
+	{"a list that is older than the entry is believed", "internal/line/judge.go", "if revision < mine.Create {\n\t\treturn undecided, Entry{}\n\t}", "if revision < mine.Create {\n\t\treturn granted, Entry{}\n\t}", ""},
+	{"a semaphore has one unit more", "semaphore/rule.go", "sum(ahead)+n > limit", "sum(ahead)+n > limit+1", ""},
+	{"an entry whose token was seen is handed on", "internal/line/next.go", "case wanted && s.used && !s.held && !s.lent && (s.exposed || s.turn):\n\t\treturn swap", "case wanted && s.used && !s.held && !s.lent && s.turn:\n\t\treturn swap", ""},
+	{"a guard forgets which entry it was", "internal/line/remote.go", "\t\tclientv3.Compare(clientv3.CreateRevision(p.key), \"=\", p.entry.Create),\n", "", ""},
+	{"a tick is claimed without looking at the record", "cron/claim.go", "If(clientv3.Compare(clientv3.ModRevision(j.prefix+main), \"=\", s.modified),\n\t\t\tclientv3.Compare(clientv3.ModRevision(j.prefix+claimKey(c.slot)), \"=\", c.claim)).", "If().", ""},
+	{"a round is published over another", "barrier/place.go", "return []clientv3.Cmp{at.unwritten(s)}, clientv3.OpTxn", "return nil, clientv3.OpTxn", ""},
+	{"a party that was late loses its key", "barrier/withdraw.go", "if !in { // else it is still inside", "if true {", ""},
+	{"a registration does not look at what stands there", "registry/put.go", "If(clientv3.Compare(clientv3.ModRevision(r.key), \"=\", r.mod), record).", "If(record).", ""},
+	{"a release deletes by key alone", "internal/line/leave.go", "\t\tours := p.stands()\n", "\t\tvar ours []clientv3.Cmp\n", ""},
 	{"Lead resigns when its caller has had enough", "election/lead.go", "\treturn false, fn(inside, t)\n",
-		"\tcontext.AfterFunc(ctx, func() { _ = t.Resign(context.WithoutCancel(ctx)) })\n\treturn false, fn(inside, t)\n"},
-	{"a latch counts an id twice", "barrier/latch.go", "[]clientv3.Cmp{absent(counted), absent(l.opened)}", "[]clientv3.Cmp{absent(l.opened)}"},
-	{"a gate is opened that was closed since", "barrier/gate.go", "If(clientv3.Compare(clientv3.ModRevision(g.key), \"=\", closed)).", "If()."},
-	{"nobody is woken by what a watch tells", "internal/line/view.go", "\tv.apply(events)\n\tl.changed()\n", "\tv.apply(events)\n"},
-	{"a restore is seen by who writes only", "internal/keeper/kv.go", "\t\ta.epoch.Saw(revision)\n", ""},
-	{"a session's end leaves its lease", "internal/keeper/close.go", "return k.persist(ctx, Final, func(ctx context.Context) error { return k.leases.Revoke(ctx, l.id) })", "return nil"},
+		"\tcontext.AfterFunc(ctx, func() { _ = t.Resign(context.WithoutCancel(ctx)) })\n\treturn false, fn(inside, t)\n", ""},
+	{"a latch counts an id twice", "barrier/latch.go", "[]clientv3.Cmp{absent(counted), absent(l.opened)}", "[]clientv3.Cmp{absent(l.opened)}", ""},
+	{"a gate is opened that was closed since", "barrier/gate.go", "If(clientv3.Compare(clientv3.ModRevision(g.key), \"=\", closed)).", "If().", ""},
+	{"nobody is woken by what a watch tells", "internal/line/view.go", "\tv.apply(events)\n\tl.changed()\n", "\tv.apply(events)\n", ""},
+	{"a restore is seen by who writes only", "internal/keeper/kv.go", "\t\ta.epoch.Saw(revision)\n", "", ""},
+	{"a session's end leaves its lease", "internal/keeper/close.go", "return k.persist(ctx, Final, func(ctx context.Context) error { return k.leases.Revoke(ctx, l.id) })", "return nil", ""},
 }
 
 var (
@@ -63,12 +64,12 @@ func main() {
 		check(err)
 		binary, err := m.build(root, dir)
 		check(err)
-		switch seed, what := hunt(binary); {
+		switch seed, what := m.hunt(binary); {
 		case seed == 0:
 			survivors++
 			fmt.Printf("%-55s  SURVIVES %d seeds\n", m.name, *seeds)
 		default:
-			fmt.Printf("%-55s  %5d  %s\n", m.name, seed, what)
+			fmt.Printf("%-55s  %5d  %s\n", m.name, seed, strings.TrimSpace(m.scenario+"  "+what))
 		}
 		check(os.RemoveAll(dir))
 	}
@@ -114,7 +115,7 @@ func (m mutant) build(root, dir string) (string, error) {
 }
 
 // hunt returns the first seed that finds the fault, and what it says.
-func hunt(binary string) (seed int, what string) {
+func (m mutant) hunt(binary string) (seed int, what string) {
 	const share = 25
 	var mu sync.Mutex
 	next, found := 1, *seeds+1
@@ -130,7 +131,7 @@ func hunt(binary string) (seed int, what string) {
 				if over {
 					return
 				}
-				s, w := try(binary, from, min(share, *seeds-from+1))
+				s, w := m.try(binary, from, min(share, *seeds-from+1))
 				mu.Lock()
 				if s > 0 && s < found {
 					found, what = s, w
@@ -149,8 +150,8 @@ func hunt(binary string) (seed int, what string) {
 var running = regexp.MustCompile(`=== RUN +TestSeeds/seed=([0-9]+)`)
 
 // try runs a share of seeds. One that crashes or does not end has found something as well.
-func try(binary string, from, n int) (seed int, what string) {
-	cmd := exec.Command(binary, "-test.run=^TestSeeds$", "-sim.share", fmt.Sprintf("-sim.first=%d", from), fmt.Sprintf("-sim.seeds=%d", n), "-test.timeout=3m", "-test.v")
+func (m mutant) try(binary string, from, n int) (seed int, what string) {
+	cmd := exec.Command(binary, "-test.run=^TestSeeds$", "-sim.share", "-sim.scenario="+m.scenario, fmt.Sprintf("-sim.first=%d", from), fmt.Sprintf("-sim.seeds=%d", n), "-test.timeout=3m", "-test.v")
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=400") // a quarter of the time is the collector's else
 	out, _ := cmd.CombinedOutput()                             // it fails when it has found something
 	_, line, ended := strings.Cut(string(out), "\nSHARE ")
