@@ -22,7 +22,12 @@ var scenarios = map[string]func(p *plan){
 	"connections break":      func(p *plan) { p.only(); p.broken = 0.2 },
 	"requests come too late": func(p *plan) { p.only(); p.tooLate = 0.2 },
 	"requests take long":     func(p *plan) { p.only(); p.slow, p.slowness = 0.2, 10*time.Second },
-	"nothing goes wrong":     func(p *plan) { p.only(); p.calm = true },
+	"parties are late": func(p *plan) {
+		p.only("late answers, then none")
+		p.slow, p.slowness, p.answerLost = 0.1, 10*time.Second, 0.1
+		p.kinds = slices.DeleteFunc(slices.Clone(allKinds), func(k kind) bool { return k.name != "barrier" })
+	},
+	"nothing goes wrong": func(p *plan) { p.only(); p.calm = true },
 }
 
 // only has nothing else go wrong.

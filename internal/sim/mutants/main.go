@@ -34,7 +34,7 @@ var mutants = []mutant{
 	{"a guard forgets which entry it was", "internal/line/remote.go", "\t\tclientv3.Compare(clientv3.CreateRevision(p.key), \"=\", p.entry.Create),\n", "", ""},
 	{"a tick is claimed without looking at the record", "cron/claim.go", "If(clientv3.Compare(clientv3.ModRevision(j.prefix+main), \"=\", s.modified),\n\t\t\tclientv3.Compare(clientv3.ModRevision(j.prefix+claimKey(c.slot)), \"=\", c.claim)).", "If().", ""},
 	{"a round is published over another", "barrier/place.go", "return []clientv3.Cmp{at.unwritten(s)}, clientv3.OpTxn", "return nil, clientv3.OpTxn", ""},
-	{"a party that was late loses its key", "barrier/withdraw.go", "if !in { // else it is still inside", "if true {", ""},
+	{"a party that was late loses its key", "barrier/withdraw.go", "if !in { // else it is still inside", "if true {", "parties are late"},
 	{"a registration does not look at what stands there", "registry/put.go", "If(clientv3.Compare(clientv3.ModRevision(r.key), \"=\", r.mod), record).", "If(record).", ""},
 	{"a release deletes by key alone", "internal/line/leave.go", "\t\tours := p.stands()\n", "\t\tvar ours []clientv3.Cmp\n", ""},
 	{"Lead resigns when its caller has had enough", "election/lead.go", "\treturn false, fn(inside, t)\n",
@@ -42,7 +42,6 @@ var mutants = []mutant{
 	{"a latch counts an id twice", "barrier/latch.go", "[]clientv3.Cmp{absent(counted), absent(l.opened)}", "[]clientv3.Cmp{absent(l.opened)}", ""},
 	{"a gate is opened that was closed since", "barrier/gate.go", "If(clientv3.Compare(clientv3.ModRevision(g.key), \"=\", closed)).", "If().", ""},
 	{"nobody is woken by what a watch tells", "internal/line/view.go", "\tv.apply(events)\n\tl.changed()\n", "\tv.apply(events)\n", ""},
-	{"a restore is seen by who writes only", "internal/keeper/kv.go", "\t\ta.epoch.Saw(revision)\n", "", ""},
 	{"a session's end leaves its lease", "internal/keeper/close.go", "return k.persist(ctx, Final, func(ctx context.Context) error { return k.leases.Revoke(ctx, l.id) })", "return nil", ""},
 }
 
