@@ -81,7 +81,7 @@ func (p *party) sendWithdraw(ctx context.Context) (round, bool, error) {
 	if err != nil || done {
 		return round{}, false, err
 	}
-	if v, _ = p.seen.judge(p.create, p.parties); v == gone {
+	if v, _ = p.seen.judge(p.create, p.parties); v == gone { // which round it passed is for who has not gone
 		return round{}, false, nil
 	}
 	return round{}, false, ask.Again
