@@ -57,7 +57,7 @@ func (kv KV) Txn(ctx context.Context) *Txn { return &Txn{k: kv.k, txn: kv.k.Clie
 type Txn struct {
 	k      *Keeper
 	txn    clientv3.Txn
-	quorum bool // at least one of its operations wants it
+	quorum bool // as far as can be told: a branch of it has nothing that a member may answer alone
 }
 
 // If is that of the client's transaction.
