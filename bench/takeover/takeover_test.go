@@ -141,40 +141,23 @@ func TestNewLeaderOfEtcdGivesLeasesTheirTimeAgain(t *testing.T) {
 }
 
 func TestHoldThatEndsByItselfIsMeasuredAgainAndTold(t *testing.T) {
-	server := etcdtest.Shared(t)
-	client := server.Client(t)
-	cfg := config(t, find(t, "mutex"), &takeover.Probe{Kills: 1, TTLs: []time.Duration{15 * time.Second}}, server.Endpoint())
+	cfg := config(t, find(t, "mutex"), &takeover.Probe{Kills: 1, TTLs: []time.Duration{6 * time.Second}}, etcdtest.Shared(t).Endpoint())
 	cfg.Subjects = cfg.Subjects[:1]
-	cfg.Probes[0].(*takeover.Probe).TTLs = []time.Duration{6 * time.Second}
-	// Whoever has an entry in the first pair's place loses it, as soon as there are two.
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	revoked := make(chan error, 1)
-	watch := client.Watch(ctx, "fenceline-bench/", clientv3.WithPrefix())
-	go func() {
-		leases := map[int64]bool{}
-		var first int64
-		for r := range watch {
-			for _, e := range r.Events {
-				key := string(e.Kv.Key)
-				if e.Kv.Lease == 0 || !strings.Contains(key, "/probe-0/1/") || strings.Contains(key, "/again/") || leases[e.Kv.Lease] {
-					continue
-				}
-				if leases[e.Kv.Lease] = true; first == 0 {
-					first = e.Kv.Lease
-				}
-			}
-			if len(leases) == 2 {
-				_, err := client.Revoke(ctx, clientv3.LeaseID(first))
-				revoked <- err
-				return
-			}
-		}
-	}()
-	row := run(t, cfg)[0]
-	if err := <-revoked; err != nil {
-		t.Fatal(err)
+	// The first pair only says its lines: the one that waits has held before anybody was killed. The second pair is as always.
+	says := []string{
+		`read spec; echo "holds $(date +%s%N) 1"; exec cat >/dev/null`,
+		`read spec; at=$(date +%s%N); echo "waits $at 2"; echo "holds $at 2"; exec cat >/dev/null`,
 	}
+	contender := cfg.Command
+	cfg.Command = func(role string) *exec.Cmd {
+		if len(says) == 0 {
+			return contender(role)
+		}
+		script := says[0]
+		says = says[1:]
+		return exec.Command("sh", "-c", script)
+	}
+	row := run(t, cfg)[0]
 	if row.Remark != "1 ended by themselves, and were measured again" || row.Count != 1 || row.Median < 3*time.Second {
 		t.Errorf("got %+v", row)
 	}
