@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -107,12 +108,25 @@ func runAll(t *testing.T) {
 		}
 		one := &result{Seeds: 1, Requests: r.Requests, Counts: r.Counts, Violations: map[uint64][]string{}}
 		if len(r.Violations) > 0 {
-			one.Violations[s] = r.Violations
+			one.Violations[s] = append(r.Violations, "transcript: "+keep(s, r.Transcript()))
 		}
 		all.add(one)
 	}
 	line, _ := json.Marshal(all) // numbers and words
 	fmt.Printf("\nSHARE %s\n", line)
+}
+
+// keep writes the transcript of a seed that failed to a file: another run of it may fail in another way, or not at all.
+func keep(seed uint64, transcript string) string {
+	f, err := os.CreateTemp("", fmt.Sprintf("fenceline-seed-%d-*.txt", seed))
+	if err != nil {
+		return err.Error()
+	}
+	_, err = f.WriteString(transcript)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err.Error()
+	}
+	return f.Name()
 }
 
 func shareOut(t *testing.T, scenario string, many int) {
