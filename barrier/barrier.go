@@ -83,7 +83,7 @@ func (b *Barrier) enter(ctx context.Context) (*Pass, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &entering{party: &party{at: b.at, epoch: epoch, parties: b.parties, breaks: b.opts.breaks},
+	e := &entering{party: &party{at: b.at, epoch: epoch, entry: keeper.Undoable{Epoch: epoch}, parties: b.parties, breaks: b.opts.breaks},
 		name: b.name, began: time.Now(), out: make(chan outcome, 1)}
 	if !k.Go(func(context.Context) { e.run(ctx) }) {
 		return nil, k.Closed()

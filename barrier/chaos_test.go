@@ -10,7 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 	"github.com/fenceline/fenceline/session"
 )
@@ -69,7 +69,7 @@ func TestHundredPartiesAndRandomDeathsLetNobodyInEarlyAndNobodyHang(t *testing.T
 				_, _ = client.Revoke(context.Background(), id)
 				kills++
 			}
-			ask.Sleep(kill, time.Duration(rand.IntN(1000))*time.Millisecond)
+			etcd.Sleep(kill, time.Duration(rand.IntN(1000))*time.Millisecond)
 		}
 	})
 	var l ledger

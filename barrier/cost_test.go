@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 	"github.com/fenceline/fenceline/session"
 )
@@ -67,6 +67,6 @@ func stand(t *testing.T, b *Barrier, n int) bool {
 		if len(s.waiting()) == n {
 			return true
 		}
-		ask.Sleep(t.Context(), time.Millisecond)
+		etcd.Sleep(t.Context(), time.Millisecond)
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -80,7 +80,7 @@ func (quiet) Created(int64) {}
 // from an earlier revision is served by etcd on a tick of 100 ms. A watch that ends is never an answer: follow lists and
 // watches again. It also lists every now and then. It ends with done, an error of s, or ctx.
 func follow(ctx context.Context, k *keeper.Keeper, open func(*feed) (cancel func()), s sight) error {
-	for tries := 0; ; tries++ {
+	for tries := 1; ; tries++ {
 		done, err := followOnce(ctx, k, open, s)
 		switch {
 		case err != nil:
@@ -90,7 +90,7 @@ func follow(ctx context.Context, k *keeper.Keeper, open func(*feed) (cancel func
 		case done:
 			return nil
 		}
-		ask.Sleep(ctx, min(10*time.Millisecond<<min(tries, 8), 2*time.Second))
+		etcd.Steady.Sleep(ctx, tries)
 	}
 }
 

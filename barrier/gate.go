@@ -7,7 +7,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/session"
@@ -42,35 +42,26 @@ func (g *Gate) Close(ctx context.Context) error {
 	if g.err != nil {
 		return g.err
 	}
-	// A request whose answer was lost may yet arrive, after somebody has opened the gate again. Each compares the
-	// session's record, and whoever has lost an answer writes that.
-	unsure := false
+	// A request whose answer was lost may yet arrive, after somebody has opened the gate again: so each makes the ones before it fail.
+	var closing keeper.Undoable
 	send := func(ctx context.Context) error {
 		epoch, err := g.keeper.Live(ctx)
 		if err != nil {
 			return err
 		}
+		if closing.Epoch != epoch {
+			closing = keeper.Undoable{Epoch: epoch}
+		}
 		absent := clientv3.Compare(clientv3.CreateRevision(g.key), "=", 0)
-		ops := []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{absent}, []clientv3.Op{clientv3.OpPut(g.key, g.keeper.Record)}, nil)}
-		if unsure {
-			ops = append(ops, ask.WriteRecord(g.keeper, epoch))
-		}
-		record, sent := ask.RecordOf(epoch)
-		resp, err := g.keeper.KV().Txn(ctx).If(record).Then(ops...).
-			Else(clientv3.OpGet(epoch.Record(), clientv3.WithKeysOnly())).Commit()
-		switch {
-		case err != nil:
-			unsure = unsure || keeper.Unknown(err)
+		put := clientv3.OpTxn([]clientv3.Cmp{absent}, []clientv3.Op{clientv3.OpPut(g.key, g.keeper.Record)}, nil)
+		resp, err := closing.Commit(ctx, keeper.Attempt{Then: []clientv3.Op{put}, Fence: closing.Unknown()})
+		if err != nil || resp.Succeeded {
 			return err
-		case !resp.Succeeded:
-			if err := ask.CaughtUp(ctx, g.keeper, epoch, sent, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange())); err != nil {
-				return err
-			}
-			return ask.Again
-		case unsure:
-			epoch.RecordWritten(resp.Header.Revision)
 		}
-		return nil
+		if err := resp.Stale(ctx); err != nil {
+			return err
+		}
+		return etcd.Again
 	}
 	return g.failed("close", once(ctx, g.keeper, g.key, send))
 }

@@ -6,14 +6,14 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
 // waitKey waits until what stands under key satisfies seen, which gets nil when nothing does. A watch that ends is no
 // answer, and neither is an event older than what was read.
 func waitKey(ctx context.Context, k *keeper.Keeper, key string, seen func(*mvccpb.KeyValue) (bool, error)) error {
-	ctx, cancel := ask.Open(ctx, k)
+	ctx, cancel := k.WhileOpen(ctx)
 	defer cancel()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -35,7 +35,7 @@ type keyWait struct {
 // list asks the quorum the first time, and when nothing was heard for long: an answer from a member that is behind could be
 // older than the call.
 func (w *keyWait) list(ctx context.Context, revision int64) (done bool, err error) {
-	err = ask.Until(ctx, ctx, w.keeper, w.key, func(try context.Context) error {
+	err = w.keeper.Retry(ctx, ctx, w.key, func(try context.Context) error {
 		least := int64(0)
 		if w.rev > 0 && revision > 0 {
 			least = max(revision, w.rev)
@@ -50,7 +50,7 @@ func (w *keyWait) list(ctx context.Context, revision int64) (done bool, err erro
 		}
 		w.rev = resp.Header.Revision
 		if done, err = w.seen(kv); err != nil {
-			return ask.Settled(err)
+			return etcd.Settled(err)
 		}
 		return nil
 	})
@@ -74,13 +74,13 @@ func (w *keyWait) told(_ context.Context, events []*mvccpb.Event) (done bool, er
 	return false, nil
 }
 
-func (w *keyWait) patience() time.Duration { return ask.Patience(w.keeper) }
+func (w *keyWait) patience() time.Duration { return etcd.Jitter(w.keeper.Silence()) }
 
 // once does a verb that waits for etcd only.
 func once(ctx context.Context, k *keeper.Keeper, keys string, f func(context.Context) error) error {
-	ctx, cancel := ask.Bounded(ctx)
+	ctx, cancel := etcd.Bounded(ctx)
 	defer cancel()
-	ctx, stop := ask.Open(ctx, k)
+	ctx, stop := k.WhileOpen(ctx)
 	defer stop()
 	if k.Context().Err() != nil {
 		return k.Closed()
@@ -88,5 +88,5 @@ func once(ctx context.Context, k *keeper.Keeper, keys string, f func(context.Con
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return ask.Until(ctx, ctx, k, keys, f)
+	return k.Retry(ctx, ctx, keys, f)
 }

@@ -9,7 +9,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/session"
@@ -80,9 +80,9 @@ func (l *Latch) CountDown(ctx context.Context, id string) error {
 			return err
 		}
 		if err := l.check(resp.Responses[0].GetResponseTxn().Responses[0].GetResponseRange().Kvs); err != nil {
-			return ask.Settled(err)
+			return etcd.Settled(err)
 		}
-		return ask.Again
+		return etcd.Again
 	}))
 }
 
@@ -139,7 +139,7 @@ func (l *Latch) left(ctx context.Context) (left int64, err error) {
 			return err
 		}
 		if err := l.check(resp.Responses[0].GetResponseRange().Kvs); err != nil {
-			return ask.Settled(err)
+			return etcd.Settled(err)
 		}
 		left = max(l.count-resp.Responses[1].GetResponseRange().Count, 0)
 		return nil

@@ -11,7 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -25,9 +25,9 @@ type party struct {
 
 	leaves atomic.Bool // somebody sees to that
 	key    string
-	create int64    // 0: not known to stand
-	sent   bool     // an enter was sent
-	unsure bool     // and one went unanswered, so that it may still be on its way
+	create int64 // 0: not known to stand
+	sent   bool  // an enter was sent
+	entry  keeper.Undoable
 	left   bool     // a delete went unanswered, so that it may have happened
 	seen   snapshot // the latest
 }
@@ -37,14 +37,14 @@ type party struct {
 func (p *party) enter(ctx, alive context.Context) error {
 	p.lease = p.epoch.Take(ctx)
 	p.key = slotsOf(p.at.keeper).take(p.at.in, p.lease)
-	err := ask.Until(ctx, alive, p.at.keeper, p.at.prefix, func(try context.Context) (err error) {
+	err := p.at.keeper.Retry(ctx, alive, p.at.prefix, func(try context.Context) (err error) {
 		p.seen, err = p.at.readAt(try, 0)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return ask.Until(ctx, alive, p.at.keeper, p.at.prefix, p.sendEnter)
+	return p.at.keeper.Retry(ctx, alive, p.at.prefix, p.sendEnter)
 }
 
 func (p *party) sendEnter(ctx context.Context) error {
@@ -60,17 +60,16 @@ func (p *party) sendEnter(ctx context.Context) error {
 	same := clientv3.Compare(clientv3.Value(p.at.in).WithPrefix(), "=", value) // false if there is nobody
 	nobody := clientv3.Compare(clientv3.CreateRevision(p.at.in).WithPrefix(), "=", 0)
 	p.sent = true
-	record, sent := ask.RecordOf(p.epoch)
-	resp, err := p.at.keeper.KV().Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0), record).
-		Then(clientv3.OpTxn([]clientv3.Cmp{same}, puts, []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{nobody}, puts, []clientv3.Op{look})})).
-		Else(look, clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly())).Commit()
+	resp, err := p.entry.Commit(ctx, keeper.Attempt{
+		If:   []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0)},
+		Then: []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{same}, puts, []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{nobody}, puts, []clientv3.Op{look})})},
+		Else: []clientv3.Op{look},
+	})
 	if err != nil {
-		p.unsure = p.unsure || keeper.Unknown(err)
 		return err
 	}
 	if !resp.Succeeded {
-		return p.refused(ctx, sent, resp)
+		return p.refused(ctx, resp)
 	}
 	inner, joined := resp.Responses[0].GetResponseTxn(), true
 	if !inner.Succeeded {
@@ -78,18 +77,18 @@ func (p *party) sendEnter(ctx context.Context) error {
 		joined = inner.Succeeded
 	}
 	if p.seen, err = p.at.seen(inner.Responses[len(inner.Responses)-1], resp.Header.Revision); err != nil {
-		p.unsure = true // it stands, all the same
+		p.entry.Doubt() // it stands, all the same
 		return err
 	}
 	if !joined {
-		return ask.Settled(p.strange())
+		return etcd.Settled(p.strange())
 	}
 	p.create = resp.Header.Revision
 	return nil
 }
 
 // refused finds out why.
-func (p *party) refused(ctx context.Context, sent int64, resp *clientv3.TxnResponse) (err error) {
+func (p *party) refused(ctx context.Context, resp *keeper.Attempted) (err error) {
 	if p.seen, err = p.at.seen(resp.Responses[0], resp.Header.Revision); err != nil {
 		return err
 	}
@@ -97,17 +96,17 @@ func (p *party) refused(ctx context.Context, sent int64, resp *clientv3.TxnRespo
 		if e.key != p.key {
 			continue
 		}
-		if p.unsure { // an earlier attempt
+		if p.entry.Unknown() { // an earlier attempt
 			p.create = e.create
 			return nil
 		}
 		p.key = slotsOf(p.at.keeper).take(p.at.in, p.lease) // a stranger's, and stays taken
-		return ask.Again
+		return etcd.Again
 	}
-	if err := ask.CaughtUp(ctx, p.at.keeper, p.epoch, sent, (*clientv3.GetResponse)(resp.Responses[1].GetResponseRange())); err != nil {
+	if err := resp.Stale(ctx); err != nil {
 		return err
 	}
-	return ask.Again
+	return etcd.Again
 }
 
 // strange says who is in with another number of parties.
@@ -155,12 +154,12 @@ func (w *waiting) patience() time.Duration {
 	if !w.full.IsZero() {
 		return dally
 	}
-	return ask.Patience(w.at.keeper)
+	return etcd.Jitter(w.at.keeper.Silence())
 }
 
 func (w *waiting) list(ctx context.Context, revision int64) (bool, error) {
 	var next snapshot
-	err := ask.Until(ctx, w.alive, w.at.keeper, w.at.prefix, func(try context.Context) (err error) {
+	err := w.at.keeper.Retry(ctx, w.alive, w.at.prefix, func(try context.Context) (err error) {
 		next, err = w.at.readAt(try, max(revision, w.seen.rev))
 		return err
 	})
@@ -233,7 +232,7 @@ func (w *waiting) due(by []entry) bool {
 
 func (w *waiting) write(ctx context.Context, next record, by []entry) error {
 	var s snapshot
-	err := ask.Until(ctx, w.alive, w.at.keeper, w.at.prefix, func(try context.Context) (err error) {
+	err := w.at.keeper.Retry(ctx, w.alive, w.at.prefix, func(try context.Context) (err error) {
 		s, err = w.at.publish(try, w.seen, next, by)
 		return err
 	})

@@ -10,8 +10,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
-	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/chance"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -160,7 +160,7 @@ func (p *Pass) leave(ctx context.Context) error {
 // many events as there are pairs, and this costs a party only as many reads as its number has bits.
 func (p *Pass) others(ctx context.Context) error {
 	k := p.party.at.keeper
-	ctx, cancel := ask.Open(ctx, k)
+	ctx, cancel := k.WhileOpen(ctx)
 	defer cancel()
 	o := &others{pass: p, seen: p.party.seen}
 	for {
@@ -195,7 +195,7 @@ func (o *others) left() []entry {
 
 func (o *others) list(ctx context.Context, revision int64) (bool, error) {
 	at := o.pass.party.at
-	err := ask.Until(ctx, ctx, at.keeper, at.prefix, func(try context.Context) error {
+	err := at.keeper.Retry(ctx, ctx, at.prefix, func(try context.Context) error {
 		s, err := at.readAt(try, max(revision, o.seen.rev))
 		if err == nil {
 			o.seen = s
@@ -209,4 +209,4 @@ func (o *others) told(ctx context.Context, events []*mvccpb.Event) (bool, error)
 	return o.list(ctx, events[len(events)-1].Kv.ModRevision)
 }
 
-func (o *others) patience() time.Duration { return ask.Patience(o.pass.party.at.keeper) }
+func (o *others) patience() time.Duration { return etcd.Jitter(o.pass.party.at.keeper.Silence()) }

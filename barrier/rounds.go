@@ -9,7 +9,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 )
 
 // entry is a party that is in, waiting or inside a round.
@@ -39,7 +39,7 @@ type record struct {
 func decode(kv *mvccpb.KeyValue) (record, error) {
 	var r record
 	if err := json.Unmarshal(kv.Value, &r); err != nil || r.Here && !r.Broken && len(r.Rounds) == 0 {
-		return r, ask.Settled(fmt.Errorf("%q holds %.40q, which is no record of rounds", kv.Key, kv.Value))
+		return r, etcd.Settled(fmt.Errorf("%q holds %.40q, which is no record of rounds", kv.Key, kv.Value))
 	}
 	r.mod = kv.ModRevision
 	if r.Here {

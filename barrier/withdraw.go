@@ -5,10 +5,11 @@ import (
 	"errors"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -40,7 +41,7 @@ func (p *party) gone() {
 
 func (p *party) persist(alive context.Context, f func(context.Context) error, tell func(error)) {
 	for {
-		err := ask.Until(alive, alive, p.at.keeper, p.at.prefix, f)
+		err := p.at.keeper.Retry(alive, alive, p.at.prefix, f)
 		if tell != nil {
 			tell(err)
 			tell = nil
@@ -49,12 +50,12 @@ func (p *party) persist(alive context.Context, f func(context.Context) error, te
 			return
 		}
 		p.at.keeper.Log.Debug("entry not deleted", "key", p.key, "error", err)
-		ask.Sleep(alive, 2*time.Second)
+		etcd.Sleep(alive, etcd.Jitter(2*time.Second))
 	}
 }
 
 func (p *party) sendWithdraw(ctx context.Context) (round, bool, error) {
-	if p.create == 0 && p.unsure {
+	if p.create == 0 && p.entry.Unknown() {
 		if err := p.fence(ctx); err != nil {
 			return round{}, false, err
 		}
@@ -84,19 +85,18 @@ func (p *party) sendWithdraw(ctx context.Context) (round, bool, error) {
 	if v, _ = p.seen.judge(p.create, p.parties); v == gone { // which round it passed is for who has not gone
 		return round{}, false, nil
 	}
-	return round{}, false, ask.Again
+	return round{}, false, etcd.Again
 }
 
 // fence makes an enter that is still on its way fail, and finds out whether it has happened.
 func (p *party) fence(ctx context.Context) error {
-	seen, revision, err := ask.Fenced(ctx, p.at.keeper, p.epoch, []clientv3.Op{p.at.look()})
+	seen, revision, err := p.entry.Undo(ctx, p.at.look())
 	if err != nil {
 		return err
 	}
 	if p.seen, err = p.at.seen(seen[0], revision); err != nil {
 		return err
 	}
-	p.unsure = false
 	for _, e := range p.seen.in {
 		if e.key == p.key {
 			p.create = e.create
@@ -111,49 +111,27 @@ func (p *party) sendLeave(ctx context.Context) error {
 	case err != nil || left:
 		return err
 	case p.seen.stands(p.create):
-		return ask.Again
+		return etcd.Again
 	case p.left: // by an earlier attempt
 		return nil
 	}
-	return ask.Settled(keeper.ErrEntryGone)
+	return etcd.Settled(keeper.ErrEntryGone)
 }
 
-// delete runs out if the entry still stands, and cmps; else it says no, and either way looks. If an enter may still be
-// on its way, which could put the entry again, the session's record is written as well: then it fails.
+// delete runs out if the entry still stands, and cmps; else it says no, and either way looks.
 func (p *party) delete(ctx context.Context, out []clientv3.Op, cmps ...clientv3.Cmp) (done bool, err error) {
-	var sent int64 // the revision of the record that is compared, if it is
 	cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(p.key), "=", p.create))
-	if p.unsure {
-		record, known := ask.RecordOf(p.epoch)
-		cmps, sent = append(cmps, record), known
-		out = append(out, ask.WriteRecord(p.at.keeper, p.epoch))
+	send := func(out []clientv3.Op) ([]*pb.ResponseOp, int64, error) {
+		return p.entry.Undo(ctx, clientv3.OpTxn(cmps, out, nil), p.at.look())
 	}
-	look := p.at.look()
-	send := func(out []clientv3.Op) (*clientv3.TxnResponse, error) {
-		return p.at.keeper.KV().Txn(ctx).If(cmps...).Then(append(out, look)...).
-			Else(clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly()), look).Commit()
-	}
-	resp, err := send(out)
-	written := true
+	answers, revision, err := send(out)
 	if errors.Is(err, rpctypes.ErrNoSpace) && p.parties <= maxCmps { // etcd takes deletions only; the record's does as its writing
-		written, out = false, []clientv3.Op{clientv3.OpDelete(p.key)}
-		if p.unsure {
-			out = append(out, clientv3.OpDelete(p.epoch.Record()))
-		}
-		resp, err = send(out)
+		answers, revision, err = send([]clientv3.Op{clientv3.OpDelete(p.key)})
 	}
 	if err != nil {
-		p.left = p.left || keeper.Unknown(err)
+		p.left = p.left || etcd.Unknown(err)
 		return false, err
 	}
-	if p.seen, err = p.at.seen(resp.Responses[len(resp.Responses)-1], resp.Header.Revision); err != nil {
-		return false, err
-	}
-	if resp.Succeeded && p.unsure && written {
-		p.epoch.RecordWritten(resp.Header.Revision)
-	}
-	if !resp.Succeeded && p.unsure {
-		return false, ask.CaughtUp(ctx, p.at.keeper, p.epoch, sent, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange()))
-	}
-	return resp.Succeeded, nil
+	p.seen, err = p.at.seen(answers[1], revision)
+	return err == nil && answers[0].GetResponseTxn().Succeeded, err
 }

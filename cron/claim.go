@@ -10,7 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/chance"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -67,7 +67,7 @@ func (j *job) claim(ctx context.Context, s *state, tick open) {
 	lease := e.Take(ctx)
 	defer e.Give(lease) // a run counts for itself
 	p, err := j.claiming(s, tick, lease)
-	for sent, wait := false, firstWait; err == nil; wait = min(2*wait, maxWait) {
+	for sent, failed := false, 1; err == nil; failed++ {
 		if !j.sched.gate.enter(e) {
 			return
 		}
@@ -105,10 +105,10 @@ func (j *job) claim(ctx context.Context, s *state, tick open) {
 		}
 		j.keeper.Log.Warn("cron tick not claimed yet", "job", j.name, "tick", tick.Scheduled, "error", err)
 		// The end of ctx does not end this: the claim may stand, and somebody has to run it.
-		if !j.again(e, wait) {
+		if !j.again(e, failed) {
 			return
 		}
-		if keeper.Final(err) { // a claim that stands all the same is adopted
+		if etcd.Final(err) { // a claim that stands all the same is adopted
 			j.pause(ctx, nap)
 			return
 		}
@@ -248,14 +248,8 @@ func (j *job) epoch(ctx context.Context) *keeper.Epoch {
 }
 
 // again waits before a request is repeated that only makes sense under e. It answers false once that is lost.
-func (j *job) again(e *keeper.Epoch, wait time.Duration) bool {
-	t := time.NewTimer(wait/2 + chance.N(wait))
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-e.Done():
-	}
-	return e.Err() == nil
+func (j *job) again(e *keeper.Epoch, failed int) bool {
+	return etcd.Sleep(context.Background(), etcd.Prompt.Wait(failed), e.Done()) && e.Err() == nil
 }
 
 // adopt runs a tick that was claimed here by a request that seemed to have failed.
@@ -266,7 +260,7 @@ func (j *job) adopt(ctx context.Context, s *state, tick open) {
 		return
 	}
 	if !e.Has(clientv3.LeaseID(c.lease)) { // it ends with its lease
-		j.pause(ctx, maxWait)
+		j.pause(ctx, etcd.Steady.Longest)
 		return
 	}
 	j.begin(ctx, e, tick, c.create, false)

@@ -13,7 +13,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
@@ -163,14 +163,11 @@ func (s *state) describe(name string, ready readiness, now time.Time) Job {
 
 // read is one read of all keys under prefix.
 func read(ctx context.Context, client *clientv3.Client, prefix string) ([]*mvccpb.KeyValue, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-	}
+	ctx, cancel := etcd.Bounded(ctx)
+	defer cancel()
 	resp, err := client.Get(ctx, prefix, clientv3.WithPrefix())
 	if err != nil {
-		return nil, keeper.Explain(client, err, prefix)
+		return nil, etcd.Explain(client, err, prefix)
 	}
 	return resp.Kvs, nil
 }

@@ -11,15 +11,12 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/fenceline/fenceline/internal/chance"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
-const (
-	// nap is the longest sleep: timers stand still while the machine sleeps, and wall clocks are put forward and back.
-	nap = time.Second
-
-	firstWait, maxWait = 20 * time.Millisecond, 2 * time.Second
-)
+// nap is the longest sleep: timers stand still while the machine sleeps, and wall clocks are put forward and back.
+const nap = time.Second
 
 // job is one job in one Scheduler. Its loop follows etcd, does what rules.next says, and knows no rule.
 type job struct {
@@ -56,19 +53,19 @@ func (j *job) run(ctx context.Context) error {
 	j.since = j.sched.now().Round(0)
 	j.mu.Unlock()
 	known := false
-	for wait := firstWait; ; wait = min(2*wait, maxWait) {
+	for failed := 1; ; failed++ {
 		listed, err := j.follow(ctx)
 		if j.over(ctx) {
 			return nil
 		}
 		if refused(err, known || listed) && ctx.Err() == nil {
-			return keeper.Explain(j.keeper.Client, err, j.prefix)
+			return j.keeper.Explain(err, j.prefix)
 		}
 		if listed {
-			known, wait = true, firstWait
+			known, failed = true, 1
 			j.keeper.Log.Warn("cron job has lost sight of etcd", "job", j.name, "error", err)
 		}
-		if !j.pause(ctx, wait/2+chance.N(wait)) {
+		if !j.pause(ctx, etcd.Steady.Wait(failed)) {
 			return nil
 		}
 	}
@@ -77,7 +74,7 @@ func (j *job) run(ctx context.Context) error {
 // refused says that it is no use going on: somebody has to grant a permission first. Once the job was followed, that
 // may be a mistake that somebody corrects; only a closed client is not.
 func refused(err error, known bool) bool {
-	return err != nil && keeper.Final(err) && (!known || errors.Is(err, grpc.ErrClientConnClosing))
+	return err != nil && etcd.Final(err) && (!known || errors.Is(err, grpc.ErrClientConnClosing))
 }
 
 // over says that ctx has ended and nothing runs here.

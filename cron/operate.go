@@ -12,7 +12,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
@@ -87,7 +87,7 @@ func ForgetJob(ctx context.Context, client *clientv3.Client, job string, opts ..
 			Then(clientv3.OpDelete(prefix, clientv3.WithPrefix())).Commit()
 		switch {
 		case err != nil:
-			err = keeper.Explain(client, err, prefix)
+			err = etcd.Explain(client, err, prefix)
 		case !resp.Succeeded:
 			err = ErrRunning
 		case resp.Responses[0].GetResponseDeleteRange().Deleted == 0:
@@ -118,7 +118,7 @@ func operateOnce(ctx context.Context, client *clientv3.Client, o listOptions, jo
 	at := schedulersIn(o.namespace)
 	resp, err := client.Txn(ctx).Then(clientv3.OpGet(prefix+claims, clientv3.WithRange(prefix+runs)), clientv3.OpGet(at, clientv3.WithPrefix())).Commit()
 	if err != nil {
-		return false, keeper.Explain(client, err, prefix)
+		return false, etcd.Explain(client, err, prefix)
 	}
 	s := listed(prefix, resp.Header.Revision, resp.Responses[0].GetResponseRange().Kvs)
 	ready := readyIn(at, resp.Responses[1].GetResponseRange().Kvs)[job]
@@ -144,7 +144,7 @@ func operateOnce(ctx context.Context, client *clientv3.Client, o listOptions, jo
 	done, err := client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(prefix+main), "=", s.modified)).
 		Then(clientv3.OpPut(prefix+main, string(text))).Commit()
 	if err != nil {
-		return false, keeper.Explain(client, err, prefix)
+		return false, etcd.Explain(client, err, prefix)
 	}
 	return !done.Succeeded, nil
 }
@@ -155,10 +155,7 @@ func operation(ctx context.Context, client *clientv3.Client, job string, opts []
 	for _, opt := range opts {
 		opt(&o)
 	}
-	cancel := func() {}
-	if _, bounded := ctx.Deadline(); !bounded {
-		ctx, cancel = context.WithTimeout(ctx, 5*time.Second)
-	}
+	ctx, cancel := etcd.Bounded(ctx)
 	if client == nil {
 		return o, ctx, cancel, errors.New("the client is nil")
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fenceline/fenceline/fence"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -204,7 +205,7 @@ func (j *job) complete(ctx context.Context, r *running, failed error) {
 	j.mu.Lock()
 	s := j.state
 	j.mu.Unlock()
-	for wait := firstWait; ; {
+	for failed := 1; ; {
 		if s.revision >= r.token && s.claims[r.tick.Slot].modify != r.token {
 			return // lost, or an earlier request has got through
 		}
@@ -218,11 +219,11 @@ func (j *job) complete(ctx context.Context, r *running, failed error) {
 			continue
 		}
 		j.keeper.Log.Warn("end of a cron run not recorded yet", "job", j.name, "tick", run.Scheduled, "error", err)
-		if !j.again(r.epoch, wait) || ctx.Err() != nil && keeper.Final(err) {
+		if !j.again(r.epoch, failed) || ctx.Err() != nil && etcd.Final(err) {
 			j.spend(r.tick.Claim)
 			return
 		}
-		wait = min(2*wait, maxWait)
+		failed++
 	}
 }
 

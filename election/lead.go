@@ -7,9 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/line"
-	"github.com/fenceline/fenceline/internal/mirror"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -30,14 +29,14 @@ func (e *Election) Lead(ctx context.Context, value string, fn func(ctx context.C
 		return e.err
 	}
 	c := &checker{check: e.opts.check, most: max(e.opts.threshold, 1)}
-	said, wait := "", firstWait
+	said, failed := "", 0
 	for {
 		again, err := e.leadOnce(ctx, c, value, fn)
 		switch {
 		case !again:
 			return err
 		case err == nil:
-			said, wait = "", firstWait
+			said, failed = "", 0
 			continue
 		case !refused(err):
 			e.keeper.Log.Info("standing again", "election", e.name, "error", err)
@@ -46,19 +45,16 @@ func (e *Election) Lead(ctx context.Context, value string, fn func(ctx context.C
 			said = err.Error()
 			e.keeper.Log.Warn("cannot stand, and tries again", "election", e.name, "error", err)
 		}
-		if !mirror.Sleep(ctx, wait) {
+		failed++
+		if !etcd.Refused.Sleep(ctx, failed) {
 			return context.Cause(ctx)
 		}
-		wait = min(2*wait, maxWait)
 	}
 }
 
-// The waits after refusals, from the first to the longest, each in truth half of it to one and a half.
-const firstWait, maxWait = 100 * time.Millisecond, 10 * time.Second
-
 // refused says that etcd does not let us stand for now.
 func refused(err error) bool {
-	return keeper.Final(err) && !errors.Is(err, session.ErrClosed) && !errors.Is(err, ErrUnhealthy)
+	return etcd.Final(err) && !errors.Is(err, session.ErrClosed) && !errors.Is(err, ErrUnhealthy)
 }
 
 // leadOnce is one term, or the attempt. again says that it was lost, or may be had later.
@@ -73,7 +69,7 @@ func (e *Election) leadOnce(ctx context.Context, c *checker, value string, fn fu
 	case err != nil && ctx.Err() == nil && errors.Is(err, ErrUnhealthy):
 		return true, err
 	case err != nil:
-		return ctx.Err() == nil && refused(err) && !keeper.NeverFits(err), err
+		return ctx.Err() == nil && refused(err) && !etcd.NeverFits(err), err
 	}
 	inside, outside := line.Inside(healthy, t.Context())
 	stopTerm := e.watchOverrun(t.Context(), margin, "the function of Lead still runs, though others may lead")
@@ -87,7 +83,7 @@ func (e *Election) leadOnce(ctx context.Context, c *checker, value string, fn fu
 		stopTerm()
 		stopHealth()
 		outside()
-		bounded, done := context.WithTimeout(context.WithoutCancel(ctx), mirror.Patience)
+		bounded, done := context.WithTimeout(context.WithoutCancel(ctx), etcd.AnswerWithin)
 		defer done()
 		resigned := t.Resign(bounded)
 		switch {
@@ -159,14 +155,14 @@ func (e *Election) whileHealthy(ctx context.Context, c *checker) (context.Contex
 			e.keeper.Log.Warn("not standing while unhealthy", "election", e.name, "error", err)
 			said = true
 		}
-		if !mirror.Sleep(ctx, every) {
+		if !etcd.Sleep(ctx, etcd.Jitter(every)) {
 			return nil, nil, context.Cause(ctx)
 		}
 	}
 	healthy, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for failed := 0; mirror.Sleep(healthy, every); {
+		for failed := 0; etcd.Sleep(healthy, etcd.Jitter(every)); {
 			err := c.ask(healthy, every)
 			switch {
 			case healthy.Err() != nil:

@@ -6,9 +6,9 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/line"
-	"github.com/fenceline/fenceline/internal/mirror"
 )
 
 // rule is a mutex's, but for those who step aside while they wait.
@@ -57,7 +57,7 @@ func (e *Election) answer(mark, mine line.Entry) {
 				return
 			}
 			e.keeper.Log.Debug("the leader that has named us was not answered", "election", e.name, "error", err)
-			mirror.Sleep(ctx, 100*time.Millisecond)
+			etcd.Sleep(ctx, etcd.Jitter(100*time.Millisecond))
 		}
 	})
 }

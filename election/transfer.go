@@ -9,10 +9,9 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/line"
-	"github.com/fenceline/fenceline/internal/mirror"
 )
 
 // TransferTo resigns in favour of a candidate that waits, by its key (Candidates tells). Those before it step aside
@@ -40,11 +39,8 @@ func (t *Term) transferTo(ctx context.Context, key string) error {
 	case key == t.hold.Key():
 		return fmt.Errorf("%w: it leads already", ErrTransfer)
 	}
-	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, mirror.Patience)
-		defer cancel()
-	}
+	ctx, cancel := etcd.Bounded(ctx)
+	defer cancel()
 	select { // one at a time
 	case t.transfer <- struct{}{}:
 		defer func() { <-t.transfer }()
@@ -93,7 +89,7 @@ func (t *Term) prepare(ctx context.Context, key, mark string) error {
 		Else(clientv3.OpGet(key, clientv3.WithKeysOnly())).Commit()
 	switch {
 	case err != nil:
-		return keeper.Explain(client, err, prefix)
+		return etcd.Explain(client, err, prefix)
 	case !resp.Succeeded && len(resp.Responses[0].GetResponseRange().Kvs) == 0:
 		return errNoCandidate
 	case !resp.Succeeded:
@@ -120,7 +116,7 @@ func (t *Term) find(ctx context.Context, key string) (candidate, error) {
 	k := t.election.keeper
 	resp, err := k.KV().Get(ctx, key, clientv3.WithKeysOnly())
 	if err != nil {
-		return candidate{}, keeper.Explain(k.Client, err, t.election.prefix)
+		return candidate{}, k.Explain(err, t.election.prefix)
 	}
 	if len(resp.Kvs) == 0 {
 		return candidate{}, errNoCandidate
@@ -133,7 +129,7 @@ func (t *Term) find(ctx context.Context, key string) (candidate, error) {
 	c.lease = lease
 	record, err := k.KV().Get(ctx, keyspace.Session(k.Namespace, lease), clientv3.WithKeysOnly())
 	if err != nil {
-		return candidate{}, keeper.Explain(k.Client, err, t.election.prefix)
+		return candidate{}, k.Explain(err, t.election.prefix)
 	}
 	c.ours = len(record.Kvs) == 1
 	return c, nil
@@ -147,7 +143,7 @@ func (t *Term) renewed(ctx context.Context, c candidate) error {
 	}
 	resp, err := t.election.keeper.Client.TimeToLive(ctx, c.lease)
 	if err != nil {
-		return keeper.Explain(t.election.keeper.Client, err, t.election.prefix)
+		return t.election.keeper.Explain(err, t.election.prefix)
 	}
 	if 2*resp.TTL < resp.GrantedTTL {
 		return fmt.Errorf("%w: its lease was not renewed for %d s of %d", ErrTransfer, resp.GrantedTTL-max(resp.TTL, 0), resp.GrantedTTL)
@@ -160,7 +156,7 @@ func (t *Term) missing(ctx context.Context, c candidate, mark string) (why strin
 	client, prefix := t.election.keeper.Client, t.election.prefix
 	resp, err := t.election.keeper.KV().Txn(ctx).Then(clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly()), clientv3.OpGet(mark)).Commit()
 	if err != nil {
-		return "", keeper.Explain(client, err, prefix)
+		return "", etcd.Explain(client, err, prefix)
 	}
 	var entries []line.Entry
 	stands := false
@@ -190,7 +186,7 @@ func (t *Term) await(ctx context.Context, changes clientv3.WatchChan) error {
 	select {
 	case _, ok := <-changes:
 		if !ok {
-			mirror.Sleep(ctx, recheck)
+			etcd.Sleep(ctx, etcd.Jitter(recheck))
 		}
 	case <-timer.C:
 	case <-t.Context().Done():

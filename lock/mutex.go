@@ -3,8 +3,8 @@ package lock
 import (
 	"context"
 	"errors"
-	"time"
 
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/line"
 	"github.com/fenceline/fenceline/session"
 )
@@ -43,17 +43,9 @@ func (m *Mutex) Acquire(ctx context.Context) (*Lock, error) { return m.acquire(c
 // for one or two serializable reads unless it is another goroutine of this Session. It waits for etcd's answer, within ctx, or
 // 5 s when ctx has no deadline.
 func (m *Mutex) TryAcquire(ctx context.Context) (*Lock, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := etcd.Bounded(ctx)
 	defer cancel()
 	return m.acquire(ctx, true)
-}
-
-// bounded gives a ctx without a deadline one.
-func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, 5*time.Second)
 }
 
 func (m *Mutex) acquire(ctx context.Context, try bool) (*Lock, error) {

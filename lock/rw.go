@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/line"
 	"github.com/fenceline/fenceline/session"
 )
@@ -76,7 +77,7 @@ func (m *RWMutex) acquire(ctx context.Context, lane line.Lane, try bool) (*Lock,
 	}
 	if try {
 		var cancel context.CancelFunc
-		ctx, cancel = bounded(ctx)
+		ctx, cancel = etcd.Bounded(ctx)
 		defer cancel()
 	}
 	h, err := m.rw.Acquire(ctx, lane, &m.opts.Options, try)

@@ -13,8 +13,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/keeper"
-	"github.com/fenceline/fenceline/internal/mirror"
+	"github.com/fenceline/fenceline/internal/etcd"
 )
 
 var (
@@ -105,11 +104,8 @@ func open(ctx context.Context, client *clientv3.Client, opts []Option) (*Directo
 
 // awaitFirst waits until there is something to show.
 func (d *Directory) awaitFirst(ctx context.Context, fileErr error) error {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, mirror.Patience)
-		defer cancel()
-	}
+	ctx, cancel := etcd.Bounded(ctx)
+	defer cancel()
 	restored := d.opts.file != "" && fileErr == nil
 	for {
 		d.mu.Lock()
@@ -118,7 +114,7 @@ func (d *Directory) awaitFirst(ctx context.Context, fileErr error) error {
 		switch {
 		case heard:
 			return nil
-		case final, keeper.Final(trouble): // a file does not help whoever may not read
+		case final, etcd.Final(trouble): // a file does not help whoever may not read
 			return errors.Join(trouble, fileErr)
 		case trouble != nil && restored:
 			return nil

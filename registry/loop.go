@@ -5,10 +5,8 @@ import (
 	"errors"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-
-	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/chance"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -48,15 +46,15 @@ func (r *Registration) run(ctx context.Context) {
 			tries = 0
 			r.idle(ctx, epoch)
 			continue
-		case errors.Is(err, ask.Again):
+		case errors.Is(err, etcd.Again):
 			continue
-		case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		case etcd.LeaseGone(err):
 			epoch.Gone()
 			continue
 		}
 		tries++
 		if r.trouble(err) {
-			if r.unsure { // an attempt before that one may have got through
+			if r.entry.Unknown() { // an attempt before that one may have got through
 				r.withdraw(ctx)
 			}
 			return
@@ -115,7 +113,7 @@ func (r *Registration) step(ctx context.Context, epoch *keeper.Epoch) error {
 				r.dueFor, r.due = epoch, time.Now().Add(spread(epoch.TTL(), chance.Float64()))
 			}
 			if !r.pause(ctx, time.Until(r.due)) {
-				return ask.Again
+				return etcd.Again
 			}
 			r.past = append(r.past[max(0, len(r.past)-7):], r.lease)
 		}
@@ -144,7 +142,7 @@ func (r *Registration) has(value string) bool {
 // enter begins with a new lease.
 func (r *Registration) enter(ctx context.Context, epoch *keeper.Epoch) {
 	lease := epoch.Take(ctx)
-	r.unsure = false // what was on its way under another lease fails with that
+	r.entry = keeper.Undoable{Epoch: epoch} // what was on its way under another lease fails with that
 	r.change(func() { r.epoch, r.lease, r.stands = epoch, lease, false })
 	epoch.OnLoss(r, func(cause error) {
 		told := false
@@ -189,20 +187,19 @@ func (r *Registration) pause(ctx context.Context, d time.Duration) bool {
 
 // backoff is how long to wait after an attempt that failed.
 func backoff(err error, tries int) time.Duration {
-	most := time.Second
 	switch {
 	case errors.Is(err, errContested):
 		return contestEvery
-	case errors.Is(err, ErrDuplicate), keeper.Final(err):
-		most = 10 * time.Second
+	case errors.Is(err, ErrDuplicate), etcd.Final(err):
+		return etcd.Refused.Wait(tries)
 	}
-	return min(10*time.Millisecond<<min(tries, 20), most) * time.Duration(75+chance.N(50)) / 100
+	return etcd.Prompt.Wait(tries)
 }
 
 // trouble notes why etcd does not have the latest. It answers true if that is the end: nobody was told yet that the
 // instance is registered, and waiting would not help.
 func (r *Registration) trouble(err error) (end bool) {
-	explained := keeper.Explain(r.keeper.Client, err, r.key)
+	explained := r.keeper.Explain(err, r.key)
 	if errors.Is(err, ErrDuplicate) || errors.Is(err, errContested) {
 		explained = err
 	}
@@ -211,10 +208,10 @@ func (r *Registration) trouble(err error) (end bool) {
 		if !errors.Is(err, errContested) || !errors.Is(r.err, ErrDuplicate) { // that it lived a while ago says more
 			r.err = explained
 		}
-		if keeper.Final(err) {
+		if etcd.Final(err) {
 			r.refusal = explained
 		}
-		end = !r.everStood && (errors.Is(err, ErrDuplicate) || keeper.Final(err))
+		end = !r.everStood && (errors.Is(err, ErrDuplicate) || etcd.Final(err))
 	})
 	return end
 }

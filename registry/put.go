@@ -2,28 +2,25 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
 // put writes the entry over what is known to stand there. The transaction compares the entry, so that nobody else's is
-// overwritten, and the session's record, so that it fails if it arrives after the Registration was given up.
+// overwritten.
 func (r *Registration) put(ctx context.Context, epoch *keeper.Epoch, value string) error {
-	record, sent := ask.RecordOf(epoch)
-	resp, err := r.keeper.KV().Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(r.key), "=", r.mod), record).
-		Then(clientv3.OpPut(r.key, value, clientv3.WithLease(r.lease))).
-		Else(clientv3.OpGet(r.key), clientv3.OpGet(epoch.Record(), clientv3.WithKeysOnly())).Commit()
+	resp, err := r.entry.Commit(ctx, keeper.Attempt{
+		If:   []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(r.key), "=", r.mod)},
+		Then: []clientv3.Op{clientv3.OpPut(r.key, value, clientv3.WithLease(r.lease))},
+		Else: []clientv3.Op{clientv3.OpGet(r.key)},
+	})
 	switch {
 	case err != nil:
-		r.unsure = r.unsure || keeper.Unknown(err) && !isLeaseGone(err)
 		return err
 	case resp.Succeeded:
 		r.stood(resp.Header.Revision, value)
@@ -31,12 +28,12 @@ func (r *Registration) put(ctx context.Context, epoch *keeper.Epoch, value strin
 	}
 	kv := only(resp.Responses[0].GetResponseRange().Kvs)
 	if kv.ModRevision == r.mod { // so it was the record
-		if err := ask.CaughtUp(ctx, r.keeper, epoch, sent, (*clientv3.GetResponse)(resp.Responses[1].GetResponseRange())); err != nil {
+		if err := resp.Stale(ctx); err != nil {
 			return err
 		}
-		return ask.Again
+		return etcd.Again
 	}
-	if r.unsure && lease(kv) == r.lease && string(kv.Value) == value { // an earlier attempt got through
+	if r.entry.Unknown() && lease(kv) == r.lease && string(kv.Value) == value { // an earlier attempt got through
 		r.stood(kv.ModRevision, value)
 		return nil
 	}
@@ -62,7 +59,7 @@ func (r *Registration) look(ctx context.Context, epoch *keeper.Epoch) error {
 	return r.take(ctx, epoch, kv)
 }
 
-// take finds out whether what stands there may be overwritten; then it says ask.Again.
+// take finds out whether what stands there may be overwritten; then it says etcd.Again.
 func (r *Registration) take(ctx context.Context, epoch *keeper.Epoch, kv *mvccpb.KeyValue) error {
 	switch id := lease(kv); {
 	case kv.ModRevision == 0: // somebody has deleted it
@@ -76,7 +73,7 @@ func (r *Registration) take(ctx context.Context, epoch *keeper.Epoch, kv *mvccpb
 		}
 	}
 	r.mod = kv.ModRevision
-	return ask.Again
+	return etcd.Again
 }
 
 func (r *Registration) fresh() bool {
@@ -106,5 +103,3 @@ func only(kvs []*mvccpb.KeyValue) *mvccpb.KeyValue {
 }
 
 func lease(kv *mvccpb.KeyValue) clientv3.LeaseID { return clientv3.LeaseID(kv.Lease) }
-
-func isLeaseGone(err error) bool { return errors.Is(err, rpctypes.ErrLeaseNotFound) }

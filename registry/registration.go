@@ -42,7 +42,7 @@ type Registration struct {
 
 	// The loop's own: what etcd has, as far as is known.
 	mod    int64              // mod revision of the entry; 0: there is none
-	unsure bool               // a put went unanswered, and may still be on its way
+	entry  keeper.Undoable    // its puts
 	past   []clientv3.LeaseID // that were this session's
 	rival  rival              // another session, which has the ID
 	due    time.Time          // when to come back, under the lease of dueFor

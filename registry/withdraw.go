@@ -8,7 +8,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -45,20 +45,20 @@ func (r *Registration) withdraw(ctx context.Context) {
 	r.mu.Unlock()
 	r.over(func(name string) { r.keeper.Released("registry", name, time.Since(since)) })
 	defer r.answer(nil)
-	if epoch == nil || r.mod == 0 && !r.unsure {
+	if epoch == nil || r.mod == 0 && !r.entry.Unknown() {
 		return
 	}
 	alive, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	epoch.OnLoss(r, func(cause error) { cancel(cause) })
 	for alive.Err() == nil {
-		err := ask.Until(alive, alive, r.keeper, r.key, func(try context.Context) error { return r.leave(try, epoch) })
+		err := r.keeper.Retry(alive, alive, r.key, func(try context.Context) error { return r.leave(try, epoch) })
 		if err == nil || alive.Err() != nil {
 			return
 		}
 		r.answer(err)
 		r.keeper.Log.Debug("entry not deleted", "key", r.key, "error", err)
-		ask.Sleep(alive, 2*time.Second)
+		etcd.Sleep(alive, etcd.Jitter(2*time.Second))
 	}
 }
 
@@ -71,8 +71,7 @@ func (r *Registration) answer(err error) {
 	})
 }
 
-// leave marks the entry, once, and deletes it. If a put may be on its way, the session's record is written as well: then
-// that fails.
+// leave marks the entry, once, and deletes it. A put that may be on its way fails then.
 func (r *Registration) leave(ctx context.Context, e *keeper.Epoch) error {
 	client := r.keeper.KV()
 	if value, ok := r.lastWord(e); ok {
@@ -85,10 +84,6 @@ func (r *Registration) leave(ctx context.Context, e *keeper.Epoch) error {
 		}
 	}
 	gone := clientv3.OpTxn([]clientv3.Cmp{r.ours()}, []clientv3.Op{clientv3.OpDelete(r.key)}, nil)
-	if !r.unsure {
-		_, err := client.Do(ctx, gone)
-		return err
-	}
-	_, _, err := ask.Fenced(ctx, r.keeper, e, []clientv3.Op{gone})
+	_, _, err := r.entry.Undo(ctx, gone)
 	return err
 }

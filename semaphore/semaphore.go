@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/line"
@@ -81,7 +81,7 @@ func (m *Semaphore) Acquire(ctx context.Context, n int64) (*Permit, error) {
 // units, and then nothing was written. ExhaustedError names up to three who hold: each costs a read the first time. It waits
 // for etcd's answers, within ctx, or 5 s when ctx has no deadline.
 func (m *Semaphore) TryAcquire(ctx context.Context, n int64) (*Permit, error) {
-	ctx, cancel := ask.Bounded(ctx)
+	ctx, cancel := etcd.Bounded(ctx)
 	defer cancel()
 	if err := m.check(n); err != nil {
 		return nil, err

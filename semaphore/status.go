@@ -7,8 +7,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/ask"
-	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/line"
 )
 
@@ -19,7 +18,7 @@ type Status struct{ Limit, Held, Waiting int64 }
 // until enough came back: etcd does not know who has been told of its grant. ErrLimit: no limit is stored, nobody has
 // used the name yet.
 func (m *Semaphore) Status(ctx context.Context) (Status, error) {
-	ctx, cancel := ask.Bounded(ctx)
+	ctx, cancel := etcd.Bounded(ctx)
 	defer cancel()
 	if m.err != nil {
 		return Status{}, m.err
@@ -39,7 +38,7 @@ func (m *Semaphore) Status(ctx context.Context) (Status, error) {
 // nothing. It is stored if none was. A Semaphore made with the old limit, or with another, fails with ErrLimit from
 // then on; one made with 0 goes on. When ctx ends first, the limit may have been changed.
 func (m *Semaphore) Resize(ctx context.Context, limit int64) error {
-	ctx, cancel := ask.Bounded(ctx)
+	ctx, cancel := etcd.Bounded(ctx)
 	defer cancel()
 	switch {
 	case m.err != nil:
@@ -51,7 +50,7 @@ func (m *Semaphore) Resize(ctx context.Context, limit int64) error {
 		return m.failed("resize", err)
 	}
 	if _, err := m.keeper.KV().Put(ctx, m.prefix+limitKey, strconv.FormatInt(limit, 10)); err != nil {
-		return m.failed("resize", keeper.Explain(m.keeper.Client, err, m.prefix))
+		return m.failed("resize", m.keeper.Explain(err, m.prefix))
 	}
 	return nil
 }
@@ -66,10 +65,10 @@ type reading struct {
 func (r *reading) total() int64 { return sum(r.entries) }
 
 func (m *Semaphore) read(ctx context.Context) (*reading, error) {
-	ctx, stop := ask.Open(ctx, m.keeper)
+	ctx, stop := m.keeper.WhileOpen(ctx)
 	defer stop()
 	var resp *clientv3.GetResponse
-	err := ask.Until(ctx, ctx, m.keeper, m.prefix, func(ctx context.Context) (err error) {
+	err := m.keeper.Retry(ctx, ctx, m.prefix, func(ctx context.Context) (err error) {
 		resp, err = m.keeper.KV().Get(ctx, m.prefix, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 		return err
 	})

@@ -2,15 +2,14 @@ package session
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 	"unicode/utf8"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
@@ -48,17 +47,8 @@ func Open(ctx context.Context, client *clientv3.Client, opts ...Option) (*Sessio
 }
 
 func (o *options) check(client *clientv3.Client) error {
-	if client == nil {
-		return errors.New("session: open: the client is nil")
-	}
-	if client.ActiveConnection() == nil {
-		return errors.New("session: open: the client has no connection: make it with clientv3.New")
-	}
-	for _, part := range []any{client.KV, client.Watcher, client.Lease} {
-		// Our watches and renewals go past these; keys would stand in two places.
-		if strings.HasSuffix(fmt.Sprintf("%T", part), "Prefix") {
-			return fmt.Errorf("session: open: the client is wrapped by clientv3/namespace (%T): use a plain client and WithNamespace", part)
-		}
+	if err := etcd.Usable(client, "WithNamespace"); err != nil {
+		return fmt.Errorf("session: open: %w", err)
 	}
 	if o.namespace == "" || len(o.namespace) > keyspace.MaxName || !utf8.ValidString(o.namespace) {
 		return fmt.Errorf("session: namespace %q: want 1 to %d bytes of UTF-8", o.namespace, keyspace.MaxName)

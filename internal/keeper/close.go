@@ -8,13 +8,15 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+
+	"github.com/fenceline/fenceline/internal/etcd"
 )
 
 // Close ends every hold with ErrClosed, revokes its leases, and waits for the keeper's goroutines. When ctx ends first,
 // or etcd cannot be reached, it says so: what was held is then free for others when its lease runs out. Without a
 // deadline in ctx, etcd is given five seconds.
 func (k *Keeper) Close(ctx context.Context) error {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := etcd.Bounded(ctx)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	ctx, cancel = late(ctx)
@@ -53,7 +55,7 @@ func (k *Keeper) Close(ctx context.Context) error {
 		}
 		if err != nil {
 			err = fmt.Errorf("session: lease not revoked, so others may wait up to %v for what was held: %w",
-				e.TTL(), Explain(k.Client, err, k.Namespace))
+				e.TTL(), k.Explain(err, k.Namespace))
 		}
 	}
 	if waited := k.wait(ctx); err == nil {
@@ -71,7 +73,7 @@ func (k *Keeper) clientClosed() {
 		k.mu.Unlock()
 		return
 	}
-	cause := Explain(k.Client, grpc.ErrClientConnClosing, k.Namespace) // is an ErrClosed
+	cause := k.Explain(grpc.ErrClientConnClosing, k.Namespace) // is an ErrClosed
 	k.cancel(cause)
 	e := k.epoch
 	k.mu.Unlock()
@@ -96,7 +98,7 @@ func (k *Keeper) giveBack(e *Epoch, deadline time.Time) <-chan error {
 		k.part(ctx, e, bound/4)
 		k.sayClosing(ctx, e, bound/4)
 		done <- onEach(e.leases(), func(l *leasehold) error {
-			return k.persist(ctx, Final, func(ctx context.Context) error { return k.leases.Revoke(ctx, l.id) })
+			return k.persist(ctx, etcd.Final, func(ctx context.Context) error { return k.leases.Revoke(ctx, l.id) })
 		})
 	})
 	return done
@@ -169,14 +171,6 @@ func await(ctx context.Context, done <-chan struct{}) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// bounded is ctx with a deadline, if it has none.
-func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, patience)
 }
 
 // grace is how much longer a clean-up goes on than its caller's ctx, which may have ended before it began.

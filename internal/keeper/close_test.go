@@ -10,6 +10,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"github.com/fenceline/fenceline/internal/etcd"
 )
 
 func TestCloseEndsHoldsAndRevokes(t *testing.T) {
@@ -100,14 +102,14 @@ func TestCloseReturnsByCtxWhenEtcdIsAwayAndSaysWhatItMeans(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := start(t, ttl)
 				r.etcd.let(revokes, be)
-				ctx, want := t.Context(), patience
+				ctx, want := t.Context(), etcd.AnswerWithin
 				if deadline > 0 {
 					c, cancel := context.WithTimeout(ctx, deadline)
 					defer cancel()
 					ctx, want = c, deadline
 				}
 				err := r.Close(ctx)
-				if took := time.Since(r.etcd.start); took < want-maxWait || took > want+grace {
+				if took := time.Since(r.etcd.start); took < want-etcd.Steady.Longest || took > want+grace {
 					t.Errorf("%s: returned after %v, want %v", name, took, want)
 				}
 				for _, part := range []string{"up to 15s", endpoint} {

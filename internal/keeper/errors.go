@@ -1,11 +1,15 @@
 package keeper
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/fenceline/fenceline/internal/etcd"
+)
 
 // The causes of a loss, and the errors of calls. Package session exports them.
 var (
-	ErrClosed     = errors.New("session: closed")
-	ErrLost       = errors.New("session: hold lost")
+	ErrClosed     = etcd.ErrClosed
+	ErrLost       = etcd.ErrLost
 	ErrExpired    = loss("session: lease not renewed in time")
 	ErrRevoked    = loss("session: lease does not exist any more")
 	ErrEntryGone  = loss("session: entry deleted or overwritten by somebody else")

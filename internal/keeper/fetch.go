@@ -6,31 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/grpc"
-
-	"github.com/fenceline/fenceline/internal/chance"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
-
-// Waits between attempts, before jitter: doubling from the first to the longest.
-const (
-	firstWait = 50 * time.Millisecond
-	maxWait   = 2 * time.Second
-)
-
-// maxRequest bounds one request however long the TTL is.
-const maxRequest = 10 * time.Second
-
-// RequestTimeout bounds one request to etcd, so that one endpoint that swallows it does not use up the lease.
-func (k *Keeper) RequestTimeout() time.Duration {
-	return min(max(k.TTL/4, 2*time.Second), maxRequest)
-}
-
-// Patience is the bound of a request of which so many have failed before. The first may have met an endpoint that swallows
-// them; then answers are slow, or the way to here is, and they are waited for longer and longer.
-func (k *Keeper) Patience(failed int) time.Duration {
-	return k.RequestTimeout() << min(max(failed-2, 0), 5)
-}
 
 // fetch takes a lease and writes the session's record under it. It tries until ctx ends or an error is hopeless.
 func (k *Keeper) fetch(ctx context.Context, hopeless func(error) bool) (*Epoch, error) {
@@ -47,7 +25,7 @@ func (k *Keeper) fetch(ctx context.Context, hopeless func(error) bool) (*Epoch, 
 			k.detachRevoke(e.leases())
 			e = nil
 		}
-		k.trouble(Explain(k.Client, err, k.Namespace))
+		k.trouble(k.Explain(err, k.Namespace))
 		k.Log.Warn("cannot take a lease", "error", err)
 		return err
 	})
@@ -57,7 +35,7 @@ func (k *Keeper) fetch(ctx context.Context, hopeless func(error) bool) (*Epoch, 
 	if e != nil && (e.granted() || e.unsure) {
 		k.detachRevoke(e.leases())
 	}
-	err = Explain(k.Client, err, k.Namespace)
+	err = k.Explain(err, k.Namespace)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", err, cause)
 	}
@@ -70,7 +48,7 @@ func (k *Keeper) take(ctx context.Context, e *Epoch) error {
 		t0 := k.clock.Elapsed()
 		ttl, err := k.leases.Grant(ctx, e.id, k.TTL)
 		if err != nil {
-			e.unsure = e.unsure || Unknown(err)
+			e.unsure = e.unsure || etcd.Unknown(err)
 			return err
 		}
 		e.extend(t0, ttl)
@@ -92,29 +70,9 @@ func (k *Keeper) newEpoch() *Epoch {
 		holders: map[any]func(error){}, done: make(chan struct{}), told: make(chan struct{})}
 }
 
-// persist repeats f within ctx, with jittered back-off, until it succeeds or its error is hopeless. It answers the
-// last reason; one from before ctx cut an attempt short says more.
+// persist repeats f within ctx until it succeeds or its error is hopeless.
 func (k *Keeper) persist(ctx context.Context, hopeless func(error) bool, f func(context.Context) error) error {
-	var last error
-	failed := 0
-	for wait := firstWait; ; wait = min(2*wait, maxWait) {
-		err := grpc.ErrClientConnClosing
-		if k.Client.Ctx().Err() == nil { // etcd's client would take a closed connection for one to try again
-			try, cancel := context.WithTimeout(ctx, k.Patience(failed))
-			failed++
-			err = f(try)
-			cancel()
-		}
-		if err == nil || hopeless(err) {
-			return err
-		}
-		if last == nil || ctx.Err() == nil {
-			last = err
-		}
-		if !sleep(ctx, jitter(wait)) {
-			return last
-		}
-	}
+	return etcd.Retry{Client: k.Client, Backoff: etcd.Steady, Within: k.Patience, Hopeless: hopeless}.Do(ctx, f)
 }
 
 // detachRevoke gives leases back that nobody uses, so that what hangs on them in etcd does not outlive us by a TTL.
@@ -130,19 +88,4 @@ func (k *Keeper) detachRevoke(leases []*leasehold) {
 			return err
 		})
 	})
-}
-
-// jitter spreads d by half of it either way, so that a fleet does not come back all at once.
-func jitter(d time.Duration) time.Duration { return d/2 + chance.N(d) }
-
-// sleep answers false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/fenceline/fenceline/internal/etcd"
 )
 
 func ids(rs []request) map[any]bool {
@@ -142,7 +144,7 @@ func TestOpenIsBounded(t *testing.T) {
 				r := newRig()
 				r.etcd.let(grants, be)
 				r.etcd.let(revokes, be)
-				ctx, want := t.Context(), patience
+				ctx, want := t.Context(), etcd.AnswerWithin
 				if deadline > 0 {
 					c, cancel := context.WithTimeout(ctx, deadline)
 					defer cancel()

@@ -98,7 +98,7 @@ func (k *Keeper) answered(e *Epoch, a answer) time.Duration {
 		e.Gone()
 		return 0
 	}
-	k.trouble(Explain(k.Client, a.err, k.Namespace))
+	k.trouble(k.Explain(a.err, k.Namespace))
 	k.Log.Warn("renewal failed", "lease", keyspace.Lease(e.id), "error", a.err, "left", e.Remaining())
 	return k.clock.Elapsed() + e.TTL()/10*time.Duration(80+chance.N(41))/100
 }

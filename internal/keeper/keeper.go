@@ -18,6 +18,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/watch"
 )
@@ -87,9 +88,6 @@ type Keeper struct {
 	soon   []func(ctx context.Context) // see Soon
 }
 
-// patience is how long etcd is given by a caller who sets no deadline.
-const patience = 5 * time.Second
-
 // Open takes the first lease. ctx bounds that; without a deadline it is bounded by five seconds.
 func Open(ctx context.Context, cfg Config) (*Keeper, error) {
 	conn := cfg.Client.ActiveConnection()
@@ -118,11 +116,11 @@ func open(ctx context.Context, cfg Config, l leases, clock Clock, w *watch.Strea
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := etcd.Bounded(ctx)
 	defer cancel()
 	k.ctx, k.cancel = context.WithCancelCause(context.Background())
 	k.tidy, k.abandon = context.WithCancel(context.Background())
-	e, err := k.fetch(ctx, Final)
+	e, err := k.fetch(ctx, etcd.Final)
 	if err != nil {
 		k.cancel(ErrClosed)
 		defer k.abandon()
@@ -145,7 +143,7 @@ func (k *Keeper) run(e *Epoch) {
 	for {
 		k.keep(e)
 		k.leave(e)
-		if !sleep(k.ctx, jitter(firstWait)) {
+		if !etcd.Steady.Sleep(k.ctx, 1) {
 			return
 		}
 		var err error

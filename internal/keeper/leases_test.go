@@ -10,6 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
@@ -67,7 +68,7 @@ func TestRequestsToAStoppedEtcdEndWithTheirCtx(t *testing.T) {
 		if took := time.Since(start); err == nil || took > time.Second {
 			t.Errorf("%s: %v after %v", kind, err, took)
 		}
-		if text := Explain(client, err, "ns/"); !strings.Contains(text.Error(), "no answer") || !errors.Is(text, context.DeadlineExceeded) {
+		if text := etcd.Explain(client, err, "ns/"); !strings.Contains(text.Error(), "no answer") || !errors.Is(text, context.DeadlineExceeded) {
 			t.Errorf("%s: %v", kind, text)
 		}
 	}
@@ -88,7 +89,7 @@ func TestRequestsToADeadEtcdFailAtOnceWithTheReason(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		start := time.Now()
 		etcdtest.Eventually(t, 5*time.Second, kind+" tells the reason", func() bool {
-			text := Explain(client, f(ctx), "ns/")
+			text := etcd.Explain(client, f(ctx), "ns/")
 			return text != nil && strings.Contains(text.Error(), "connection refused")
 		})
 		cancel()

@@ -41,12 +41,12 @@ func (e *MemberError) Unwrap() error { return e.Err }
 // Each member has a Line of its own, in no table, which is lent its entry: it watches and judges, grants and loses.
 // Entering and leaving is done here, for all at once: see enter.go and leave.go.
 type All struct {
-	keeper *keeper.Keeper
-	caller context.Context
-	epoch  *keeper.Epoch
-	parts  []*part
-	unsure bool // an enqueue went unanswered once, so that it may still be on its way
-	since  time.Time
+	keeper  *keeper.Keeper
+	caller  context.Context
+	epoch   *keeper.Epoch
+	parts   []*part
+	enqueue keeper.Undoable
+	since   time.Time
 
 	waiting context.Context // ends with the caller's, or when a part is lost
 	abort   context.CancelCauseFunc

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
@@ -92,7 +93,7 @@ func (l *Line) inquire(ctx context.Context) error {
 		if l.place != p {
 			return nil
 		}
-		if err != nil && !keeper.Final(err) {
+		if err != nil && !etcd.Final(err) {
 			return err
 		}
 		died = died || err != nil
@@ -152,7 +153,7 @@ func (l *Line) leaseIsGone(ctx context.Context, id clientv3.LeaseID) (bool, erro
 		return false, nil
 	}
 	resp, err := l.keeper.Client.TimeToLive(ctx, id)
-	if err != nil && !leaseGone(err) {
+	if err != nil && !etcd.LeaseGone(err) {
 		return false, err
 	}
 	return err != nil || resp.TTL <= 0, nil

@@ -7,7 +7,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/chance"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -73,7 +73,7 @@ func (l *Line) drive(ctx context.Context) {
 // failed is told of a request that did not succeed. What etcd refuses is the end for all who wait here; the rest is
 // tried again after a while.
 func (l *Line) failed(ctx context.Context, err error) {
-	if leaseGone(err) && l.place != nil {
+	if etcd.LeaseGone(err) && l.place != nil {
 		l.place.epoch.Gone()
 		l.lose(l.place, keeper.ErrRevoked)
 		return
@@ -84,12 +84,12 @@ func (l *Line) failed(ctx context.Context, err error) {
 			return
 		}
 	}
-	explained := keeper.Explain(l.keeper.Client, err, l.prefix)
-	if keeper.Final(err) {
+	explained := l.keeper.Explain(err, l.prefix)
+	if etcd.Final(err) {
 		l.refuse(explained)
 		if p := l.place; p != nil {
 			p.settle(explained)
-			if p.state == asked && !p.unsure {
+			if p.state == asked && !p.enqueue.Unknown() {
 				l.vacate(p)
 				return
 			}
@@ -97,8 +97,7 @@ func (l *Line) failed(ctx context.Context, err error) {
 	}
 	l.trouble = explained
 	l.keeper.Log.Debug("request failed", "kind", l.kind, "name", l.name, "error", explained)
-	pause := min(10*time.Millisecond<<min(l.tries, 7), time.Second)
-	l.sleep(ctx, pause*time.Duration(75+chance.N(50))/100, l.place)
+	l.sleep(ctx, etcd.Prompt.Wait(l.tries), l.place)
 }
 
 // vacate drops a place that etcd is known not to have, nor to get.
@@ -139,13 +138,7 @@ func (l *Line) sleep(ctx context.Context, d time.Duration, p *place) {
 	}
 	l.mu.Unlock()
 	defer l.mu.Lock()
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-lost:
-	case <-ctx.Done():
-	}
+	etcd.Sleep(ctx, d, lost)
 }
 
 // request runs f without the mutex and with a bound on one request.
@@ -184,39 +177,19 @@ func (l *Line) drop(ctx context.Context) error {
 // be on its way.
 func (l *Line) forsake(p *place) {
 	l.keeper.Go(func(ctx context.Context) {
-		for tries := 1; ctx.Err() == nil; tries++ {
-			bounded, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
-			err := l.leave(bounded, p)
-			cancel()
-			if err == nil || errors.Is(err, keeper.ErrLost) || leaseGone(err) {
-				p.free()
-				return
-			}
-			if !pause(ctx, p.epoch, tries) {
-				return
-			}
+		over := func(err error) bool { return errors.Is(err, keeper.ErrLost) || etcd.LeaseGone(err) }
+		err := etcd.Retry{Client: l.keeper.Client, Backoff: etcd.Prompt, Within: l.keeper.Patience, Done: p.epoch.Done(), Hopeless: over}.
+			Do(ctx, func(ctx context.Context) error { return l.leave(ctx, p) })
+		if err == nil || over(err) {
+			p.free()
 		}
 	})
-}
-
-// pause waits before the next attempt. It answers false when ctx or the lease has ended.
-func pause(ctx context.Context, e *keeper.Epoch, tries int) bool {
-	t := time.NewTimer(min(10*time.Millisecond<<min(tries, 7), time.Second) * time.Duration(75+chance.N(50)) / 100)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-e.Done():
-	case <-ctx.Done():
-	}
-	return false
 }
 
 // watchdog asks etcd about p after a while, if the view has not told anything until then: a connection that has died
 // in silence tells nothing.
 func (l *Line) watchdog(p *place) {
-	every := l.patience() * time.Duration(80+chance.N(40)) / 100
-	p.dog = time.AfterFunc(every, func() {
+	p.dog = time.AfterFunc(etcd.Jitter(l.keeper.Silence()), func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if l.place == p && p.state == queued {

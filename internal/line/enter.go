@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -26,45 +26,43 @@ func (a *All) enter(members []Member) error {
 		l.beCareful(m.Options)
 		a.parts = append(a.parts, &part{Member: m, line: l, place: l.newPlace(epoch, epoch.Take(ctx))})
 	}
+	a.enqueue.Epoch = epoch
 	brief := false // too many operations otherwise
-	for tries := 1; ; tries++ {
-		err := a.sendEnter(ctx, brief, a.keeper.Patience(tries-1))
-		switch {
-		case err == nil:
-			return a.entered()
-		case errors.Is(err, errBroken), errors.Is(err, errSlot):
-			return errBroken
-		case errors.Is(err, errAgain):
-			continue
-		case errors.Is(err, rpctypes.ErrTooManyOps) && !brief:
-			brief = true
-			continue
-		case errors.Is(err, rpctypes.ErrTooManyOps):
-			return fmt.Errorf("%d locks at once are more than etcd allows in one transaction (its --max-txn-ops, 128 by default): %w", len(a.parts), err)
-		case leaseGone(err):
-			epoch.Gone()
-			return keeper.ErrRevoked
-		}
-		explained := keeper.Explain(a.keeper.Client, err, a.keeper.Namespace)
-		if keeper.Final(err) && ctx.Err() == nil {
-			return explained
-		}
-		if !pause(ctx, epoch, tries) {
-			if ctx.Err() != nil {
-				return keeper.Because(context.Cause(ctx), explained)
-			}
-			return epoch.Err()
-		}
+	hopeless := func(err error) bool {
+		return errors.Is(err, errBroken) || errors.Is(err, errSlot) || etcd.LeaseGone(err) || etcd.Final(err)
 	}
+	err = etcd.Retry{Client: a.keeper.Client, Backoff: etcd.Prompt, Within: a.keeper.Patience, Done: epoch.Done(), Hopeless: hopeless}.
+		Do(ctx, func(ctx context.Context) error {
+			err := a.sendEnter(ctx, brief)
+			if errors.Is(err, rpctypes.ErrTooManyOps) && !brief {
+				brief = true
+				return etcd.Again
+			}
+			return err
+		})
+	explained := a.keeper.Explain(err, a.keeper.Namespace)
+	switch {
+	case err == nil:
+		return a.entered()
+	case errors.Is(err, errBroken), errors.Is(err, errSlot):
+		return errBroken
+	case errors.Is(err, rpctypes.ErrTooManyOps):
+		return fmt.Errorf("%d locks at once are more than etcd allows in one transaction (its --max-txn-ops, 128 by default): %w", len(a.parts), err)
+	case etcd.LeaseGone(err):
+		epoch.Gone()
+		return keeper.ErrRevoked
+	case ctx.Err() != nil:
+		return keeper.Because(context.Cause(ctx), explained)
+	case etcd.Final(err):
+		return explained
+	}
+	return epoch.Err()
 }
 
 // sendEnter sends the enqueue of all. In brief it does not ask about the lines.
-func (a *All) sendEnter(ctx context.Context, brief bool, within time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	record := a.epoch.RecordRevision()
-	cmps := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(a.epoch.Record()), "=", record)}
-	otherwise := []clientv3.Op{clientv3.OpGet(a.epoch.Record(), clientv3.WithKeysOnly())}
+func (a *All) sendEnter(ctx context.Context, brief bool) error {
+	var cmps []clientv3.Cmp
+	var otherwise []clientv3.Op
 	var puts, looks []clientv3.Op
 	for _, q := range a.parts {
 		cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(q.place.key), "=", 0))
@@ -76,13 +74,12 @@ func (a *All) sendEnter(ctx context.Context, brief bool, within time.Duration) e
 	if !brief {
 		then = append(then, looks...)
 	}
-	resp, err := a.keeper.KV().Txn(ctx).If(cmps...).Then(then...).Else(otherwise...).Commit()
+	resp, err := a.enqueue.Commit(ctx, keeper.Attempt{If: cmps, Then: then, Else: otherwise})
 	if err != nil {
-		a.unsure = a.unsure || keeper.Unknown(err) && !leaseGone(err)
 		return err
 	}
 	if !resp.Succeeded {
-		return a.refused(ctx, record, resp)
+		return a.refused(ctx, resp)
 	}
 	for i, q := range a.parts {
 		q.place.entry = Entry{Key: q.place.key, Create: resp.Header.Revision, Mod: resp.Header.Revision, Lease: q.place.lease, Value: []byte(q.Rule.Value)}
@@ -94,33 +91,30 @@ func (a *All) sendEnter(ctx context.Context, brief bool, within time.Duration) e
 	return nil
 }
 
-// refused finds out why. The answer shows the session's record and then each key.
-func (a *All) refused(ctx context.Context, record int64, resp *clientv3.TxnResponse) error {
+// refused finds out why. The answer shows each key.
+func (a *All) refused(ctx context.Context, resp *keeper.Attempted) error {
 	var there []Entry
 	for i, q := range a.parts {
-		if kvs := resp.Responses[i+1].GetResponseRange().Kvs; len(kvs) == 1 {
+		if kvs := resp.Responses[i].GetResponseRange().Kvs; len(kvs) == 1 {
 			there = append(there, entryOf(kvs[0]))
-			q.place.taken = !a.unsure
+			q.place.taken = !a.enqueue.Unknown()
 		}
 	}
-	kvs := resp.Responses[0].GetResponseRange().Kvs
 	switch {
-	case len(there) == len(a.parts) && a.unsure && a.ours(there):
+	case len(there) == len(a.parts) && a.enqueue.Unknown() && a.ours(there):
 		for i, q := range a.parts { // Who is ahead we do not know.
 			q.place.entry, q.place.state = there[i], queued
 		}
 		return nil
-	case len(there) > 0 && a.unsure: // what an earlier attempt has left, or a stranger's
+	case len(there) > 0 && a.enqueue.Unknown(): // what an earlier attempt has left, or a stranger's
 		return errBroken
 	case len(there) > 0:
 		return errSlot
-	case len(kvs) == 0:
-		return a.parts[0].line.keepRecord(ctx, a.epoch)
-	case kvs[0].ModRevision < record:
-		return goneBack(a.epoch, record, kvs[0].ModRevision)
 	}
-	a.epoch.RecordWritten(kvs[0].ModRevision)
-	return errAgain
+	if err := resp.Stale(ctx); err != nil {
+		return err
+	}
+	return etcd.Again
 }
 
 // ours says whether these are what an earlier attempt of ours has put.

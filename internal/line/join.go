@@ -7,6 +7,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -28,14 +29,14 @@ func (l *Line) enqueue(ctx context.Context, try bool) error {
 	case l.place != p: // lost meanwhile, and the entry with it
 		return nil
 	case errors.Is(err, errSlot):
-		if p.unsure { // an earlier attempt may be on its way: the next step is to leave
+		if p.enqueue.Unknown() { // an earlier attempt may be on its way: the next step is to leave
 			p.leaving = true
 			return nil
 		}
 		l.forget(p) // and its slot is never ours
 		return nil
 	case errors.As(err, &refused):
-		if p.unsure {
+		if p.enqueue.Unknown() {
 			p.leaving = true
 		} else {
 			l.vacate(p)
@@ -43,7 +44,7 @@ func (l *Line) enqueue(ctx context.Context, try bool) error {
 		l.refuse(refused.error)
 		return nil
 	case errors.Is(err, errOthers):
-		if !p.unsure { // as above
+		if !p.enqueue.Unknown() { // as above
 			l.vacate(p)
 		}
 		l.refuseTriesAs(p.others)
@@ -55,22 +56,17 @@ func (l *Line) enqueue(ctx context.Context, try bool) error {
 	return nil
 }
 
-// join sends an enqueue, and notes when its outcome stays unknown.
+// join sends an enqueue.
 func (l *Line) join(ctx context.Context, p, old *place, try bool) (isFirst bool, err error) {
 	look := l.look()
 	p.asked = l.keeper.Elapsed()
 	err = l.request(ctx, func(ctx context.Context) error {
-		err := errAgain
-		for errors.Is(err, errAgain) && ctx.Err() == nil {
+		err := etcd.Again
+		for errors.Is(err, etcd.Again) && ctx.Err() == nil {
 			isFirst, err = l.sendJoin(ctx, p, old, try, look)
 		}
 		return err
 	})
-	switch {
-	case err == nil, errors.Is(err, errSlot), errors.Is(err, errOthers), errors.Is(err, keeper.ErrEntryGone), errors.As(err, new(refusal)), leaseGone(err):
-	case keeper.Unknown(err):
-		p.unsure = true
-	}
 	return isFirst, err
 }
 
@@ -185,7 +181,7 @@ func (l *Line) swap(ctx context.Context) error {
 		case l.place != old: // lost with its lease meanwhile, and the new entry with it
 			p.free()
 			return nil
-		case errors.As(err, &refused) && !p.unsure: // the next step is to leave with the old one
+		case errors.As(err, &refused) && !p.enqueue.Unknown(): // the next step is to leave with the old one
 			p.free()
 			old.leaving = false
 			l.refuse(refused.error)
@@ -195,18 +191,18 @@ func (l *Line) swap(ctx context.Context) error {
 			l.lose(old, err)
 			return nil
 		case errors.Is(err, errSlot):
-			if p.unsure {
+			if p.enqueue.Unknown() {
 				l.forsake(p)
 			}
 			p = l.another(old)
-		case err != nil && p.unsure && keeper.Final(err): // whichever stands is given back
+		case err != nil && p.enqueue.Unknown() && etcd.Final(err): // whichever stands is given back
 			l.forsake(p)
 			old.left = true
 			return nil
-		case err != nil && p.unsure && ctx.Err() == nil:
+		case err != nil && p.enqueue.Unknown() && ctx.Err() == nil:
 			l.tries++
 			l.failed(ctx, err) // which of the two entries stands, only the same request can tell
-		case err != nil && keeper.Final(err): // what cannot be exchanged can be given back
+		case err != nil && etcd.Final(err): // what cannot be exchanged can be given back
 			p.free()
 			return nil
 		case err != nil:
@@ -226,7 +222,7 @@ func (l *Line) swap(ctx context.Context) error {
 
 // giveUp lets go of a place of which at most an enqueue is on its way.
 func (l *Line) giveUp(p *place) {
-	if p.unsure {
+	if p.enqueue.Unknown() {
 		l.forsake(p)
 		return
 	}

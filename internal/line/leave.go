@@ -8,7 +8,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -23,7 +23,7 @@ func (a *All) park() {
 
 // leave takes the entries from their lines and deletes them, or parks those that have to stay.
 func (a *All) leave(cause error) {
-	sent := a.unsure
+	sent := a.enqueue.Unknown()
 	for _, q := range a.parts {
 		q.line.mu.Lock()
 		if h := q.hold; h != nil && h.ended == nil {
@@ -58,32 +58,33 @@ func (a *All) leave(cause error) {
 // persist deletes the entries, and tries again until it is known that they are gone, or the lease is. A refusal is
 // told at once, and is no reason to give up: the lease is renewed, and the entries would stay as long as the Session.
 func (a *All) persist(ctx context.Context) {
-	for tries := 1; ; tries++ {
-		err := a.sendLeave(ctx, a.keeper.Patience(tries-1))
-		switch {
-		case err == nil, errors.Is(err, keeper.ErrLost):
-			a.unpark()
-			a.vacate()
-			a.gave(err)
-			return
-		case leaseGone(err):
-			a.epoch.Gone()
-		case keeper.Final(err) && a.keepParked(): // released all the same
-			a.settle(nil)
-			a.await(ctx)
-		case keeper.Final(err):
-			err = keeper.Explain(a.keeper.Client, err, a.keeper.Namespace)
-			a.keeper.Log.Debug("entries not deleted", "error", err)
-			a.settle(err)
-		}
-		if !pause(ctx, a.epoch, tries) {
-			if err = a.epoch.Err(); err == nil {
-				err = a.keeper.Closed()
-			}
-			a.vacate()
-			a.gave(err)
-			return
-		}
+	known := func(err error) bool { return errors.Is(err, keeper.ErrLost) }
+	err := etcd.Retry{Client: a.keeper.Client, Backoff: etcd.Prompt, Within: a.keeper.Patience, Done: a.epoch.Done(), Hopeless: known,
+		Failed: func(err error) { a.leaveFailed(ctx, err) }}.Do(ctx, a.sendLeave)
+	switch {
+	case err == nil || known(err):
+		a.unpark()
+	case a.epoch.Err() != nil:
+		err = a.epoch.Err()
+	default:
+		err = a.keeper.Closed()
+	}
+	a.vacate()
+	a.gave(err)
+}
+
+// leaveFailed takes note of an error before the next attempt.
+func (a *All) leaveFailed(ctx context.Context, err error) {
+	switch {
+	case etcd.LeaseGone(err):
+		a.epoch.Gone()
+	case etcd.Final(err) && a.keepParked(): // released all the same
+		a.settle(nil)
+		a.await(ctx)
+	case etcd.Final(err):
+		err = a.keeper.Explain(err, a.keeper.Namespace)
+		a.keeper.Log.Debug("entries not deleted", "error", err)
+		a.settle(err)
 	}
 }
 
@@ -140,23 +141,13 @@ func (a *All) unpark() {
 }
 
 // sendLeave deletes each entry that is still ours. It answers ErrLost if one was not.
-func (a *All) sendLeave(ctx context.Context, within time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
+func (a *All) sendLeave(ctx context.Context) error {
 	then, err := a.outs(ctx)
 	if err != nil {
 		return err
 	}
 	then = append(then, a.alongOuts()...)
-	var done []*pb.ResponseOp
-	if a.unsure { // an enqueue that is still on its way must fail from here on
-		done, _, err = ask.Fenced(ctx, a.keeper, a.epoch, then)
-	} else {
-		var resp *clientv3.TxnResponse
-		if resp, err = a.keeper.KV().Txn(ctx).Then(then...).Commit(); err == nil {
-			done = resp.Responses
-		}
-	}
+	done, _, err := a.enqueue.Undo(ctx, then...)
 	if err != nil {
 		return a.unanswered(err)
 	}
@@ -169,7 +160,7 @@ func (a *All) outs(ctx context.Context) ([]clientv3.Op, error) {
 	for _, q := range a.parts {
 		p := q.place
 		ours := p.stands()
-		if a.unsure { // an enqueue may have got through that we do not know
+		if a.enqueue.Unknown() { // an enqueue may have got through that we do not know
 			ours = []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.lease)}
 		}
 		out := clientv3.OpDelete(p.key)
@@ -204,10 +195,10 @@ func (a *All) alongOuts() []clientv3.Op {
 func (a *All) unanswered(err error) error {
 	parked := false
 	for _, q := range a.parts {
-		q.place.left = q.place.left || keeper.Unknown(err)
+		q.place.left = q.place.left || etcd.Unknown(err)
 		parked = parked || q.place.parking != 0
 	}
-	if parked && leaseGone(err) { // which of them?
+	if parked && etcd.LeaseGone(err) { // which of them?
 		return errParkEnded
 	}
 	return err

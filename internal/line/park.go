@@ -9,8 +9,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/ask"
 	"github.com/fenceline/fenceline/internal/chance"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -25,17 +25,16 @@ func (l *Line) park(ctx context.Context) error {
 		p.parking = newLease()
 	}
 	err := l.request(ctx, func(ctx context.Context) error {
-		if p.unsure && !p.fenced { // an enqueue that is still on its way must fail when the entry is gone
-			if _, _, err := ask.Fenced(ctx, l.keeper, p.epoch, nil); err != nil {
+		if p.enqueue.Unknown() { // what is still on its way must fail when the entry is gone
+			if _, _, err := p.enqueue.Undo(ctx); err != nil {
 				return err
 			}
-			p.fenced = true
 		}
 		if err := l.grantOnce(ctx, p.parking, time.Until(p.restUntil)); err != nil {
 			return err
 		}
 		_, err := l.overwrite(ctx, p, mod, value, p.parking)
-		if leaseGone(err) { // not the Session's
+		if etcd.LeaseGone(err) { // not the Session's
 			err = errParkEnded
 		}
 		return err
@@ -46,7 +45,7 @@ func (l *Line) park(ctx context.Context) error {
 	case errors.Is(err, keeper.ErrLost):
 		l.lose(p, err)
 		return nil
-	case err != nil && keeper.Final(err): // no space, say: then it stays where it is, and is deleted when the time has come
+	case err != nil && etcd.Final(err): // no space, say: then it stays where it is, and is deleted when the time has come
 		p.parking, p.kept, p.leaving = 0, true, false
 		p.settle(nil)
 		return nil
@@ -107,27 +106,20 @@ func (l *Line) overwrite(ctx context.Context, p *place, mod int64, value string,
 
 // unpark deletes a parked entry when its time has come. What it cannot delete ends with its lease.
 func (l *Line) unpark(ctx context.Context, p *place) {
-	t := time.NewTimer(time.Until(p.restUntil))
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
+	if !etcd.Sleep(ctx, time.Until(p.restUntil)) {
 		return
 	}
-	for tries := 1; ctx.Err() == nil; tries++ {
-		bounded, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
-		_, err := l.keeper.KV().Txn(bounded).If(clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.parking)).Then(clientv3.OpDelete(p.key)).Commit()
-		if err == nil {
-			_, _ = l.keeper.Client.Revoke(bounded, p.parking) // it would end by itself
-			cancel()
-			p.free()
-			return
-		}
-		cancel()
+	err := etcd.Retry{Client: l.keeper.Client, Backoff: etcd.Prompt, Within: l.keeper.Patience, Done: p.epoch.Done(), Hopeless: func(error) bool { return false }}.
+		Do(ctx, func(ctx context.Context) error {
+			parked := clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.parking)
+			_, err := l.keeper.KV().Txn(ctx).If(parked).Then(clientv3.OpDelete(p.key)).Commit()
+			if err == nil {
+				_, _ = l.keeper.Client.Revoke(ctx, p.parking) // it would end by itself
+			}
+			return err
+		})
+	if err != nil { // its lease ends it; the slot is nobody's with ours
 		l.keeper.Log.Debug("entry not deleted after its minimum hold", "key", p.key, "error", err)
-		if !pause(ctx, p.epoch, tries) { // its lease ends it; the slot is nobody's with ours
-			p.free()
-			return
-		}
 	}
+	p.free()
 }

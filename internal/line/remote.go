@@ -8,10 +8,9 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
@@ -27,9 +26,8 @@ type place struct {
 	freed bool // its slot was given back; guarded by the table's mutex
 
 	state   placeState
-	entry   Entry         // valid from state queued on
-	unsure  bool          // an enqueue went unanswered once, so that it may still be on its way
-	fenced  bool          // it fails from now on
+	entry   Entry // valid from state queued on
+	enqueue keeper.Undoable
 	gone    bool          // see situation
 	leaving bool          // see situation
 	left    bool          // a leave went unanswered once, so that it may have happened
@@ -104,13 +102,9 @@ var errOthers = errors.New("line: others ahead")
 // sendJoin sends the enqueue of p. With old it also leaves old, in the same transaction; with try it writes only if p
 // would be first. It fills in what p knows of the line, and says whether p is first.
 func (l *Line) sendJoin(ctx context.Context, p, old *place, try bool, look clientv3.Op) (bool, error) {
-	record := p.epoch.RecordRevision()
 	value := l.rule.Value
 	put := clientv3.OpPut(p.key, value, clientv3.WithLease(p.lease))
-	cmps := []clientv3.Cmp{
-		clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0),
-		clientv3.Compare(clientv3.ModRevision(p.epoch.Record()), "=", record),
-	}
+	cmps := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0)}
 	var terms Terms
 	if l.rule.Terms != nil {
 		terms = l.rule.Terms()
@@ -123,20 +117,14 @@ func (l *Line) sendJoin(ctx context.Context, p, old *place, try bool, look clien
 	if old != nil {
 		cmps = append(cmps, old.stands()...)
 		then = append([]clientv3.Op{clientv3.OpDelete(old.key)}, then...)
-		if old.unsure {
-			then = append([]clientv3.Op{l.writeRecord(p.epoch)}, then...)
-		}
 	}
-	resp, err := l.keeper.KV().Txn(ctx).If(cmps...).Then(then...).
-		Else(append(terms.Else, clientv3.OpGet(p.key), clientv3.OpGet(p.epoch.Record(), clientv3.WithKeysOnly()))...).Commit()
+	resp, err := p.enqueue.Commit(ctx, keeper.Attempt{If: cmps, Then: then, Else: append(terms.Else, clientv3.OpGet(p.key)),
+		Fence: old != nil && old.enqueue.Unknown()})
 	if err != nil {
 		return false, err
 	}
 	if !resp.Succeeded {
-		return l.joinRefused(ctx, p, old, record, terms, resp.Responses)
-	}
-	if old != nil && old.unsure {
-		p.epoch.RecordWritten(resp.Header.Revision)
+		return l.joinRefused(ctx, p, terms, resp)
 	}
 	last := resp.Responses[len(resp.Responses)-1]
 	if try {
@@ -215,14 +203,10 @@ func tried(resp *pb.TxnResponse) (wrote bool, others *pb.RangeResponse) {
 	return true, nil
 }
 
-// errAgain: the session's record was written meanwhile; the same enqueue may be sent again.
-var errAgain = errors.New("line: again")
-
-// joinRefused finds out why. The answer shows p's key and the session's record.
-func (l *Line) joinRefused(ctx context.Context, p, old *place, record int64, terms Terms, ops []*pb.ResponseOp) (bool, error) {
-	ops, asked := ops[len(terms.Else):], ops[:len(terms.Else)]
-	kvs := ops[0].GetResponseRange().Kvs
-	if len(kvs) == 1 && p.unsure && clientv3.LeaseID(kvs[0].Lease) == p.lease && kvs[0].CreateRevision == kvs[0].ModRevision && string(kvs[0].Value) == l.rule.Value {
+// joinRefused finds out why. The answer shows p's key.
+func (l *Line) joinRefused(ctx context.Context, p *place, terms Terms, resp *keeper.Attempted) (bool, error) {
+	asked, kvs := resp.Responses[:len(terms.Else)], resp.Responses[len(terms.Else)].GetResponseRange().Kvs
+	if len(kvs) == 1 && p.enqueue.Unknown() && clientv3.LeaseID(kvs[0].Lease) == p.lease && kvs[0].CreateRevision == kvs[0].ModRevision && string(kvs[0].Value) == l.rule.Value {
 		// An earlier attempt got through without its answer: ours to adopt. Who is ahead we do not know.
 		p.entry, p.count, p.waiting = entryOf(kvs[0]), 0, 0
 		return false, nil
@@ -230,52 +214,32 @@ func (l *Line) joinRefused(ctx context.Context, p, old *place, record int64, ter
 	if len(kvs) == 1 {
 		return false, fmt.Errorf("%w: %q", errSlot, p.key)
 	}
-	switch kvs := ops[1].GetResponseRange().Kvs; {
-	case len(kvs) == 0:
-		return false, l.keepRecord(ctx, p.epoch)
-	case kvs[0].ModRevision < record:
-		return false, goneBack(p.epoch, record, kvs[0].ModRevision)
-	case kvs[0].ModRevision != record:
-		p.epoch.RecordWritten(kvs[0].ModRevision)
-		return false, errAgain
-	case terms.Refused != nil:
+	if err := resp.Stale(ctx); err != nil {
+		return false, err
+	}
+	if terms.Refused != nil {
 		again, err := terms.Refused(asked)
 		if err != nil {
 			return false, refusal{err}
 		}
 		if again {
-			return false, errAgain
+			return false, etcd.Again
 		}
 	}
 	return false, keeper.ErrEntryGone // only old's guard can have failed
 }
 
-// writeRecord makes every enqueue fail that was sent before.
-func (l *Line) writeRecord(e *keeper.Epoch) clientv3.Op {
-	return clientv3.OpPut(e.Record(), l.keeper.Record, clientv3.WithLease(e.ID()))
-}
-
-// keepRecord writes the session's record again after somebody deleted it.
-func (l *Line) keepRecord(ctx context.Context, e *keeper.Epoch) error {
-	resp, err := l.keeper.KV().Do(ctx, l.writeRecord(e))
-	if err != nil {
-		return err
-	}
-	e.RecordWritten(resp.Put().Header.Revision)
-	return errAgain
-}
-
 // leave deletes p's entry. It answers ErrLost if the entry was not there any more. When an earlier leave went
 // unanswered, an entry that is not there was deleted by that one.
 func (l *Line) leave(ctx context.Context, p *place) error {
-	if p.unsure {
+	if p.enqueue.Unknown() {
 		return l.leaveUnsure(ctx, p)
 	}
 	resp, err := l.keeper.KV().Txn(ctx).If(p.stands()...).Then(clientv3.OpDelete(p.key)).
 		Else(clientv3.OpGet(p.key, clientv3.WithKeysOnly())).Commit()
 	switch {
 	case err != nil:
-		p.left = p.left || keeper.Unknown(err)
+		p.left = p.left || etcd.Unknown(err)
 		return err
 	case resp.Succeeded:
 		return nil
@@ -283,22 +247,24 @@ func (l *Line) leave(ctx context.Context, p *place) error {
 	return p.fateOf(createOf(resp.Responses[0]))
 }
 
-// leaveUnsure leaves while an enqueue may be on its way: that must fail from here on, and whatever it has left must
-// go. It compares the record too, else it could itself arrive late and delete the next entry of that key.
+// leaveUnsure leaves while an enqueue may be on its way: whatever it has left must go.
 func (l *Line) leaveUnsure(ctx context.Context, p *place) error {
 	ours := []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(p.key), "=", p.lease)}
 	out := []clientv3.Op{clientv3.OpGet(p.key, clientv3.WithKeysOnly()), clientv3.OpTxn(ours, []clientv3.Op{clientv3.OpDelete(p.key)}, nil)}
-	resp, _, err := ask.Fenced(ctx, l.keeper, p.epoch, out)
+	resp, _, err := p.enqueue.Undo(ctx, out...)
 	if err != nil {
-		p.left = p.left || keeper.Unknown(err)
+		p.left = p.left || etcd.Unknown(err)
 		return err
 	}
-	return p.fateOf(createOf(resp[0]))
+	if was := createOf(resp[0]); was != p.entry.Create {
+		return p.fateOf(was)
+	}
+	return nil
 }
 
 // fateOf judges an entry by the create revision that a leave has found; zero: none.
 func (p *place) fateOf(was int64) error {
-	if p.state == asked || p.left && was == 0 || p.unsure && was == p.entry.Create {
+	if p.state == asked || p.left && was == 0 {
 		return nil
 	}
 	return keeper.ErrLost
@@ -326,9 +292,6 @@ func (l *Line) confirm(ctx context.Context, p *place, revision int64, quorum boo
 	return l.readAt(ctx, max(revision, p.entry.Create), l.prefix, opts...)
 }
 
-// leaseGone says whether etcd refused a request because the lease does not exist.
-func leaseGone(err error) bool { return errors.Is(err, rpctypes.ErrLeaseNotFound) }
-
 // newPlace takes a slot on lease, which the epoch has chosen for it.
 func (l *Line) newPlace(e *keeper.Epoch, lease clientv3.LeaseID) *place {
 	least := 0
@@ -336,7 +299,7 @@ func (l *Line) newPlace(e *keeper.Epoch, lease clientv3.LeaseID) *place {
 		least = 1 // so that all keys have one shape, which no mutex writes
 	}
 	slot := l.table.takeSlot(l.prefix, lease, least)
-	return &place{epoch: e, lease: lease, table: l.table, slot: slot, key: keyspace.Entry(l.prefix+l.rule.Dir, lease, slot.slot) + l.rule.Suffix,
+	return &place{epoch: e, enqueue: keeper.Undoable{Epoch: e}, lease: lease, table: l.table, slot: slot, key: keyspace.Entry(l.prefix+l.rule.Dir, lease, slot.slot) + l.rule.Suffix,
 		state: asked, alone: l.rule.Alone == nil}
 }
 

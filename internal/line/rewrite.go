@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -98,11 +99,11 @@ func (l *Line) rewrite(ctx context.Context) error {
 	case errors.Is(err, keeper.ErrLost):
 		l.lose(p, err)
 		return nil
-	case leaseGone(err), keeper.Unknown(err):
+	case etcd.LeaseGone(err), etcd.Unknown(err):
 		r.unsure = true
 		return err
 	case err != nil:
-		err = keeper.Explain(l.keeper.Client, err, l.prefix)
+		err = l.keeper.Explain(err, l.prefix)
 		if r.unsure {
 			err = fmt.Errorf("an earlier attempt may have got through: %w", err)
 		}

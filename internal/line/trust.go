@@ -94,11 +94,8 @@ func (l *Line) trustFor() time.Duration {
 	if len(l.holds) == 0 && l.queue.Len() == 0 {
 		return lingerPatience
 	}
-	return l.patience()
+	return l.keeper.Silence()
 }
-
-// patience is how long we go without asking etcd, when a watch should have told.
-func (l *Line) patience() time.Duration { return max(l.keeper.TTL/2, 5*time.Second) }
 
 // mustAsk says whether the quorum has to be asked what the view does not tell.
 func (l *Line) mustAsk() bool {

@@ -8,7 +8,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/chance"
+	"github.com/fenceline/fenceline/internal/etcd"
 )
 
 // view is what a line knows of a range of keys: a list, kept up by a watch that was there before the list was read.
@@ -232,8 +232,7 @@ func (l *Line) viewFailed(err error) {
 	l.view = nil
 	l.viewTries++
 	l.keeper.Log.Debug("watch ended", "prefix", l.prefix, "error", err)
-	wait := min(10*time.Millisecond<<min(l.viewTries, 8), 2*time.Second)
-	wait = wait*3/4 + chance.N(wait/2) // a member that goes ends the views of many
+	wait := etcd.Steady.Wait(l.viewTries)
 	l.viewAfter = time.Now().Add(wait)
 	time.AfterFunc(wait, func() {
 		l.mu.Lock()

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/fenceline/fenceline/internal/chance"
-	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/watch"
 )
 
@@ -22,7 +22,7 @@ type Copy interface {
 	Load(revision int64, kvs []*mvccpb.KeyValue)
 	// Apply takes what has changed since, in order, all of one revision together.
 	Apply(events []*mvccpb.Event)
-	// Trouble says why the copy may be getting old, also when etcd refuses to be read (see keeper.Final). The next Load
+	// Trouble says why the copy may be getting old, also when etcd refuses to be read (see etcd.Final). The next Load
 	// ends that.
 	Trouble(err error)
 }
@@ -37,10 +37,6 @@ type Witness interface {
 // checkEvery is how often it is asked whether one may still read, and by the way whether somebody is at the other end of
 // the watch; in truth up to half as long again. That costs etcd a watch on one key, which is given up at once.
 const checkEvery = 5 * time.Second
-
-// refusedAgain is how long to wait after a refusal, in truth half of it to one and a half: what etcd does not allow now, it
-// may allow in a while.
-const refusedAgain = 10 * time.Second
 
 // page is how many keys are listed at once, and pageBytes about how much: who takes long for a page asks for less.
 const (
@@ -60,7 +56,7 @@ func (r *Range) Follow(ctx context.Context, c Copy) error {
 	defer streaming.Wait()
 	defer cancel()
 	var known int64 // revision up to which c has all
-	for wait := firstWait; ; wait = min(2*wait, maxWait) {
+	for failed := 1; ; failed++ {
 		now, err := r.life(ctx, stream, c, known)
 		loaded := now > 0
 		if loaded {
@@ -69,20 +65,17 @@ func (r *Range) Follow(ctx context.Context, c Copy) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, grpc.ErrClientConnClosing) || r.Client.Ctx().Err() != nil:
+		case errors.Is(err, grpc.ErrClientConnClosing) || etcd.Closed(r.Client):
 			return grpc.ErrClientConnClosing
 		case loaded:
-			wait = firstWait
+			failed = 1
 		}
 		c.Trouble(r.Explain(err))
-		if keeper.Final(err) {
-			wait = refusedAgain / 2
-			if !Sleep(ctx, refusedAgain) {
-				return nil
-			}
-			continue
+		backoff := etcd.Steady
+		if etcd.Final(err) {
+			backoff = etcd.Refused
 		}
-		if !Sleep(ctx, wait) {
+		if !backoff.Sleep(ctx, failed) {
 			return nil
 		}
 	}
@@ -94,7 +87,7 @@ func (r *Range) life(ctx context.Context, stream *watch.Stream, c Copy, before i
 	defer f.close()
 	defer stream.Watch(r.Prefix, r.End, f)()
 
-	late := time.NewTimer(Patience)
+	late := time.NewTimer(etcd.AnswerWithin)
 	defer late.Stop()
 	select {
 	case <-f.created:

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
@@ -151,7 +152,7 @@ func TestSilentWatchThatIsAliveIsKept(t *testing.T) {
 	select {
 	case err := <-ended:
 		t.Fatal(err)
-	case <-time.After(checkEvery*3/2 + Patience + time.Second): // that nothing happens in this time is the promise
+	case <-time.After(checkEvery*3/2 + etcd.AnswerWithin + time.Second): // that nothing happens in this time is the promise
 	}
 	if loads, troubles := b.count(); loads != 1 || troubles != 0 {
 		t.Errorf("loaded %d times, %d troubles", loads, troubles)

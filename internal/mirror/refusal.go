@@ -1,6 +1,6 @@
 package mirror
 
-import "github.com/fenceline/fenceline/internal/keeper"
+import "github.com/fenceline/fenceline/internal/etcd"
 
 // Refusal keeps what a reader is to be told once: that etcd refuses to be read. It is not safe for concurrent use.
 type Refusal struct {
@@ -10,7 +10,7 @@ type Refusal struct {
 
 // Note takes a trouble, which is a refusal or not.
 func (r *Refusal) Note(err error) {
-	if keeper.Final(err) && err.Error() != r.text {
+	if etcd.Final(err) && err.Error() != r.text {
 		r.untold, r.text = err, err.Error()
 	}
 }

@@ -35,7 +35,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 
-	"github.com/fenceline/fenceline/internal/chance"
+	"github.com/fenceline/fenceline/internal/etcd"
 )
 
 // Handler receives what happens to one watch, in order, from the stream's goroutine: it must not block. After Ended,
@@ -52,7 +52,7 @@ type Handler interface {
 type Stream struct {
 	rpc      pb.WatchClient
 	probeKey string
-	reopen   time.Duration // the first pause before a stream that broke is opened again
+	reopen   etcd.Backoff // how long to wait before a stream that broke is opened again
 	listener listener
 
 	mu       sync.Mutex
@@ -95,7 +95,7 @@ const firstID = 1 << 40
 // New makes a stream that opens when the first watch is asked for. It does nothing until Run is called. Whoever may use
 // the stream must be allowed to read probeKey; nobody needs to write it.
 func New(rpc pb.WatchClient, probeKey string, opts ...Option) *Stream {
-	s := &Stream{rpc: rpc, probeKey: probeKey, reopen: 20 * time.Millisecond, wake: make(chan struct{}, 1)}
+	s := &Stream{rpc: rpc, probeKey: probeKey, reopen: etcd.Steady, wake: make(chan struct{}, 1)}
 	s.listener.made, s.listener.wake = time.Now(), make(chan struct{}, 1)
 	s.reset()
 	for _, opt := range opts {
@@ -109,7 +109,7 @@ type Option func(*Stream)
 
 // WithLogin is for a client with a password: it logs in for each stream that is opened, which costs etcd some 100 ms of
 // a processor and a proposal. A stream that broke is then opened again after half a second instead of at once.
-func WithLogin() Option { return func(s *Stream) { s.reopen = 500 * time.Millisecond } }
+func WithLogin() Option { return func(s *Stream) { s.reopen.First = 500 * time.Millisecond } }
 
 // reset begins with a stream of which nothing is known. It is called with the mutex held.
 func (s *Stream) reset() {
@@ -198,9 +198,7 @@ func (s *Stream) endWith(err error) {
 
 // Run serves the stream until ctx ends, opening it again when it breaks.
 func (s *Stream) Run(ctx context.Context) {
-	const maxBackoff = 2 * time.Second
-	backoff := s.reopen
-	for {
+	for failed := 1; ; failed++ {
 		select {
 		case <-ctx.Done():
 			s.end(context.Cause(ctx))
@@ -209,16 +207,10 @@ func (s *Stream) Run(ctx context.Context) {
 		}
 		opened := time.Now()
 		s.end(s.serve(ctx))
-		if time.Since(opened) > maxBackoff {
-			backoff = s.reopen
+		if time.Since(opened) > s.reopen.Longest {
+			failed = 1
 		}
-		t := time.NewTimer(backoff*3/4 + chance.N(backoff/2)) // a member that goes takes many streams along
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-		}
-		backoff = min(2*backoff, maxBackoff)
+		s.reopen.Sleep(ctx, failed)
 	}
 }
 

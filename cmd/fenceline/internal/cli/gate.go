@@ -10,7 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/barrier"
-	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
@@ -93,7 +93,7 @@ refuses; 130, 143 interrupted by SIGINT, SIGTERM.`,
 					key := keyspace.Line(namespace, gateKind, args[0])
 					closed, err := h.client.Get(ctx, key, clientv3.WithPrefix(), clientv3.WithCountOnly())
 					if err != nil {
-						return false, fmt.Errorf("gate %q: %w", args[0], keeper.Explain(h.client, err, key))
+						return false, fmt.Errorf("gate %q: %w", args[0], etcd.Explain(h.client, err, key))
 					}
 					return closed.Count == 0, nil
 				})

@@ -16,7 +16,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
@@ -170,7 +170,7 @@ func (f *lsFlags) read(ctx context.Context, g *globals) (*listing, error) {
 // explain says what etcd had against reading. Which of the ranges it denies, etcd does not say.
 func (f *lsFlags) explain(client *clientv3.Client, err error) error {
 	if !errors.Is(err, rpctypes.ErrPermissionDenied) {
-		return keeper.Explain(client, err, f.prefixes()[0])
+		return etcd.Explain(client, err, f.prefixes()[0])
 	}
 	var keys []string
 	for _, prefix := range f.prefixes() {

@@ -1,20 +1,22 @@
-package ask_test
+package keeper_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/ask"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/etcdtest"
+	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/lock"
 	"github.com/fenceline/fenceline/session"
 )
 
 // A request that was given up may be on its way for long. With or without space, it must fail from then on.
-func TestFencedMakesEarlierRequestsFail(t *testing.T) {
+func TestUndoneWriteTakesNoEffectLater(t *testing.T) {
 	m := etcdtest.Start(t)
 	client, ctx := m.Client(t), t.Context()
 	s, err := session.Open(ctx, client)
@@ -34,16 +36,23 @@ func TestFencedMakesEarlierRequestsFail(t *testing.T) {
 		{"with space again", func() { m.Space(t) }},
 	} {
 		step.do()
-		record, _ := ask.RecordOf(e)
-		given := clientv3.OpTxn([]clientv3.Cmp{record}, []clientv3.Op{clientv3.OpDelete("k")}, nil) // on its way
-		if _, _, err := ask.Fenced(ctx, k, e, []clientv3.Op{clientv3.OpDelete("x")}); err != nil {
-			t.Fatalf("%s: %v", step.name, err)
+		u := keeper.Undoable{Epoch: e}
+		var late func() (*clientv3.TxnResponse, error)
+		kv := client.KV
+		client.KV = answersLost{kv, func(send func() (*clientv3.TxnResponse, error)) { late = send }}
+		_, err := u.Commit(ctx, keeper.Attempt{Then: []clientv3.Op{clientv3.OpDelete("k")}})
+		client.KV = kv
+		if !errors.Is(err, errLost) || !u.Unknown() {
+			t.Fatalf("%s: %v, unknown %v", step.name, err, u.Unknown())
 		}
-		resp, err := client.Do(ctx, given)
+		if _, _, err := u.Undo(ctx, clientv3.OpDelete("x")); err != nil || u.Unknown() {
+			t.Fatalf("%s: %v, unknown %v", step.name, err, u.Unknown())
+		}
+		resp, err := late()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if resp.Txn().Succeeded && e.RecordRevision() != 0 {
+		if resp.Succeeded {
 			t.Errorf("%s: a request that was given up has taken effect", step.name)
 		}
 	}
@@ -68,28 +77,29 @@ func TestAnswerThatIsOvertakenIsNoRestore(t *testing.T) {
 	k := s.Keeper()
 	e := k.Current()
 	write := func() int64 { // as another goroutine does
-		resp, err := client.Do(ctx, ask.WriteRecord(k, e))
+		resp, err := client.Put(ctx, e.Record(), k.Record, clientv3.WithLease(e.ID()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return resp.Put().Header.Revision
+		return resp.Header.Revision
 	}
 	write() // of which we do not know: so the first attempt is refused
 	kv := client.KV
 	client.KV = overtaken{kv, sync.OnceFunc(func() { e.RecordWritten(write()) })}
 	defer func() { client.KV = kv }()
-	if _, _, err := ask.Fenced(ctx, k, e, []clientv3.Op{clientv3.OpDelete("x")}); err != nil {
-		t.Errorf("Fenced: %v", err)
+	u := keeper.Undoable{Epoch: e}
+	u.Doubt()
+	if _, _, err := u.Undo(ctx, clientv3.OpDelete("x")); err != nil {
+		t.Errorf("Undo: %v", err)
 	}
-	record, sent := ask.RecordOf(e)
 	write()
-	resp, err := kv.Txn(ctx).If(record).Else(clientv3.OpGet(e.Record())).Commit()
-	if err != nil {
-		t.Fatal(err)
+	client.KV = overtaken{kv, sync.OnceFunc(func() { e.RecordWritten(write()) })}
+	resp, err := u.Commit(ctx, keeper.Attempt{})
+	if err != nil || resp.Succeeded {
+		t.Fatalf("Commit: %+v, %v", resp, err)
 	}
-	e.RecordWritten(write())
-	if err := ask.CaughtUp(ctx, k, e, sent, (*clientv3.GetResponse)(resp.Responses[0].GetResponseRange())); err != ask.Again {
-		t.Errorf("CaughtUp: %v", err)
+	if err := resp.Stale(ctx); err != etcd.Again {
+		t.Errorf("Stale: %v", err)
 	}
 	if err := e.Err(); err != nil {
 		t.Error(err)
@@ -109,5 +119,20 @@ func (o overtaken) Txn(ctx context.Context) clientv3.Txn {
 			o.meanwhile()
 		}
 		return resp, err
+	})
+}
+
+var errLost = errors.New("the answer was lost")
+
+// answersLost has no transaction get through, and keeps how to send it later.
+type answersLost struct {
+	clientv3.KV
+	keep func(send func() (*clientv3.TxnResponse, error))
+}
+
+func (a answersLost) Txn(ctx context.Context) clientv3.Txn {
+	return etcdtest.Around(a.KV.Txn(ctx), func(txn clientv3.Txn) (*clientv3.TxnResponse, error) {
+		a.keep(txn.Commit)
+		return nil, errLost
 	})
 }

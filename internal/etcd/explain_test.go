@@ -1,4 +1,4 @@
-package keeper
+package etcd
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -47,7 +49,7 @@ func TestErrorsNameTheEndpointOrTheKeys(t *testing.T) {
 		{context.Canceled, false, "cannot reach etcd at " + endpoint},
 		{grpc.ErrClientConnClosing, true, "client of etcd at " + endpoint + " was closed"},
 		{ErrClosed, true, "session: closed"},
-		{ErrRevoked, false, "does not exist"},
+		{fmt.Errorf("the lease does not exist: %w", ErrLost), false, "does not exist"},
 		{errors.New("odd"), false, "cannot reach etcd at " + endpoint + ": odd"},
 	} {
 		for _, err := range []error{c.err, fmt.Errorf("wrapped: %w", c.err)} {
@@ -57,37 +59,31 @@ func TestErrorsNameTheEndpointOrTheKeys(t *testing.T) {
 			if got := Unknown(err); got == c.final {
 				t.Errorf("Unknown(%v) = %v", err, got)
 			}
-			got := Explain(silentClient, err, "ns/")
+			got := Explain(clientOfNobody(t), err, "ns/")
 			if !errors.Is(got, c.err) {
 				t.Errorf("%q is not the %q it explains", got, c.err)
 			}
 		}
-		if got := Explain(silentClient, c.err, "ns/").Error(); !strings.Contains(got, c.says) || strings.Contains(got, "rpc error") {
+		if got := Explain(clientOfNobody(t), c.err, "ns/").Error(); !strings.Contains(got, c.says) || strings.Contains(got, "rpc error") {
 			t.Errorf("Explain(%v) = %q, want %q in it", c.err, got, c.says)
 		}
 	}
-	if late := Explain(silentClient, status.Error(codes.DeadlineExceeded, "too slow"), "ns/"); !errors.Is(late, context.DeadlineExceeded) {
+	if late := Explain(clientOfNobody(t), status.Error(codes.DeadlineExceeded, "too slow"), "ns/"); !errors.Is(late, context.DeadlineExceeded) {
 		t.Errorf("%q is no context.DeadlineExceeded", late)
 	}
-	if Explain(silentClient, nil, "ns/") != nil || Final(nil) || Unknown(nil) {
+	if Explain(clientOfNobody(t), nil, "ns/") != nil || Final(nil) || Unknown(nil) {
 		t.Error("nil is an error")
 	}
 }
 
-func TestLossesAreErrLost(t *testing.T) {
-	for _, err := range []error{ErrExpired, ErrRevoked, ErrEntryGone} {
-		if !errors.Is(err, ErrLost) || !errors.Is(fmt.Errorf("lock %q: %w", "a", err), ErrLost) {
-			t.Errorf("%v is not ErrLost", err)
-		}
-		for _, other := range []error{ErrExpired, ErrRevoked, ErrEntryGone, ErrClosed, ErrNotHeld} {
-			if err != other && errors.Is(err, other) {
-				t.Errorf("%v is %v", err, other)
-			}
-		}
+const endpoint = "http://127.0.0.1:1"
+
+// clientOfNobody is at endpoint, where there is no etcd.
+func clientOfNobody(t *testing.T) *clientv3.Client {
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, err := range []error{ErrClosed, ErrNotHeld, ErrInvalidTTL} {
-		if errors.Is(err, ErrLost) {
-			t.Errorf("%v is ErrLost", err)
-		}
-	}
+	t.Cleanup(func() { _ = client.Close() }) // it returns the end of its ctx
+	return client
 }

@@ -1,4 +1,4 @@
-package keeper
+package etcd
 
 import (
 	"context"
@@ -8,19 +8,33 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// KV is how a session asks etcd for keys. Each answer tells how far etcd has come; one of the quorum that is behind what was known when
-// its question was sent shows that etcd was restored from a backup, and ends the epoch, whatever the answer says besides.
-type KV struct{ k *Keeper }
+// KV asks for keys, and has each answer noted.
+type KV struct {
+	Client *clientv3.Client
+	Notes  Notes
+}
 
-// KV is that of the session.
-func (k *Keeper) KV() KV { return KV{k} }
+// Notes is where it is noted how far etcd has come, as its answers show.
+type Notes interface {
+	// Asking is called before a request is sent, and what it returns is given to Answered.
+	Asking() Asked
+	// Answered takes the header of the answer. quorum: it is not older than anything that was known when the question was sent, unless etcd has
+	// gone back in time.
+	Answered(before Asked, header *pb.ResponseHeader, quorum bool)
+}
+
+// Asked is what was known when a request was sent: of a life of whoever notes, the largest revision.
+type Asked struct {
+	Of   any
+	Seen int64
+}
 
 // Do is that of the client.
 func (kv KV) Do(ctx context.Context, op clientv3.Op) (clientv3.OpResponse, error) {
-	a := kv.k.asking()
-	resp, err := kv.k.Client.Do(ctx, op)
+	before := kv.Notes.Asking()
+	resp, err := kv.Client.Do(ctx, op)
 	if err == nil {
-		a.answered(headerOf(resp), !weak(op))
+		kv.Notes.Answered(before, headerOf(resp), !weak(op))
 	}
 	return resp, err
 }
@@ -51,11 +65,11 @@ func (kv KV) Put(ctx context.Context, key, value string, opts ...clientv3.OpOpti
 }
 
 // Txn is that of the client.
-func (kv KV) Txn(ctx context.Context) *Txn { return &Txn{k: kv.k, txn: kv.k.Client.Txn(ctx)} }
+func (kv KV) Txn(ctx context.Context) *Txn { return &Txn{notes: kv.Notes, txn: kv.Client.Txn(ctx)} }
 
 // Txn is one of a KV.
 type Txn struct {
-	k      *Keeper
+	notes  Notes
 	txn    clientv3.Txn
 	quorum bool // as far as can be told: a branch of it has nothing that a member may answer alone
 }
@@ -82,10 +96,10 @@ func (t *Txn) Else(ops ...clientv3.Op) *Txn {
 
 // Commit is that of the client's transaction.
 func (t *Txn) Commit() (*clientv3.TxnResponse, error) {
-	a := t.k.asking()
+	before := t.notes.Asking()
 	resp, err := t.txn.Commit()
 	if err == nil {
-		a.answered(resp.Header, t.quorum)
+		t.notes.Answered(before, resp.Header, t.quorum)
 	}
 	return resp, err
 }
@@ -105,30 +119,4 @@ func headerOf(resp clientv3.OpResponse) *pb.ResponseHeader {
 		return resp.Txn().Header
 	}
 	return nil
-}
-
-// asked is what was known when a question was sent.
-type asked struct {
-	epoch *Epoch // nil while there is none
-	seen  int64
-}
-
-func (k *Keeper) asking() asked {
-	k.mu.Lock()
-	e := k.epoch
-	k.mu.Unlock()
-	if e == nil {
-		return asked{}
-	}
-	return asked{e, e.Seen()}
-}
-
-func (a asked) answered(h *pb.ResponseHeader, quorum bool) {
-	switch revision := h.GetRevision(); {
-	case a.epoch == nil || revision == 0 || !a.epoch.from(h.GetClusterId()):
-	case quorum && revision < a.seen:
-		a.epoch.Rewound(a.seen, revision)
-	default:
-		a.epoch.Saw(revision)
-	}
 }
