@@ -153,7 +153,7 @@ func (r *running) call() (err error) {
 			}
 		}()
 		err = r.job.fn(r.ctx, Tick{Job: r.job.name, Scheduled: r.tick.Scheduled.In(r.job.loc), Attempt: r.tick.Attempt,
-			Token: fence.Token(r.token)})
+			Token: fence.TokenAt(r.token, 0)})
 	}()
 	<-done
 	r.mu.Lock()

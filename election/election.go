@@ -59,7 +59,7 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 		return nil, e.failed("campaign in", err)
 	}
 	t := &Term{election: e, all: all, hold: all.Hold(0), transfer: make(chan struct{}, 1)}
-	t.hold.Token() // its entry is nobody else's ever: a term that was resigned still knows it
+	t.hold.Key() // its entry is nobody else's ever: a term that was resigned still knows it
 	e.term.Store(t)
 	return t, nil
 }

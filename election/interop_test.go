@@ -99,8 +99,8 @@ func TestOursAndEtcdsCandidatesLeadInOrderOfArrival(t *testing.T) {
 		t.Fatal(err)
 	}
 	fourth := <-o4
-	if int64(second.Token()) >= c3.Rev() || c3.Rev() >= int64(fourth.Token()) {
-		t.Errorf("create revisions %d, %d, %d of terms that follow each other", second.Token(), c3.Rev(), fourth.Token())
+	if second.Token().Revision() >= c3.Rev() || c3.Rev() >= fourth.Token().Revision() {
+		t.Errorf("create revisions %d, %d, %d of terms that follow each other", second.Token().Revision(), c3.Rev(), fourth.Token().Revision())
 	}
 	resign(t, fourth)
 	nth(t, client, prefix, 0)
@@ -134,7 +134,7 @@ func TestEtcdsElectionReadsOurLeader(t *testing.T) {
 		if err != nil || len(resp.Kvs) != 1 {
 			t.Fatalf("%s: %v, %v", when, resp, err)
 		}
-		if kv := resp.Kvs[0]; string(kv.Key) != term.Key() || string(kv.Value) != value || kv.CreateRevision != int64(term.Token()) {
+		if kv := resp.Kvs[0]; string(kv.Key) != term.Key() || string(kv.Value) != value || kv.CreateRevision != term.Token().Revision() {
 			t.Errorf("%s: their Leader is %v, want %s with %q", when, kv, term.Key(), value)
 		}
 	}
@@ -189,7 +189,7 @@ func TestOurReadersSeeEtcdsCandidatesAndOursInOneLine(t *testing.T) {
 	o := observe(t, client, prefix)
 	o.want("")
 	first := stand(t, client, prefix).lead("theirs")
-	if l := o.want("theirs"); l.Key != first.Key() || int64(l.Token) != first.Rev() {
+	if l := o.want("theirs"); l.Key != first.Key() || l.Token.Revision() != first.Rev() {
 		t.Errorf("observed %+v, want %s at %d", l, first.Key(), first.Rev())
 	}
 	ours := queue(t, client, prefix, 2, at(t, client, prefix), "ours")
@@ -236,7 +236,7 @@ func TestTermThatEtcdsPackageResignsIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	resumed := concurrency.ResumeElection(s, prefix+"/", term.Key(), int64(term.Token()))
+	resumed := concurrency.ResumeElection(s, prefix+"/", term.Key(), term.Token().Revision())
 	if err := resumed.Resign(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ var ErrNoLeader = errors.New("election: no leader")
 // Leader is what everybody can read of one who leads, or waits to. The zero Leader is nobody.
 type Leader struct {
 	Value string      // what it said in Campaign, or proclaimed since
-	Token fence.Token // create revision of its entry: a later leader's is larger
+	Token fence.Token // a later leader's is larger
 	Key   string      // of its entry in etcd; empty when there is no leader
 }
 
@@ -67,5 +67,5 @@ func ask(ctx context.Context, client *clientv3.Client, name string, opts []Watch
 }
 
 func leaderOf(kv *mvccpb.KeyValue) Leader {
-	return Leader{Value: string(kv.Value), Token: fence.Token(kv.CreateRevision), Key: string(kv.Key)}
+	return Leader{Value: string(kv.Value), Token: fence.TokenAt(kv.CreateRevision, 0), Key: string(kv.Key)}
 }

@@ -35,7 +35,7 @@ func TestCurrentIsWhoLeads(t *testing.T) {
 	}
 	a := stand(t, client, prefix).lead("a")
 	stand(t, client, prefix).wait(prefix, "b", 2)
-	if l, err := election.Current(t.Context(), client, "shown", at); err != nil || l.Key != a.Key() || l.Value != "a" || int64(l.Token) != a.Rev() {
+	if l, err := election.Current(t.Context(), client, "shown", at); err != nil || l.Key != a.Key() || l.Value != "a" || l.Token.Revision() != a.Rev() {
 		t.Fatalf("%+v, %v", l, err)
 	}
 	a.resign()

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/fenceline/fenceline/fence"
 )
 
 func put(key string, create, mod int64, value string) *mvccpb.Event {
@@ -18,9 +20,11 @@ func kv(key string, create, mod int64, value string) *mvccpb.KeyValue {
 	return &mvccpb.KeyValue{Key: []byte(key), CreateRevision: create, ModRevision: mod, Value: []byte(value)}
 }
 
+func led(value string, create int64, key string) Leader { return Leader{value, fence.TokenAt(create, 0), key} }
+
 func TestFirstToComeLeads(t *testing.T) {
 	a, b, c := kv("a", 30, 30, "va"), kv("b", 10, 40, "vb"), kv("c", 20, 20, "vc")
-	la, lb, lc := Leader{"va", 30, "a"}, Leader{"vb", 10, "b"}, Leader{"vc", 20, "c"}
+	la, lb, lc := led("va", 30, "a"), led("vb", 10, "b"), led("vc", 20, "c")
 	for what, test := range map[string]struct {
 		listed []*mvccpb.KeyValue
 		events []*mvccpb.Event
@@ -34,11 +38,11 @@ func TestFirstToComeLeads(t *testing.T) {
 		"and then nobody":               {kvs(a), events(del("a", 50)), Leader{}},
 		"one who waited has left":       {kvs(a, b, c), events(del("c", 50)), lb},
 		"one who comes waits":           {kvs(b), events(put("d", 50, 50, "vd")), lb},
-		"one who comes to nobody leads": {nil, events(put("d", 50, 50, "vd")), Leader{"vd", 50, "d"}},
-		"another value":                 {kvs(a, b), events(put("b", 10, 50, "new")), Leader{"new", 10, "b"}},
+		"one who comes to nobody leads": {nil, events(put("d", 50, 50, "vd")), led("vd", 50, "d")},
+		"another value":                 {kvs(a, b), events(put("b", 10, 50, "new")), led("new", 10, "b")},
 		"another value of one waiting":  {kvs(a, b), events(put("a", 30, 50, "new")), lb},
 		"back in line at its end":       {kvs(b, c), events(del("b", 50), put("b", 51, 51, "vb")), lc},
-		"left and came at one revision": {kvs(b), events(del("b", 50), put("b-1", 50, 50, "vb")), Leader{"vb", 50, "b-1"}},
+		"left and came at one revision": {kvs(b), events(del("b", 50), put("b-1", 50, 50, "vb")), led("vb", 50, "b-1")},
 		"two of one transaction":        {kvs(kv("z", 10, 10, "vz"), b), nil, lb},
 	} {
 		var live standing

@@ -64,8 +64,8 @@ func history(ctx context.Context, client *clientv3.Client, prefix string, from i
 			}
 			var now election.Leader
 			for _, kv := range present {
-				if now.Key == "" || fence.Token(kv.CreateRevision) < now.Token {
-					now = election.Leader{Value: string(kv.Value), Token: fence.Token(kv.CreateRevision), Key: string(kv.Key)}
+				if now.Key == "" || fence.TokenAt(kv.CreateRevision, 0) < now.Token {
+					now = election.Leader{Value: string(kv.Value), Token: fence.TokenAt(kv.CreateRevision, 0), Key: string(kv.Key)}
 				}
 			}
 			if now != states[len(states)-1] {

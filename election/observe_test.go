@@ -105,7 +105,7 @@ func TestObserveYieldsLeadersValuesAndGaps(t *testing.T) {
 	o.want("")
 	a := stand(t, client, prefix).lead("a")
 	first := o.want("a")
-	if first.Key != a.Key() || first.Token != fence.Token(a.Rev()) {
+	if first.Key != a.Key() || first.Token != fence.TokenAt(a.Rev(), 0) {
 		t.Errorf("%+v, want key %s and token %d", first, a.Key(), a.Rev())
 	}
 	a.proclaim("a, with news")

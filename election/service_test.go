@@ -82,7 +82,7 @@ func TestEtcdsElectionServiceStandsInTheSameLine(t *testing.T) {
 	resign(t, term)
 	leads(t, done)
 	l := o.want("service")
-	if l.Key != string(elected.Leader.Key) || int64(l.Token) != elected.Leader.Rev {
+	if l.Key != string(elected.Leader.Key) || l.Token.Revision() != elected.Leader.Rev {
 		t.Errorf("observed %+v, the service says %s at %d", l, elected.Leader.Key, elected.Leader.Rev)
 	}
 
@@ -113,7 +113,7 @@ func TestEtcdsElectionServiceShowsOurLeader(t *testing.T) {
 	if err := rpc(t, server, "leader", name, &got); err != nil {
 		t.Fatal(err)
 	}
-	if string(got.KV.Key) != term.Key() || string(got.KV.Value) != "ours" || got.KV.Create != int64(term.Token()) {
+	if string(got.KV.Key) != term.Key() || string(got.KV.Value) != "ours" || got.KV.Create != term.Token().Revision() {
 		t.Errorf("the service shows %+v, want %s at %d", got.KV, term.Key(), term.Token())
 	}
 

@@ -24,8 +24,8 @@ type Term struct {
 // not its deadline. An entry that somebody deletes by hand is noticed once the term is over a second old.
 func (t *Term) Context() context.Context { return t.all.Context() }
 
-// Token orders the terms of this election: it is the create revision of this term's entry in etcd.
-func (t *Term) Token() fence.Token { return fence.Token(t.hold.Token()) }
+// Token orders the terms of this election: a later term's is larger. Its turn is 0 always: a term has an entry of its own.
+func (t *Term) Token() fence.Token { return t.hold.Token() }
 
 // Guard is "this very term still stands", for the If of an etcd transaction.
 func (t *Term) Guard() []clientv3.Cmp { return t.hold.Guard() }

@@ -167,7 +167,7 @@ func (t *Term) missing(ctx context.Context, c candidate, mark string) (why strin
 	if !stands {
 		return "", errNoCandidate
 	}
-	if first, _ := next(prefix, entries, line.Entry{Create: int64(t.Token())}); first.Key != c.key {
+	if first, _ := next(prefix, entries, line.Entry{Create: t.Token().Revision()}); first.Key != c.key {
 		return fmt.Sprintf("%q is before it and has not made room", first.Key), nil
 	}
 	marks := resp.Responses[1].GetResponseRange().Kvs

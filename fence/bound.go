@@ -20,7 +20,7 @@ func NewGate(opts ...GateOption) *Gate {
 //
 // A stale token is refused all the same. Of the names it forgot the Gate keeps two numbers: the highest token of a
 // writer and the highest of anyone. A name it does not remember, be it forgotten or new, is judged as if they were its
-// own. That they mean something for a name which they are not of, is because tokens are create revisions of one etcd
+// own. That they mean something for a name which they are not of, is because tokens rest on the revisions of one etcd
 // history: whoever queues after a token was created, under any name, gets a larger one.
 //
 // So the mistakes are all on one side. The Gate can refuse a holder that is still valid: one that queued for its lock

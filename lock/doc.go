@@ -25,10 +25,10 @@
 // lock to the next goroutine without a word to etcd. While others wait, a bounded number of times (WithHandoffs);
 // then the entry goes to the back of the line.
 //
-// A holder that has looked at its Token, Key or Guard has exposed its entry, and an exposed entry is never handed on:
-// the next goroutine gets a new one, with a larger token, by one transaction that is release and enqueue at once.
-// Callers that do not fence do not pay for it.
+// Each grant has a token of its own, also without a word to etcd: the session counts the grants under an entry. A holder that has looked at
+// its Key or Guard has exposed the entry, and an exposed entry is never handed on, for the guard has to end with the hold: the next goroutine
+// gets a new one by one transaction that is release and enqueue at once. So does the next one after 4096 grants, of which an entry has tokens.
 //
-// Readers of one Session share an entry while they overlap and no writer waits behind it, so they share a token, too,
-// and each one's guard holds until the last of them is out. A Set has entries of its own.
+// Readers of one Session share an entry while they overlap and no writer waits behind it: their tokens grow in the order of grants (after 4096 of
+// them, if somebody was in all the time, all get the last), and each one's guard holds until the last of them is out. A Set has entries of its own.
 package lock

@@ -127,7 +127,7 @@ func TestMixedFleetNeverOverlaps(t *testing.T) {
 				}
 				raise()
 				if i == 0 {
-					l.Token() // one exposes its entry, one does not
+					l.Key() // one exposes its entry, one does not
 				}
 				if err := l.Release(t.Context()); err != nil {
 					return err

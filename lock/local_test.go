@@ -129,7 +129,7 @@ func TestLingerEndsAtOnceWhenSomeoneElseQueues(t *testing.T) {
 		m := lock.New(open(t, client), name, lock.WithLinger(time.Hour))
 		l := acquire(t, m)
 		if look {
-			l.Token()
+			l.Key()
 		}
 		release(t, l)
 		release(t, acquire(t, lock.New(open(t, client), name)))

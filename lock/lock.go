@@ -23,11 +23,12 @@ type Lock struct {
 // not its deadline. An entry that somebody deletes by hand is noticed once the hold is over a second old.
 func (l *Lock) Context() context.Context { return l.hold.Context() }
 
-// Token orders the holders of this lock: it is the create revision of this hold's entry in etcd. Looking at it exposes
-// the entry (see the package's comment): the next goroutine here then needs a proposal to etcd where it needed none. After a release, a handle that was never asked answers 0.
-func (l *Lock) Token() fence.Token { return fence.Token(l.hold.Token()) }
+// Token orders the holders of this lock: each grant has its own, larger than all before. It is known for ever, also after a release, and
+// costs nothing to look at.
+func (l *Lock) Token() fence.Token { return l.hold.Token() }
 
-// Guard is "this very hold still stands", for the If of an etcd transaction. It exposes the entry. Of a read hold it
+// Guard is "this very hold still stands", for the If of an etcd transaction. It exposes the entry (see the package's comment): the next
+// goroutine here then needs a proposal to etcd where it needed none. Of a read hold it
 // stands until the last of those who share its entry is out: until then, no writer is in. A transaction whose
 // guard fails has written nothing.
 func (l *Lock) Guard() []clientv3.Cmp { return l.hold.Guard() }

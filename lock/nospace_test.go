@@ -31,11 +31,11 @@ func TestReleaseWorksWhileEtcdTakesDeletionsOnly(t *testing.T) {
 		return hold(what, l, err)
 	}
 	take("plain")
-	take("seen").Token()
+	take("seen").Key()
 	take("linger", lock.WithLinger(time.Hour))
-	take("linger-seen", lock.WithLinger(time.Hour)).Token()
+	take("linger-seen", lock.WithLinger(time.Hour)).Key()
 	take("min-hold", lock.WithMinHold(2*time.Second))
-	take("min-hold-seen", lock.WithMinHold(2*time.Second), lock.WithLinger(time.Second)).Token()
+	take("min-hold-seen", lock.WithMinHold(2*time.Second), lock.WithLinger(time.Second)).Key()
 	w, err := lock.NewRW(s, "write").AcquireWrite(t.Context())
 	hold("write", w, err)
 	rw := lock.NewRW(s, "downgraded")
@@ -79,7 +79,7 @@ func TestReleaseWithAWaiterHereWorksWithoutSpace(t *testing.T) {
 	client := m.Client(t)
 	s, other := open(t, client), open(t, client)
 	l := acquire(t, lock.New(s, "x"))
-	l.Token()
+	l.Key()
 	refused := make(chan error, 1)
 	go func() {
 		_, err := lock.New(s, "x").Acquire(t.Context())

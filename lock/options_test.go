@@ -16,7 +16,7 @@ func TestTakeoverDelayHoldsForWhoeverIsGrantedNextHere(t *testing.T) {
 	const delay = 2 * time.Second
 	for name, between := range map[string]func(*lock.Lock){
 		"the entry is handed on":  func(*lock.Lock) {},
-		"the entry was looked at": func(l *lock.Lock) { l.Token() },
+		"the entry was looked at": func(l *lock.Lock) { l.Key() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -95,7 +95,7 @@ func TestWhoeverMayWaitIsNotRefusedLater(t *testing.T) {
 	client, name := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
 	s := open(t, client)
 	l := acquire(t, lock.New(s, name))
-	l.Token() // the next one here needs a new entry, at the back
+	l.Key() // the next one here needs a new entry, at the back
 	admitted := acquiring(t, lock.New(s, name, lock.WithMaxWaiters(2)))
 	waiting(t, s, name)
 	var others []<-chan *lock.Lock

@@ -55,7 +55,7 @@ func BenchmarkOneMore(b *testing.B) {
 				for b.Loop() {
 					h, err := l.Acquire(b.Context())
 					if err == nil {
-						h.Token() // so that it is given back
+						h.Key() // so that it is given back
 						err = h.Release(b.Context())
 					}
 					if err != nil {

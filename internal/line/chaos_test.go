@@ -53,7 +53,7 @@ func TestReadersAndWritersSurviveLostAndLateAnswers(t *testing.T) {
 							t.Error("a writer beside others")
 						}
 						if rand.IntN(2) == 0 {
-							h.Token()
+							h.Key()
 						}
 						time.Sleep(time.Duration(rand.IntN(3)) * time.Millisecond)
 						writers.Add(-1)
@@ -141,7 +141,7 @@ func TestSetsSurviveLostAndLateAnswers(t *testing.T) {
 							continue
 						}
 						if rand.IntN(2) == 0 {
-							h.Token()
+							h.Key()
 						}
 						release = h.Release
 					}

@@ -9,6 +9,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -26,7 +27,8 @@ type Hold struct {
 	ended    error // why; nil while it is held
 	lost     error // why, if it was not released
 	released bool
-	token    int64
+	token    fence.Token
+	exposed  bool            // somebody has looked at the entry by it
 	ctx      context.Context // made when it is asked for
 	cancel   context.CancelCauseFunc
 }
@@ -86,27 +88,23 @@ func (c holdContext) Err() error {
 	return c.Context.Err()
 }
 
-// Token exposes the entry and answers its create revision, or zero if the hold was released without anyone having
-// looked: then the entry may be somebody else's.
-func (h *Hold) Token() int64 {
-	h.line.mu.Lock()
-	defer h.line.mu.Unlock()
-	return h.expose()
-}
+// Token is that of this grant.
+func (h *Hold) Token() fence.Token { return h.token }
 
-func (h *Hold) expose() int64 {
+// expose keeps the entry from being handed on, since somebody has looked at it. It returns false if the hold was released before anybody
+// had: then the entry may be somebody else's.
+func (h *Hold) expose() bool {
 	if h.ended == nil || h.lost != nil { // a lost entry is never passed on
-		h.place.exposed = true
-		h.token = h.place.entry.Create
+		h.place.exposed, h.exposed = true, true
 	}
-	return h.token
+	return h.exposed
 }
 
-// Key exposes the entry and answers its key, or "" as Token answers zero.
+// Key exposes the entry and returns its key, or "" after a release without anybody having looked.
 func (h *Hold) Key() string {
 	h.line.mu.Lock()
 	defer h.line.mu.Unlock()
-	if h.expose() == 0 {
+	if !h.expose() {
 		return ""
 	}
 	return h.place.key
@@ -121,7 +119,7 @@ func (h *Hold) Lease() clientv3.LeaseID { return h.place.lease }
 func (h *Hold) Guard() []clientv3.Cmp {
 	h.line.mu.Lock()
 	defer h.line.mu.Unlock()
-	if h.expose() == 0 {
+	if !h.expose() {
 		return []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(h.place.key), "=", -1)}
 	}
 	return h.place.guard(h.line.rule.Values)

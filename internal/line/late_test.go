@@ -130,7 +130,7 @@ func TestEnqueueThatArrivesAfterASwapFails(t *testing.T) {
 	kv.next(1, false)
 	h := mustAcquire(t, r, &Options{})
 	holds := r.start(t, 1, &Options{})
-	h.Token()
+	h.Key()
 	kv.next(1, false) // and the swap arrives late as well
 	mustRelease(t, h)
 	h = <-holds

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -171,7 +172,7 @@ func (l *Line) situation() situation {
 			s.joins, s.stale = behind == no, behind == maybe && l.mustAsk()
 		}
 	default:
-		s.used, s.exposed = p.uses > 0, p.exposed
+		s.used, s.exposed, s.spent = p.uses > 0, p.exposed, p.uses >= fence.Turns
 		s.resting = !l.lent && (p.parking != 0 || !p.restUntil.IsZero() && time.Now().Before(p.restUntil))
 		s.kept = p.kept
 		if opts == nil {
@@ -242,6 +243,7 @@ func (l *Line) grant() bool {
 	if p.uses > 0 && l.othersWaitAt(now) != no {
 		p.passed++
 	}
+	token := fence.TokenAt(p.entry.Create, min(p.uses, fence.Turns-1)) // readers who overlap without end share the last
 	p.uses++
 	p.settle(nil) // a release that was about to delete the entry has given it away instead
 	rested := p.restUntil
@@ -250,7 +252,7 @@ func (l *Line) grant() bool {
 			p.restUntil = until
 		}
 	}
-	h := &Hold{line: l, place: p, opts: w.opts, caller: w.ctx, restedUntil: rested}
+	h := &Hold{line: l, place: p, opts: w.opts, caller: w.ctx, restedUntil: rested, token: token}
 	l.holds = append(l.holds, h)
 	w.answer(h, nil)
 	return true

@@ -20,7 +20,8 @@ type situation struct {
 	resting bool // the entry must stay for a minimum, but is nobody's any more
 	kept    bool // and for the rest of that under the Session's lease, since etcd refuses another
 	used    bool // the entry has been granted before
-	exposed bool // its holder has looked at the token
+	exposed bool // its holder has looked at it
+	spent   bool // it has no more tokens
 	turn    bool // local grants in a row are used up, and others wait, or may
 	linger  bool // the entry is to stay, though nobody wants it at the moment
 }
@@ -88,9 +89,9 @@ func next(s situation) step {
 		return survey
 	case s.held && !(wanted && s.joins):
 		return rest
-	case wanted && s.used && !s.held && !s.lent && (s.exposed || s.turn) && s.try: // it must not stand in line
+	case wanted && s.used && !s.held && !s.lent && (s.exposed || s.spent || s.turn) && s.try: // it must not stand in line
 		return drop
-	case wanted && s.used && !s.held && !s.lent && (s.exposed || s.turn):
+	case wanted && s.used && !s.held && !s.lent && (s.exposed || s.spent || s.turn):
 		return swap
 	case wanted && s.suspect:
 		return inquire

@@ -121,7 +121,7 @@ func TestTryNeverStandsInLine(t *testing.T) {
 	r := ref(t, etcdtest.Shared(t), etcdtest.Name(t))
 	other := ref(t, etcdtest.Shared(t), r.Name)
 	h := mustAcquire(t, r, &Options{})
-	h.Token() // an exposed entry cannot be handed to the one who tries
+	h.Key() // an exposed entry cannot be handed to the one who tries
 	theirs := other.start(t, 1, &Options{})
 	etcdtest.Eventually(t, 5*time.Second, "the other in line", func() bool { return len(etcdtest.Keys(t, r.Keeper.Client, r.Prefix)) == 2 })
 	r.stall()

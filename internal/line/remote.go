@@ -50,7 +50,7 @@ type place struct {
 
 	uses    int  // local grants
 	passed  int  // of these, in a row while others waited, after the first
-	exposed bool // a holder has looked at the token
+	exposed bool // a holder has looked at it
 	old     bool // has been ours for over a second
 
 	restUntil time.Time        // nobody else may have it before; zero: see WithMinHold

@@ -99,13 +99,10 @@ func (a *actor) release(f func(context.Context) error) {
 
 // locked holds a lock of the lock package.
 func (a *actor) locked(what string, l *lock.Lock, read bool, waited time.Duration) {
-	h := &hold{what: what, ctx: l.Context(), lease: l.Lease(), read: read, waited: waited}
+	h := &hold{what: what, ctx: l.Context(), lease: l.Lease(), token: l.Token(), read: read, waited: waited}
 	var guard func() []clientv3.Cmp
-	if a.r.IntN(2) == 0 {
-		h.token = l.Token()
-		if !read {
-			guard = l.Guard
-		}
+	if a.r.IntN(2) == 0 && !read { // whoever asks for it exposes the entry
+		guard = l.Guard
 	}
 	a.held(h, guard)
 }

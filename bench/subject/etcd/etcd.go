@@ -105,9 +105,9 @@ func (c *contender) Close(ctx context.Context) error {
 // mutex adds the token to Mutex's own Lock and Unlock.
 type mutex struct{ *concurrency.Mutex }
 
-// Token is the create revision of the holder's key, as IsOwner compares it. The revision in Header is a later one for
+// Token is of the create revision of the holder's key, as IsOwner compares it. The revision in Header is a later one for
 // those who had to wait.
 func (m mutex) Token() fence.Token {
 	owner := m.IsOwner()
-	return fence.Token(owner.GetCompare().GetCreateRevision())
+	return fence.TokenAt(owner.GetCompare().GetCreateRevision(), 0)
 }

@@ -4,11 +4,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fenceline/fenceline/bench"
-	"github.com/fenceline/fenceline/bench/subject/etcd"
-	"github.com/fenceline/fenceline/internal/etcdtest"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"github.com/fenceline/fenceline/bench"
+	"github.com/fenceline/fenceline/bench/subject/etcd"
+	"github.com/fenceline/fenceline/internal/etcd"
+	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
 func TestTokenOfOneWhoWaitedIsTheCreateRevisionOfItsKey(t *testing.T) {
@@ -44,7 +46,7 @@ func TestTokenOfOneWhoWaitedIsTheCreateRevisionOfItsKey(t *testing.T) {
 	if err != nil || len(r.Kvs) != 1 {
 		t.Fatalf("%v, %v; want the key of the second one", r, err)
 	}
-	if want := r.Kvs[0].CreateRevision; int64(second.Token()) != want {
+	if want := r.Kvs[0].CreateRevision; second.Token().Revision() != want {
 		t.Errorf("token is %v, want %d", second.Token(), want)
 	}
 }

@@ -81,5 +81,5 @@ func (m *mutex) Lock(ctx context.Context) (err error) {
 
 func (m *mutex) Unlock(ctx context.Context) error { return m.held.Release(ctx) }
 
-// Token is asked for in fenced cells only: looking at it keeps the entry from being passed on within the process.
+// Token is asked for in fenced cells only.
 func (m *mutex) Token() fence.Token { return m.held.Token() }

@@ -29,7 +29,7 @@ func draw(found *listing) *table {
 		{"UNITS", func(l *line, e *entry) string { return l.share(e) }, true},
 		{"PRIORITY", func(_ *line, e *entry) string { return e.priority() }, true},
 		{"STATE", func(_ *line, e *entry) string { return e.state() }, false},
-		{"TOKEN", func(_ *line, e *entry) string { return strconv.FormatInt(e.Token, 10) }, false},
+		{"TOKEN", func(_ *line, e *entry) string { return e.Token.String() }, false},
 		{"WHO", func(_ *line, e *entry) string { return e.who() }, false},
 		{"SINCE", func(_ *line, e *entry) string { return e.since() }, false},
 		{"VALUE", func(_ *line, e *entry) string { return e.value() }, true},

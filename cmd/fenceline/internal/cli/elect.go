@@ -37,14 +37,14 @@ after --grace. Then fenceline stands again, behind those who wait, and starts th
 What a command that wakes up late must not write needs a fence as well: FENCELINE_TOKEN grows from leader to leader.
 
 Environment of the command:
-  FENCELINE_TOKEN          fencing token: the create revision of the entry
+  FENCELINE_TOKEN          fencing token, a number that grows with each term
   FENCELINE_LEASE          the lease of the entry, in hex
   FENCELINE_ENDPOINTS      etcd's endpoints
   FENCELINE_ELECTION_NAME  NAME
   FENCELINE_VALUE          what the leader says, --value
   FENCELINE_KEY            the entry's key in etcd
   ETCD_LOCK_KEY            as FENCELINE_KEY
-  ETCD_LOCK_REV            as FENCELINE_TOKEN
+  ETCD_LOCK_REV            create revision of that key; FENCELINE_TOKEN is 4096 times that
 
 Exit codes:
   0-255     the command's own

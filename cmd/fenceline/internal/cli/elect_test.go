@@ -11,6 +11,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
@@ -180,8 +181,9 @@ func TestElectedCommandIsToldItsTerm(t *testing.T) {
 	if err != nil || len(resp.Kvs) != 1 || !strings.HasSuffix(env[8], "~7") || string(resp.Kvs[0].Value) != "a b" {
 		t.Fatalf("key %q: %v, %v", env[8], resp, err)
 	}
-	token, lease := fmt.Sprint(resp.Kvs[0].CreateRevision), fmt.Sprintf("%x", resp.Kvs[0].Lease)
-	if got, want := strings.Join(env[:8], "|"), strings.Join([]string{name, "a b", token, lease, m.Endpoint(), "", token, env[8]}, "|"); got != want {
+	revision := resp.Kvs[0].CreateRevision
+	token, lease := fence.TokenAt(revision, 0).String(), fmt.Sprintf("%x", resp.Kvs[0].Lease)
+	if got, want := strings.Join(env[:8], "|"), strings.Join([]string{name, "a b", token, lease, m.Endpoint(), "", fmt.Sprint(revision), env[8]}, "|"); got != want {
 		t.Errorf("environment: %s\nin etcd:     %s", got, want)
 	}
 	end()

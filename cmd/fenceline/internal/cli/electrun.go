@@ -112,9 +112,8 @@ func (r *electRun) resign(ctx context.Context, t *election.Term) (lost bool) {
 // variables say what the command's term is.
 func (r *electRun) variables(t *election.Term) []string {
 	lease, _, _ := keyspace.ParseEntry(path.Base(t.Key()))
-	token := t.Token().String()
-	return append(entryVariables(t.Key(), token),
-		"FENCELINE_TOKEN="+token,
+	return append(entryVariables(t.Key(), t.Token()),
+		"FENCELINE_TOKEN="+t.Token().String(),
 		"FENCELINE_LEASE="+keyspace.Lease(lease),
 		"FENCELINE_ELECTION_NAME="+r.name,
 		"FENCELINE_VALUE="+r.value,

@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	queue "github.com/fenceline/fenceline/internal/line"
 	"github.com/fenceline/fenceline/session"
@@ -62,7 +63,8 @@ type entry struct {
 	Mode      string          `json:"mode,omitempty"`       // of a rwlock: read or write
 	Units     int64           `json:"units,omitempty"`      // of a semaphore
 	Priority  int             `json:"priority,omitempty"`   // of a candidate
-	Token     int64           `json:"token"`                // create revision
+	Token     fence.Token     `json:"token"`                // of its first holder
+	Revision  int64           `json:"revision"`             // at which it was created
 	Key       string          `json:"key"`
 	Lease     string          `json:"lease,omitempty"` // hex; without one the entry never goes by itself
 	Value     string          `json:"value,omitempty"`
@@ -153,7 +155,8 @@ func (f *lsFlags) place(key string) (kind, name, rest string) {
 func (l *line) add(kv *mvccpb.KeyValue, rest string, sessions map[clientv3.LeaseID]*session.Record) {
 	e := entry{
 		Position: len(l.Entries) + 1,
-		Token:    kv.CreateRevision,
+		Token:    fence.TokenAt(kv.CreateRevision, 0),
+		Revision: kv.CreateRevision,
 		Key:      string(kv.Key),
 		Value:    string(kv.Value),
 		lease:    clientv3.LeaseID(kv.Lease),
@@ -200,7 +203,7 @@ func (l *line) judge() {
 	}
 	var entries []queue.Entry
 	for _, e := range l.Entries {
-		entries = append(entries, queue.Entry{Key: e.Key, Create: e.Token, Value: []byte(e.Value)})
+		entries = append(entries, queue.Entry{Key: e.Key, Create: e.Revision, Value: []byte(e.Value)})
 	}
 	in := rule.In(entries)
 	for i := range l.Entries {

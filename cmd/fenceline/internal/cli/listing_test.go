@@ -212,7 +212,7 @@ func TestListingAsJSONIsWholeAndSafe(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := got.Lines[0].Entries[0]
-	if got.Lines[0].Name != "\u009b2J\U000e0001" || e.Value != long || e.Token != 3 || e.Lease != "1" || e.State != "holds" ||
+	if got.Lines[0].Name != "\u009b2J\U000e0001" || e.Value != long || e.Revision != 3 || e.Lease != "1" || e.State != "holds" ||
 		e.Session.Name != "ä\u009b" || !e.Session.Started.Equal(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) {
 		t.Errorf("read back: %+v", got)
 	}

@@ -15,13 +15,13 @@ func together(lines []*line) {
 	for _, l := range lines {
 		for _, e := range l.Entries {
 			if l.Kind == lockKind && e.State == stateWaits {
-				waits[e.Token] = true
+				waits[e.Revision] = true
 			}
 		}
 	}
 	for _, l := range lines {
 		for i := range l.Entries {
-			if e := &l.Entries[i]; l.Kind == lockKind && waits[e.Token] {
+			if e := &l.Entries[i]; l.Kind == lockKind && waits[e.Revision] {
 				e.State = stateWaits
 			}
 		}
@@ -35,14 +35,14 @@ func (f *lsFlags) askElsewhere(ctx context.Context, client *clientv3.Client, fou
 	}
 	e, at := &found.Lines[0].Entries[0], clientv3.WithRev(found.Revision)
 	set, err := client.Get(ctx, f.namespace+lockKind+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly(), at,
-		clientv3.WithMinCreateRev(e.Token), clientv3.WithMaxCreateRev(e.Token))
+		clientv3.WithMinCreateRev(e.Revision), clientv3.WithMaxCreateRev(e.Revision))
 	if err != nil {
 		return err
 	}
 	for _, kv := range set.Kvs {
 		_, name, _ := f.place(string(kv.Key))
 		ahead, err := client.Get(ctx, keyspace.Line(f.namespace, lockKind, name), clientv3.WithPrefix(), clientv3.WithKeysOnly(), at,
-			clientv3.WithMaxCreateRev(e.Token-1))
+			clientv3.WithMaxCreateRev(e.Revision-1))
 		if err != nil {
 			return err
 		}

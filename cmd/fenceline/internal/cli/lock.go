@@ -41,7 +41,7 @@ fenceline itself is stopped, by SIGSTOP or Ctrl-Z, nobody renews or watches: wha
 as well. That is what FENCELINE_TOKEN is for, which grows from holder to holder.
 
 Environment of the command:
-  FENCELINE_TOKEN       fencing token: the create revision of the entry; with several NAMEs it is the same for all
+  FENCELINE_TOKEN       fencing token, a number that grows with each grant; with several NAMEs it is the same for all
   FENCELINE_LEASE       the lease of the entry, in hex
   FENCELINE_ENDPOINTS   etcd's endpoints
   FENCELINE_LOCK_NAMES  the NAMEs, one on each line
@@ -50,7 +50,7 @@ Environment of the command:
   FENCELINE_LOCK_NAME   NAME
   FENCELINE_KEY         the entry's key
   ETCD_LOCK_KEY         as FENCELINE_KEY, for scripts written for etcdctl lock
-  ETCD_LOCK_REV         as FENCELINE_TOKEN
+  ETCD_LOCK_REV         create revision of that key; FENCELINE_TOKEN is 4096 times that
 
 Exit codes:
   0-255     the command's own

@@ -15,6 +15,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
@@ -274,7 +275,7 @@ func TestTryAndTimeoutEndWithTheConflictCode(t *testing.T) {
 	started(t, m.Endpoint(), "lock", "-n", name, "sh", "-c", "exit 42").exits(42)
 }
 
-func TestTokenOfAWaiterIsItsEntrysCreateRevision(t *testing.T) {
+func TestTokenOfAWaiterIsOfItsEntrysCreateRevision(t *testing.T) {
 	m, name := etcdtest.Shared(t), etcdtest.Name(t)
 	client := m.Client(t)
 	release := hold(t, m, name)
@@ -288,11 +289,12 @@ func TestTokenOfAWaiterIsItsEntrysCreateRevision(t *testing.T) {
 	if err != nil || len(resp.Kvs) != 1 {
 		t.Fatalf("key %q: %v, %v", env[2], resp, err)
 	}
-	token, lease := fmt.Sprint(resp.Kvs[0].CreateRevision), fmt.Sprintf("%x", resp.Kvs[0].Lease)
-	if got, want := strings.Join(env, " "), strings.Join([]string{name, token, env[2], lease, m.Endpoint(), env[2], token}, " "); got != want {
+	revision := resp.Kvs[0].CreateRevision
+	token, lease := fence.TokenAt(revision, 0).String(), fmt.Sprintf("%x", resp.Kvs[0].Lease)
+	if got, want := strings.Join(env, " "), strings.Join([]string{name, token, env[2], lease, m.Endpoint(), env[2], fmt.Sprint(revision)}, " "); got != want {
 		t.Errorf("environment: %s\nin etcd:     %s", got, want)
 	}
-	txn, err := client.Txn(t.Context()).If(clientv3.Compare(clientv3.CreateRevision(env[5]), "=", resp.Kvs[0].CreateRevision)).Commit()
+	txn, err := client.Txn(t.Context()).If(clientv3.Compare(clientv3.CreateRevision(env[5]), "=", revision)).Commit()
 	if err != nil || !txn.Succeeded {
 		t.Errorf("the token guards nothing: %v, %v", txn, err)
 	}

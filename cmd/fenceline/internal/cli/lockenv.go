@@ -3,8 +3,10 @@ package cli
 import (
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
@@ -39,24 +41,24 @@ func (h *holder) environment(set ...string) []string {
 }
 
 // entryVariables name the one entry of a hold.
-func entryVariables(key, token string) []string {
+func entryVariables(key string, token fence.Token) []string {
 	var set []string
 	if file := os.Getenv(keyVariable); file != "" {
 		set = append(set, "ETCDCTL_KEY="+file) // where fenceline looks next
 	}
-	return append(set, keyVariable+"="+key, entryVariable+"="+key, "ETCD_LOCK_REV="+token)
+	return append(set, keyVariable+"="+key, entryVariable+"="+key, "ETCD_LOCK_REV="+strconv.FormatInt(token.Revision(), 10))
 }
 
-// variables say what the command's lock is. Looking at the token exposes the entry.
+// variables say what the command's lock is. Looking at the keys exposes the entries.
 func (r *lockRun) variables() []string {
 	var keys []string
 	for _, l := range r.locks {
 		keys = append(keys, l.Key())
 	}
 	first := r.locks[0] // of a set, whose entries are of one transaction, and so of one revision
-	token := first.Token().String()
+	token := first.Token()
 	set := []string{
-		"FENCELINE_TOKEN=" + token,
+		"FENCELINE_TOKEN=" + token.String(),
 		"FENCELINE_LEASE=" + keyspace.Lease(first.Lease()),
 		"FENCELINE_LOCK_NAMES=" + strings.Join(r.names, "\n"), // which hold no control characters
 		"FENCELINE_KEYS=" + strings.Join(keys, "\n"),

@@ -12,6 +12,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
@@ -179,7 +180,7 @@ func TestCommandOfSeveralNamesIsToldNamesKeysAndOneToken(t *testing.T) {
 		if err != nil || len(resp.Kvs) != 1 {
 			t.Fatalf("key %q: %v, %v", key, resp, err)
 		}
-		if kv := resp.Kvs[0]; fmt.Sprint(kv.CreateRevision) != token[0] || fmt.Sprintf("%x", kv.Lease) != token[1] {
+		if kv := resp.Kvs[0]; fence.TokenAt(kv.CreateRevision, 0).String() != token[0] || fmt.Sprintf("%x", kv.Lease) != token[1] {
 			t.Errorf("key %q: %v, want %q", key, kv, token)
 		}
 		if in := "fenceline/lock/" + strings.ReplaceAll([]string{a, b}[i], "/", "%2F") + "/"; !strings.HasPrefix(key, in) {

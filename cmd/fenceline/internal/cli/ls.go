@@ -46,7 +46,7 @@ semaphore, barrier, gate, latch), or that of one NAME. All is read at one revisi
   MODE   of a rwlock (fenceline lock -s, -x): who reads holds together with the readers next to it, who writes alone
   UNITS  of a semaphore: what this one has or wants, of how many
   PRIORITY  of a candidate in an election: among those who wait, the highest goes first
-  TOKEN  fencing token: the create revision of the entry
+  TOKEN  fencing token of its first holder: the create revision of the entry times 4096
   WHO    what the process says of itself; an entry that fenceline did not write is unknown
   SINCE  when the process's session began, not when it got in line: etcd keeps no times
   VALUE  what a leader or candidate says, or an entry that is not of fenceline; of a barrier and a latch, their number.

@@ -114,7 +114,7 @@ func TestLsShowsHolderAndWaitersInOrder(t *testing.T) {
 			t.Errorf("entry %d: pid %d", i, e.Session.PID)
 		}
 		resp, err := client.Get(t.Context(), e.Key)
-		if err != nil || resp.Kvs[0].CreateRevision != e.Token {
+		if err != nil || resp.Kvs[0].CreateRevision != e.Revision || e.Token.Revision() != e.Revision {
 			t.Errorf("entry %d: token %d, %v, %v", i, e.Token, resp, err)
 		}
 	}

@@ -47,7 +47,7 @@ func (l *line) judgeParties() {
 	for i := range l.Entries {
 		e := &l.Entries[i]
 		e.State = stateWaits
-		if l.inside[e.Token] {
+		if l.inside[e.Revision] {
 			e.State = stateInside
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -35,7 +34,7 @@ func newObserveCommand(g *globals) *cobra.Command {
 value of the same leader, or nobody. Of changes that follow each other faster than they can be shown, the last is.
 
   TIME   when it was seen here
-  TOKEN  fencing token: the create revision of the leader's entry; - when nobody leads
+  TOKEN  fencing token of the leader; - when nobody leads
   VALUE  what the leader says of itself; -o json has all of a long one
   KEY    of its entry in etcd
 
@@ -182,7 +181,7 @@ func (w *leaderWriter) write(l election.Leader) error {
 	}
 	token, value, key := "-", "-", "-"
 	if l.Key != "" {
-		token, value, key = strconv.FormatInt(int64(l.Token), 10), printable(shorten(l.Value)), printable(l.Key)
+		token, value, key = l.Token.String(), printable(shorten(l.Value)), printable(l.Key)
 	}
 	_, err := fmt.Fprintf(w.w, columns+"\n", now.Format(time.RFC3339), token, value, key)
 	return err
