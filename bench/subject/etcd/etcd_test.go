@@ -9,7 +9,6 @@ import (
 
 	"github.com/fenceline/fenceline/bench"
 	"github.com/fenceline/fenceline/bench/subject/etcd"
-	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
