@@ -15,9 +15,10 @@ import (
 // lanes are the lines of one Session's permits. Each permit that is held or waited for has a line of its own, with one
 // entry; the line is used again for the next one of as many units, so that it finds the watch of the last one open.
 type lanes struct {
-	mu   sync.Mutex
-	free map[laneKey][]*lane
-	made int
+	mu     sync.Mutex
+	free   map[laneKey][]*lane
+	locals map[string]*local // by prefix
+	made   int
 }
 
 type laneKey struct {
@@ -41,24 +42,48 @@ type lanesKey struct{}
 
 func lanesOf(k *keeper.Keeper) *lanes {
 	return k.Table(lanesKey{}, func() any {
-		return &lanes{free: map[laneKey][]*lane{}}
+		return &lanes{free: map[laneKey][]*lane{}, locals: map[string]*local{}}
 	}).(*lanes)
 }
 
-// take is a lane that nobody uses.
-func (t *lanes) take(m *Semaphore, n int64) *lane {
-	key := laneKey{m.prefix, n}
+// local is that of m's name.
+func (t *lanes) local(m *Semaphore) *local {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if free := t.free[key]; len(free) > 0 {
-		l := free[len(free)-1]
-		t.free[key] = free[:len(free)-1]
-		return l
+	lo, ok := t.locals[m.prefix]
+	if !ok {
+		if len(t.locals) >= maxKinds { // who uses one goes on with it; a new one only knows less
+			clear(t.locals)
+		}
+		lo = &local{keeper: m.keeper, name: m.name, prefix: m.prefix, lanes: t, queues: map[queueKey]*queue{}}
+		t.locals[m.prefix] = lo
 	}
-	t.made++
-	l := &lane{key: key, name: m.name, known: true}
-	l.ref = line.Ref{Keeper: m.keeper, Kind: "semaphore", Name: m.name, Prefix: m.prefix, Rule: l.rule(n), Lane: t.made}
+	return lo
+}
+
+// take is a lane that nobody uses.
+func (t *lanes) take(of *local, key queueKey, asOf *int64) *lane {
+	l := t.reuse(laneKey{of.prefix, key.units})
+	if l == nil {
+		l = &lane{key: laneKey{of.prefix, key.units}, name: of.name, known: true}
+		t.mu.Lock()
+		t.made++
+		l.ref = line.Ref{Keeper: of.keeper, Kind: "semaphore", Name: of.name, Prefix: of.prefix, Rule: l.rule(key.units), Lane: t.made}
+		t.mu.Unlock()
+	}
+	l.want, l.asOf = key.want, asOf
 	return l
+}
+
+func (t *lanes) reuse(key laneKey) *lane {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	free := t.free[key]
+	if len(free) == 0 {
+		return nil
+	}
+	t.free[key] = free[:len(free)-1]
+	return free[len(free)-1]
 }
 
 // Of each kind so many lanes are kept for later, and so many kinds.

@@ -11,10 +11,12 @@ import (
 
 // Permit is a number of units that are held. It ends once: by Release, or by loss.
 type Permit struct {
-	of    *Semaphore
-	lane  *lane
-	hold  *line.Hold
-	units int64
+	of     *Semaphore
+	local  *local
+	lane   *lane
+	hold   *line.Hold
+	passed int   // grants of its entry in a row while others waited
+	limit  int64 // at the grant of its entry
 }
 
 // Context ends with the permit: with session.ErrExpired, ErrRevoked or ErrEntryGone when it is lost, with ErrClosed
@@ -27,7 +29,7 @@ func (p *Permit) Context() context.Context { return p.hold.Context() }
 func (p *Permit) Guard() []clientv3.Cmp { return p.hold.Guard() }
 
 // Units is how many were asked for.
-func (p *Permit) Units() int64 { return p.units }
+func (p *Permit) Units() int64 { return p.lane.key.units }
 
 // Deadline is until when the permit may be trusted, if no renewal gets through before; the zero time once it has ended.
 func (p *Permit) Deadline() time.Time { return p.hold.Deadline() }
@@ -35,10 +37,8 @@ func (p *Permit) Deadline() time.Time { return p.hold.Deadline() }
 // Release gives the units back, once. It answers an error that wraps session.ErrLost if the permit was lost before;
 // ErrNotHeld the second time. The request is the Session's own: ctx bounds only how long its answer is awaited.
 func (p *Permit) Release(ctx context.Context) error {
-	err := p.hold.Release(ctx)
-	if err == nil {
-		p.of.lanes.put(p.lane)
-		return nil
+	if err := p.local.release(ctx, p); err != nil {
+		return p.of.failed("release", err)
 	}
-	return p.of.failed("release", err)
+	return nil
 }

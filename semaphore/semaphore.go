@@ -48,7 +48,6 @@ type Semaphore struct {
 	want   int64
 	keeper *keeper.Keeper
 	prefix string
-	lanes  *lanes
 	err    error // why it cannot be used
 }
 
@@ -57,7 +56,6 @@ type Semaphore struct {
 func New(s *session.Session, name string, limit int64) *Semaphore {
 	k := s.Keeper()
 	m := &Semaphore{name: name, want: limit, keeper: k, prefix: keyspace.Line(k.Namespace, "semaphore", name)}
-	m.lanes = lanesOf(k)
 	if err := keyspace.CheckName("semaphore", name); err != nil {
 		m.err = err
 	} else if limit < 0 {
@@ -74,7 +72,10 @@ func New(s *session.Session, name string, limit int64) *Semaphore {
 // known after the first answer. ErrLimit: another limit is stored. When ctx ended, a *session.WaitError says who was ahead,
 // if that is known.
 func (m *Semaphore) Acquire(ctx context.Context, n int64) (*Permit, error) {
-	return m.acquire(ctx, n, nil)
+	if err := m.check(n); err != nil {
+		return nil, err
+	}
+	return m.got(lanesOf(m.keeper).local(m).acquire(ctx, m, n))
 }
 
 // TryAcquire never waits for others: ErrExhausted says that fewer than n units are free, or that somebody waits for
@@ -91,6 +92,8 @@ func (m *Semaphore) TryAcquire(ctx context.Context, n int64) (*Permit, error) {
 		if err != nil {
 			return nil, m.failed("acquire", err)
 		}
+		lo := lanesOf(m.keeper).local(m)
+		read.local = lo.wanted()
 		switch limit, ok := m.limit(read); {
 		case !ok:
 			return nil, m.failed("acquire", &LimitError{m.name, read.limit, m.want})
@@ -99,9 +102,9 @@ func (m *Semaphore) TryAcquire(ctx context.Context, n int64) (*Permit, error) {
 		case read.total()+n > limit:
 			return nil, m.exhausted(ctx, read, n, limit)
 		}
-		p, err := m.acquire(ctx, n, &read.revision)
+		p, err := lo.try(ctx, m, n, read.revision)
 		if !errors.Is(err, errMoved) {
-			return p, err
+			return m.got(p, err)
 		}
 	}
 }
@@ -126,21 +129,16 @@ func tooMany(name string, n, limit int64) error {
 	return fmt.Errorf("%w: %q: %d, its limit is %d", ErrTooMany, name, n, limit)
 }
 
-// acquire queues. With asOf it does so only if nobody has come since that revision.
-func (m *Semaphore) acquire(ctx context.Context, n int64, asOf *int64) (*Permit, error) {
-	if err := m.check(n); err != nil {
+// got makes a permit m's own, or its error.
+func (m *Semaphore) got(p *Permit, err error) (*Permit, error) {
+	switch {
+	case err == nil:
+		p.of = m
+		return p, nil
+	case errors.Is(err, ErrTooMany):
 		return nil, err
 	}
-	l := m.lanes.take(m, n)
-	l.want, l.asOf = m.want, asOf
-	h, err := l.ref.Acquire(ctx, &line.Options{}, false)
-	if err != nil {
-		if errors.Is(err, ErrTooMany) || errors.Is(err, errMoved) {
-			return nil, err
-		}
-		return nil, m.failed("acquire", err)
-	}
-	return &Permit{m, l, h, n}, nil
+	return nil, m.failed("acquire", err)
 }
 
 func (m *Semaphore) failed(verb string, err error) error {

@@ -60,9 +60,10 @@ type reading struct {
 	revision int64
 	limit    int64 // 0: none is stored
 	entries  []line.Entry
+	local    int64 // units that goroutines here wait for without an entry
 }
 
-func (r *reading) total() int64 { return sum(r.entries) }
+func (r *reading) total() int64 { return sum(r.entries) + r.local }
 
 func (m *Semaphore) read(ctx context.Context) (*reading, error) {
 	ctx, stop := m.keeper.WhileOpen(ctx)

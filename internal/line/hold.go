@@ -175,6 +175,32 @@ func (h *Hold) Release(ctx context.Context) error {
 	return awaitFate(ctx, fate)
 }
 
+// HandOver ends the hold and gives its entry to caller, without a word to etcd, unless the entry cannot be handed on: somebody has looked at
+// it, it has no more tokens, or its lease has not long enough to live. Then nothing happens. What was to be called at the hold's end is called
+// at the next one's.
+func (h *Hold) HandOver(caller context.Context) (*Hold, bool) {
+	l := h.line
+	l.mu.Lock()
+	h.check()
+	p := h.place
+	if h.released || h.ended != nil || l.lent || p.exposed || p.uses >= fence.Turns || p.gone || p.leaving || p.rewrite != nil || l.queue.Len() > 0 {
+		l.mu.Unlock()
+		return nil, false
+	}
+	if fresh, _, err := p.epoch.Look(); err != nil || !fresh {
+		l.mu.Unlock()
+		return nil, false
+	}
+	next := &Hold{line: l, place: p, opts: h.opts, caller: caller, token: fence.TokenAt(p.entry.Create, p.uses), out: h.out}
+	h.released, h.out = true, nil
+	h.end(keeper.ErrNotHeld)
+	p.uses++
+	l.holds = append(l.holds, next)
+	l.mu.Unlock()
+	l.released(h)
+	return next, true
+}
+
 var errUnconfirmed = errors.New("release not confirmed, it goes on in the background")
 
 func awaitFate(ctx context.Context, fate <-chan error) error {
@@ -205,7 +231,9 @@ func (p *place) settle(err error) {
 }
 
 func (l *Line) released(h *Hold) {
-	l.keeper.Released(l.kind, l.name, time.Since(h.since))
+	if !h.since.IsZero() {
+		l.keeper.Released(l.kind, l.name, time.Since(h.since))
+	}
 }
 
 // lingerFor keeps the entry for d from here on.

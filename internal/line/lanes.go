@@ -183,6 +183,9 @@ func (rw *RW) Acquire(ctx context.Context, lane Lane, opts *Options, try bool) (
 	return h, nil
 }
 
+// OnEnd has out called once when the hold ends, however it does, or now if it has. out must not block, nor call the hold.
+func (h *Hold) OnEnd(out func()) { h.ends(out, nil) }
+
 // ends has out called at the end of the hold, which may have come already.
 func (h *Hold) ends(out, demoted func()) {
 	h.line.mu.Lock()

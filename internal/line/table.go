@@ -51,13 +51,21 @@ type Ref struct {
 // After an error nothing is held. When ctx ends it returns at once; an entry that stands in etcd by then is deleted
 // by the line, in the background.
 func (r *Ref) Acquire(ctx context.Context, opts *Options, try bool) (*Hold, error) {
+	var began time.Time
+	if r.Keeper.Traced() {
+		began = time.Now()
+	}
+	h, err := r.AcquireUntold(ctx, opts, try)
+	if err == nil {
+		h.Granted(began)
+	}
+	return h, err
+}
+
+// AcquireUntold is Acquire of which no trace is told, until somebody gets the hold: see Hold.Granted.
+func (r *Ref) AcquireUntold(ctx context.Context, opts *Options, try bool) (*Hold, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
-	}
-	traced := r.Keeper.Traced()
-	var began time.Time
-	if traced {
-		began = time.Now()
 	}
 	for {
 		l := r.line.Load()
@@ -80,11 +88,15 @@ func (r *Ref) Acquire(ctx context.Context, opts *Options, try bool) (*Hold, erro
 		if err != nil {
 			return nil, err
 		}
-		if traced {
-			h.since = time.Now()
-			r.Keeper.Granted(r.Kind, r.Name, h.since.Sub(began))
-		}
 		return h, nil
+	}
+}
+
+// Granted tells the trace that somebody has got the hold, who has waited since began.
+func (h *Hold) Granted(began time.Time) {
+	if l := h.line; l.keeper.Traced() {
+		h.since = time.Now()
+		l.keeper.Granted(l.kind, l.name, h.since.Sub(began))
 	}
 }
 

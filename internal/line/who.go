@@ -100,6 +100,21 @@ func (rw *RW) Who(ctx context.Context, lane Lane, refusal error) session.Holder 
 	return rw.lanes[lane].Who(ctx, refusal)
 }
 
+// Waited is err, of a wait that ended, with who is ahead of this line's entry, if that is known.
+func (r *Ref) Waited(err error) error {
+	if l := r.line.Load(); l != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.waited(err)
+	}
+	return err
+}
+
+// Own is this session as a holder.
+func Own(k *keeper.Keeper) session.Holder {
+	return session.Holder{Record: recordsOf(k).own, Here: true, Standing: session.Holds}
+}
+
 // waited is Line.waited of one who waited for those of the other lane here to be out.
 func (rw *RW) waited(lane Lane, err error) error {
 	if l := rw.lanes[1-lane].line.Load(); l != nil {

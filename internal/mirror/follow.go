@@ -182,9 +182,13 @@ func (f *feed) apply(events []*mvccpb.Event) {
 	}
 }
 
+// load takes a list. One that is older than what the watch has told since tells nothing.
 func (f *feed) load(revision int64, kvs []*mvccpb.KeyValue) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.closed || f.loaded && revision < f.known {
+		return
+	}
 	f.loaded, f.known = true, revision
 	f.copy.Load(revision, kvs)
 	f.apply(f.early)

@@ -1,0 +1,407 @@
+package semaphore
+
+import (
+	"container/list"
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/session"
+)
+
+// local is what a Session's goroutines have of one semaphore: the permits that they hold, and who waits for one.
+//
+// Those who want the same number of units stand in one queue. A permit that is given back goes to the first of them without a word to
+// etcd, as an entry of a mutex does: while nobody else waits, and else handoffs times in a row. At most one entry of theirs waits in etcd, the
+// scout's, and none while this Session holds so much that nobody else could make room. What a grant costs etcd does not depend on how many
+// wait here.
+type local struct {
+	keeper *keeper.Keeper
+	name   string
+	prefix string
+	lanes  *lanes
+	held   tally
+	poked  atomic.Bool
+
+	mu     sync.Mutex
+	queues map[queueKey]*queue
+	limit  int64       // as it was seen last; 0: not known
+	crowd  *crowd      // nil: it does not matter
+	idle   *time.Timer // ends that; nil: it does not run
+}
+
+// tally counts the permits that are held here. Its mutex is taken last.
+type tally struct {
+	mu      sync.Mutex
+	units   int64
+	permits map[int64]int // by their units
+}
+
+func (t *tally) add(units int64, permits int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.permits == nil {
+		t.permits = map[int64]int{}
+	}
+	t.units += units * int64(permits)
+	if t.permits[units] += permits; t.permits[units] == 0 {
+		delete(t.permits, units)
+	}
+}
+
+func (t *tally) all() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.units
+}
+
+func (t *tally) of(units int64) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.permits[units]
+}
+
+type queueKey struct{ want, units int64 }
+
+// queue is of those who want so many units, and mean the same limit.
+type queue struct {
+	key     queueKey
+	waiting list.List // of *call
+	scout   *scout    // nil: nobody stands in etcd's line
+}
+
+// scout gets a permit from etcd for whoever is first by then, or for the one call that does so itself.
+type scout struct {
+	lane   *lane
+	cancel context.CancelFunc // nil: it is the call's own
+}
+
+// call waits in a queue. It is answered once, with the local's mutex held.
+type call struct {
+	ctx    context.Context
+	began  time.Time
+	at     *list.Element
+	ready  chan struct{}
+	permit *Permit
+	err    error
+}
+
+func (c *call) answer(p *Permit, err error) {
+	c.permit, c.err = p, err
+	close(c.ready)
+}
+
+// handoffs is how many grants in a row a permit serves here while others wait; as lock.DefaultHandoffs.
+const handoffs = 32
+
+func (lo *local) queue(key queueKey) *queue {
+	q, ok := lo.queues[key]
+	if !ok {
+		q = &queue{key: key}
+		lo.queues[key] = q
+	}
+	return q
+}
+
+// acquire waits for a permit of m.
+func (lo *local) acquire(ctx context.Context, m *Semaphore, n int64) (*Permit, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	c := &call{ctx: ctx, began: lo.now()}
+	lo.mu.Lock()
+	q := lo.queue(queueKey{m.want, n})
+	if q.waiting.Len() == 0 && q.scout == nil && lo.held.all() == 0 { // nobody here could hand one over
+		return lo.byItself(c, q)
+	}
+	c.ready = make(chan struct{})
+	c.at = q.waiting.PushBack(c)
+	lo.adjust()
+	lo.mu.Unlock()
+	select {
+	case <-c.ready:
+		return c.permit, c.err
+	case <-ctx.Done():
+	}
+	lo.mu.Lock()
+	defer lo.mu.Unlock()
+	select {
+	case <-c.ready: // at the same moment
+		if c.permit != nil {
+			lo.handOn(c.permit)
+		}
+	default:
+		q.waiting.Remove(c.at)
+		c.err = lo.waited(q, context.Cause(ctx))
+	}
+	lo.adjust()
+	if c.err == nil {
+		c.err = context.Cause(ctx)
+	}
+	return nil, c.err
+}
+
+// now is the time, where a trace wants to know it.
+func (lo *local) now() (t time.Time) {
+	if lo.keeper.Traced() {
+		t = time.Now()
+	}
+	return t
+}
+
+// byItself is for a call that need not wait for others here: it is its own scout. It is called with the mutex held, and returns without.
+func (lo *local) byItself(c *call, q *queue) (*Permit, error) {
+	s := &scout{lane: lo.lanes.take(lo, q.key, nil)}
+	q.scout = s
+	lo.mu.Unlock()
+	h, err := s.lane.ref.AcquireUntold(c.ctx, &line.Options{}, false)
+	lo.mu.Lock()
+	defer lo.mu.Unlock()
+	q.scout = nil
+	var p *Permit
+	if err == nil {
+		p = lo.grant(c, s.lane, h, 0)
+	}
+	if q.waiting.Len() > 0 {
+		lo.adjust()
+	}
+	return p, err
+}
+
+// wanted is how many units those here wait for who have no entry in etcd.
+func (lo *local) wanted() (n int64) {
+	lo.mu.Lock()
+	defer lo.mu.Unlock()
+	for key, q := range lo.queues {
+		waiting := int64(q.waiting.Len())
+		if q.scout != nil && q.scout.cancel != nil {
+			waiting--
+		}
+		n += key.units * max(waiting, 0)
+	}
+	return n
+}
+
+// try gets a permit if nobody has come since that revision.
+func (lo *local) try(ctx context.Context, m *Semaphore, n, revision int64) (*Permit, error) {
+	began := lo.now()
+	l := lo.lanes.take(lo, queueKey{m.want, n}, &revision)
+	h, err := l.ref.AcquireUntold(ctx, &line.Options{}, false)
+	if err != nil {
+		return nil, err
+	}
+	lo.mu.Lock()
+	defer lo.mu.Unlock()
+	return lo.grant(&call{began: began}, l, h, 0), nil
+}
+
+// grant makes the permit of a call. It is called with the mutex held, as all that follows.
+func (lo *local) grant(c *call, l *lane, h *line.Hold, passed int) *Permit {
+	n := l.key.units
+	lo.held.add(n, 1)
+	h.Granted(c.began)
+	h.OnEnd(func() {
+		lo.held.add(n, -1)
+		lo.poke()
+	})
+	if l.want > 0 {
+		lo.limit = l.want
+	}
+	return &Permit{local: lo, lane: l, hold: h, passed: passed, limit: lo.limit}
+}
+
+// waited is the error of a call whose ctx has ended.
+func (lo *local) waited(q *queue, err error) error {
+	if q.scout != nil {
+		return q.scout.lane.ref.Waited(err)
+	}
+	return &session.WaitError{Name: lo.name, Holder: line.Own(lo.keeper), Err: err}
+}
+
+// release gives a permit to the next one here, or back.
+func (lo *local) release(ctx context.Context, p *Permit) error {
+	lo.mu.Lock()
+	passed := lo.pass(p)
+	lo.mu.Unlock()
+	if passed {
+		return nil
+	}
+	err := p.hold.Release(ctx)
+	if err == nil {
+		lo.lanes.put(p.lane)
+	}
+	return err
+}
+
+// handOn does with a permit that nobody takes what release does, and waits for nothing.
+func (lo *local) handOn(p *Permit) {
+	if !lo.pass(p) {
+		lo.giveBack(p.lane, p.hold)
+	}
+}
+
+func (lo *local) giveBack(l *lane, h *line.Hold) {
+	lo.keeper.Go(func(ctx context.Context) {
+		if h.Release(ctx) == nil {
+			lo.lanes.put(l)
+		}
+	})
+}
+
+// pass hands a permit to the first one here who waits for as many units, if it may.
+func (lo *local) pass(p *Permit) bool {
+	q := lo.queues[queueKey{p.lane.want, p.lane.key.units}]
+	if q == nil || q.waiting.Len() == 0 || lo.crowd == nil {
+		return false
+	}
+	s, passed := lo.crowd.look(q.key.units), p.passed
+	if s.limit > 0 {
+		lo.limit = s.limit
+	}
+	switch {
+	case lo.limit > 0 && q.key.want > 0 && lo.limit != q.key.want: // they are to hear of that
+		return false
+	case s.limit > 0 && s.limit < p.limit && s.inside < lo.held.all(): // it has shrunk
+		return false
+	case s.unknown || s.others:
+		if passed++; passed > handoffs {
+			return false
+		}
+	}
+	c := q.waiting.Front().Value.(*call)
+	h, ok := p.hold.HandOver(c.ctx)
+	if !ok {
+		return false
+	}
+	q.waiting.Remove(c.at)
+	h.Granted(c.began)
+	c.answer(&Permit{local: lo, lane: p.lane, hold: h, passed: passed, limit: p.limit}, nil)
+	if q.waiting.Len() == 0 {
+		lo.adjust()
+	}
+	return true
+}
+
+// adjust has scouts stand in etcd's line, and the crowd looked at, as far as that is of use.
+func (lo *local) adjust() {
+	anybody := false
+	for key, q := range lo.queues {
+		anybody = anybody || q.waiting.Len() > 0
+		switch {
+		case q.waiting.Len() == 0 && q.scout == nil:
+			delete(lo.queues, key)
+		case q.waiting.Len() == 0 && q.scout.cancel != nil:
+			q.scout.cancel()
+			q.scout = nil
+		case q.waiting.Len() > 0 && q.scout == nil && lo.room(q):
+			lo.send(q)
+		}
+	}
+	if watch := anybody && lo.held.all() > 0; watch && lo.crowd == nil {
+		lo.crowd = gather(lo.keeper, lo.prefix, lo.poke)
+	} else if !anybody && lo.crowd != nil && lo.idle == nil {
+		lo.idle = time.AfterFunc(keepWarm, lo.cool)
+	}
+}
+
+// keepWarm is how long the crowd is looked at after nobody has waited here any more.
+const keepWarm = 5 * time.Second
+
+func (lo *local) cool() {
+	lo.mu.Lock()
+	defer lo.mu.Unlock()
+	lo.idle = nil
+	for _, q := range lo.queues {
+		if q.waiting.Len() > 0 {
+			return
+		}
+	}
+	lo.crowd.disperse()
+	lo.crowd = nil
+}
+
+// room says whether a permit may be had from etcd, or a reason why there will be none. Where it may not, one that is held here will do; if
+// there is none of that size, a place in etcd's line is needed all the same.
+func (lo *local) room(q *queue) bool {
+	switch {
+	case lo.limit == 0, q.key.want > 0 && q.key.want != lo.limit, q.key.units > lo.limit, lo.held.of(q.key.units) == 0:
+		return true
+	}
+	return lo.held.all()+q.key.units <= lo.limit
+}
+
+// send has a scout stand in etcd's line.
+func (lo *local) send(q *queue) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &scout{lane: lo.lanes.take(lo, q.key, nil), cancel: cancel}
+	q.scout = s
+	ok := lo.keeper.Go(func(context.Context) {
+		defer cancel()
+		h, err := s.lane.ref.AcquireUntold(ctx, &line.Options{}, false)
+		lo.mu.Lock()
+		defer lo.mu.Unlock()
+		lo.scouted(ctx, q, s, h, err)
+	})
+	if !ok {
+		cancel()
+		q.scout = nil
+		lo.refuse(q, lo.keeper.Closed())
+	}
+}
+
+func (lo *local) refuse(q *queue, err error) {
+	for q.waiting.Len() > 0 {
+		q.waiting.Remove(q.waiting.Front()).(*call).answer(nil, err)
+	}
+}
+
+// scouted takes what a scout has found.
+func (lo *local) scouted(ctx context.Context, q *queue, s *scout, h *line.Hold, err error) {
+	if q.scout == s {
+		q.scout = nil
+	}
+	switch front := q.waiting.Front(); {
+	case err != nil && ctx.Err() != nil: // it was called back
+	case front == nil && err == nil:
+		lo.giveBack(s.lane, h)
+	case front == nil:
+	default:
+		c := q.waiting.Remove(front).(*call)
+		var p *Permit
+		if err == nil {
+			p = lo.grant(c, s.lane, h, 0)
+		}
+		c.answer(p, err)
+	}
+	lo.adjust()
+}
+
+// poke has a change looked at, soon.
+func (lo *local) poke() {
+	if lo.poked.Swap(true) {
+		return
+	}
+	ok := lo.keeper.Go(func(context.Context) {
+		lo.poked.Store(false)
+		lo.mu.Lock()
+		defer lo.mu.Unlock()
+		if lo.crowd != nil {
+			if s := lo.crowd.look(0); s.limit > 0 {
+				lo.limit = s.limit
+			}
+		}
+		lo.adjust()
+	})
+	if !ok { // closed; somebody may wait for what was held here
+		go func() {
+			lo.mu.Lock()
+			defer lo.mu.Unlock()
+			for _, q := range lo.queues {
+				lo.refuse(q, lo.keeper.Closed())
+			}
+		}()
+	}
+}
