@@ -264,7 +264,7 @@ func (lo *local) pass(p *Permit) bool {
 	switch {
 	case lo.limit > 0 && q.key.want > 0 && lo.limit != q.key.want: // they are to hear of that
 		return false
-	case s.limit > 0 && s.limit < p.limit && s.inside < lo.held.all(): // it has shrunk
+	case s.limit > 0 && (p.limit == 0 || s.limit < p.limit) && s.inside < lo.held.all(): // it has shrunk
 		return false
 	case s.unknown || s.others:
 		if passed++; passed > handoffs {

@@ -16,7 +16,7 @@ type Permit struct {
 	lane   *lane
 	hold   *line.Hold
 	passed int   // grants of its entry in a row while others waited
-	limit  int64 // at the grant of its entry
+	limit  int64 // at the grant of its entry; 0: not known
 }
 
 // Context ends with the permit: with session.ErrExpired, ErrRevoked or ErrEntryGone when it is lost, with ErrClosed

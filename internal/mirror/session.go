@@ -24,14 +24,14 @@ type Follower struct {
 	cancel  func()
 	failed  int
 	again   *time.Timer   // when to list, or to watch, again
-	asked   time.Duration // when the quorum was asked last that has answered, on the keeper's clock; 0: never
+	asked   time.Duration // when the quorum was asked last that has answered, on the keeper's clock; negative: never
 	stopped bool
 }
 
 // Follow has c kept up to date with [key, end), or with key alone if end is empty, until Stop. c's methods are called one at a time; they must
 // not block, and not call the Follower's.
 func Follow(k *keeper.Keeper, key, end string, c Copy) *Follower {
-	f := &Follower{keeper: k, key: key, end: end, copy: c}
+	f := &Follower{keeper: k, key: key, end: end, copy: c, asked: -1}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.open()
@@ -53,7 +53,7 @@ func (f *Follower) Stop() {
 func (f *Follower) Believed() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.feed != nil && f.asked > 0 && f.keeper.Elapsed()-f.asked < 2*f.keeper.Silence() && f.keeper.Watch().Alive()
+	return f.feed != nil && f.asked >= 0 && f.keeper.Elapsed()-f.asked < 2*f.keeper.Silence() && f.keeper.Watch().Alive()
 }
 
 // open watches, and lists once the watch stands. It is called with the mutex held, as close is.
