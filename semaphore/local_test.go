@@ -156,8 +156,15 @@ func TestLimitThatChangesCountsAlsoWhereAllIsHeldHere(t *testing.T) {
 			t.Fatal(err)
 		}
 		a, b := acquire(t, m, 1), acquire(t, m, 1)
+		turn := waits(t.Context(), m)
+		time.Sleep(time.Second)
+		release(t, a)
+		a = <-turn // handed on: by now the limit is known here, and no entry of those who wait next is needed
 		third, fourth := waits(t.Context(), m), waits(t.Context(), m)
 		time.Sleep(time.Second)
+		if n := entries(etcd, "x"); n != 2 {
+			t.Errorf("%d entries for 2 who hold and 2 who wait here", n)
+		}
 		if err := m.Resize(t.Context(), 3); err != nil {
 			t.Fatal(err)
 		}

@@ -186,14 +186,18 @@ func (l *Line) forsake(p *place) {
 	})
 }
 
+// rarely is how long an entry waits at most without etcd being asked.
+const rarely = time.Minute
+
 // watchdog asks etcd about p after a while, if the view has not told anything until then: a connection that has died
-// in silence tells nothing.
+// in silence tells nothing. Each time it waits for twice as long: that a stream answers, and its watches do not tell, is rare, and whoever
+// has waited long is late by no more than that.
 func (l *Line) watchdog(p *place) {
-	p.dog = time.AfterFunc(etcd.Jitter(l.keeper.Silence()), func() {
+	p.dog = time.AfterFunc(etcd.Jitter(min(l.keeper.Silence()<<min(p.asks, 10), max(l.keeper.Silence(), rarely))), func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if l.place == p && p.state == queued {
-			p.check, p.quorum = true, true
+			p.check, p.quorum, p.asks = true, true, p.asks+1
 			l.proceed()
 		}
 	})
@@ -209,7 +213,11 @@ func (l *Line) ask(ctx context.Context) error {
 		rev = l.view.rev
 	}
 	p.check, p.quorum = false, false
+	unchanged := false
 	err := l.request(ctx, func(ctx context.Context) (err error) {
+		if unchanged, err = l.stillBehind(ctx, p, quorum); unchanged || err != nil {
+			return err
+		}
 		resp, err = l.confirm(ctx, p, rev, quorum)
 		return err
 	})
@@ -223,6 +231,11 @@ func (l *Line) ask(ctx context.Context) error {
 	}
 	if quorum {
 		l.watchdog(p)
+	}
+	if unchanged {
+		l.refuseTries()
+		l.refuseHopeless()
+		return nil
 	}
 	at := resp.Header.Revision
 	entries := entriesOf(resp.Kvs)

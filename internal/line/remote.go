@@ -41,6 +41,7 @@ type place struct {
 	quorum  bool          // and not just the nearest member
 	asked   time.Duration // when the last enqueue was sent, on the keeper's clock
 	dog     *time.Timer   // see watchdog
+	asks    int           // times that it has had etcd asked
 
 	before    []Entry     // who was ahead, in order, at
 	beforeRev int64       // when we looked last; only if the line is careful
@@ -277,6 +278,21 @@ func createOf(op *pb.ResponseOp) int64 {
 		return 0
 	}
 	return kvs[0].CreateRevision
+}
+
+// stillBehind asks the quorum, where that is all there is to ask, whether p's entry and the one before it stand as they did. That costs etcd the
+// same whoever else is in the line.
+func (l *Line) stillBehind(ctx context.Context, p *place, quorum bool) (bool, error) {
+	if !quorum || !p.alone || p.pred.Key == "" || p.pred.Mod == 0 || l.rule.Alone != nil || l.rule.Yields != nil || l.careful {
+		return false, nil
+	}
+	cmps := append(p.stands(), clientv3.Compare(clientv3.ModRevision(p.pred.Key), "=", p.pred.Mod))
+	read := clientv3.OpGet(p.key, clientv3.WithKeysOnly()) // a transaction that reads nothing is answered by one member
+	resp, err := l.keeper.KV().Txn(ctx).If(cmps...).Then(read).Else(read).Commit()
+	if err != nil {
+		return false, err
+	}
+	return resp.Succeeded, nil
 }
 
 // confirm asks whether p stands in the line, and who has to leave before it. The entries up to p's own revision say
