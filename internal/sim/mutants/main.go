@@ -22,27 +22,28 @@ import (
 type mutant struct{ name, file, old, new, scenario string }
 
 var mutants = []mutant{
-	{"an enqueue does not compare the session's record", "internal/line/remote.go",
-		"\t\tclientv3.Compare(clientv3.ModRevision(p.epoch.Record()), \"=\", record),\n", "", ""},
+	{"a write that may be given up does not compare the session's record", "internal/keeper/undoable.go", "If(append(a.If, e.recordAt(sent))...)", "If(a.If...)", ""},
+	{"a write that was given up may still happen", "internal/keeper/undoable.go", "\tif u.unknown {\n\t\tanswers,", "\tif false {\n\t\tanswers,", ""},
+	{"all grants of an entry have one token", "internal/line/line.go", "fence.TokenAt(p.entry.Create, min(p.uses, fence.Turns-1))", "fence.TokenAt(p.entry.Create, 0)", ""},
 	{"a renewal counts from its answer", "internal/keeper/keep.go", "e.extend(a.t0, a.ttl)", "e.extend(k.clock.Elapsed(), a.ttl)", "answers grow late"},
 	{"a lease is trusted for longer than it lives", "internal/keeper/deadline.go", "t0 + ttl*99/100 - max(250*time.Millisecond, ttl/20)", "t0 + ttl*102/100", ""},
 	{"an entry before the last is overlooked", "internal/line/judge.go", "func nearest(ahead []Entry) int { return len(ahead) - 1 }", "func nearest(ahead []Entry) int { return len(ahead) - 2 }", ""},
 	{"a reader overlooks the nearest writer", "internal/line/judge.go", "for i := len(ahead) - 1; i >= 0; i-- {\n\t\tif !reads", "for i := len(ahead) - 2; i >= 0; i-- {\n\t\tif !reads", ""},
 	{"a list that is older than the entry is believed", "internal/line/judge.go", "if revision < mine.Create {\n\t\treturn undecided, Entry{}\n\t}", "if revision < mine.Create {\n\t\treturn granted, Entry{}\n\t}", ""},
 	{"a semaphore has one unit more", "semaphore/rule.go", "sum(ahead)+n > limit", "sum(ahead)+n > limit+1", ""},
-	{"an entry whose token was seen is handed on", "internal/line/next.go", "case wanted && s.used && !s.held && !s.lent && (s.exposed || s.turn):\n\t\treturn swap", "case wanted && s.used && !s.held && !s.lent && s.turn:\n\t\treturn swap", ""},
+	{"an entry whose guard was seen is handed on", "internal/line/next.go", "case wanted && s.used && !s.held && !s.lent && (s.exposed || s.spent || s.turn):\n\t\treturn swap", "case wanted && s.used && !s.held && !s.lent && s.turn:\n\t\treturn swap", ""},
 	{"a guard forgets which entry it was", "internal/line/remote.go", "\t\tclientv3.Compare(clientv3.CreateRevision(p.key), \"=\", p.entry.Create),\n", "", ""},
 	{"a tick is claimed without looking at the record", "cron/claim.go", "If(clientv3.Compare(clientv3.ModRevision(j.prefix+main), \"=\", s.modified),\n\t\t\tclientv3.Compare(clientv3.ModRevision(j.prefix+claimKey(c.slot)), \"=\", c.claim)).", "If().", ""},
 	{"a round is published over another", "barrier/place.go", "return []clientv3.Cmp{at.unwritten(s)}, clientv3.OpTxn", "return nil, clientv3.OpTxn", ""},
 	{"a party that was late loses its key", "barrier/withdraw.go", "if !in { // else it is still inside", "if true {", "parties are late"},
-	{"a registration does not look at what stands there", "registry/put.go", "If(clientv3.Compare(clientv3.ModRevision(r.key), \"=\", r.mod), record).", "If(record).", ""},
+	{"a registration does not look at what stands there", "registry/put.go", "If:   []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(r.key), \"=\", r.mod)},", "", ""},
 	{"a release deletes by key alone", "internal/line/leave.go", "\t\tours := p.stands()\n", "\t\tvar ours []clientv3.Cmp\n", ""},
 	{"Lead resigns when its caller has had enough", "election/lead.go", "\treturn false, fn(inside, t)\n",
 		"\tcontext.AfterFunc(ctx, func() { _ = t.Resign(context.WithoutCancel(ctx)) })\n\treturn false, fn(inside, t)\n", ""},
 	{"a latch counts an id twice", "barrier/latch.go", "[]clientv3.Cmp{absent(counted), absent(l.opened)}", "[]clientv3.Cmp{absent(l.opened)}", ""},
 	{"a gate is opened that was closed since", "barrier/gate.go", "If(clientv3.Compare(clientv3.ModRevision(g.key), \"=\", closed)).", "If().", ""},
 	{"nobody is woken by what a watch tells", "internal/line/view.go", "\tv.apply(events)\n\tl.changed()\n", "\tv.apply(events)\n", ""},
-	{"a session's end leaves its lease", "internal/keeper/close.go", "return k.persist(ctx, Final, func(ctx context.Context) error { return k.leases.Revoke(ctx, l.id) })", "return nil", ""},
+	{"a session's end leaves its lease", "internal/keeper/close.go", "return k.persist(ctx, etcd.Final, func(ctx context.Context) error { return k.leases.Revoke(ctx, l.id) })", "return nil", ""},
 }
 
 var (
