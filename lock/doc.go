@@ -25,7 +25,8 @@
 // lock to the next goroutine without a word to etcd. While others wait, a bounded number of times (WithHandoffs);
 // then the entry goes to the back of the line.
 //
-// Each grant has a token of its own, also without a word to etcd: the session counts the grants under an entry. A holder that has looked at
+// Each grant has a token of its own, also without a word to etcd: the session counts the grants under an entry that are asked for it.
+// (Holds whose token was asked for only after their release may share one; it is smaller than that of whoever came after them.) A holder that has looked at
 // its Key or Guard has exposed the entry, and an exposed entry is never handed on, for the guard has to end with the hold: the next goroutine
 // gets a new one by one transaction that is release and enqueue at once. So does the next one after 4096 grants, of which an entry has tokens.
 //

@@ -23,8 +23,8 @@ type Lock struct {
 // not its deadline. An entry that somebody deletes by hand is noticed once the hold is over a second old.
 func (l *Lock) Context() context.Context { return l.hold.Context() }
 
-// Token orders the holders of this lock: each grant has its own, larger than all before. It is known for ever, also after a release, and
-// costs nothing to look at.
+// Token orders the holders of this lock: each grant has its own, larger than all before. Once asked for it is known for ever,
+// also after a release, and costs nothing to look at. Ask while the lock is held: see the package's comment.
 func (l *Lock) Token() fence.Token { return l.hold.Token() }
 
 // Guard is "this very hold still stands", for the If of an etcd transaction. It exposes the entry (see the package's comment): the next

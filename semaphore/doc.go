@@ -14,6 +14,12 @@
 // A token for a gate: permits of one name stand side by side, so none is the newest. There is a Guard, for etcd
 // transactions. Nor does shrinking the limit take units from anyone: new grants wait until enough came back.
 //
+// # The local line
+//
+// Goroutines of one Session that want the same number of units wait here, in order, and stand in etcd's line with one entry at most. A permit
+// that is given back goes to the first of them without a word to etcd, unless its guard was looked at: while no other process waits, and else
+// up to 32 times in a row. So Status and fenceline ls show one entry for all who wait here.
+//
 // # The limit
 //
 // It is stored in etcd by whoever comes first, without a lease, and compared whenever somebody queues: two programs

@@ -27,7 +27,8 @@ type Hold struct {
 	ended    error // why; nil while it is held
 	lost     error // why, if it was not released
 	released bool
-	token    fence.Token
+	number   int             // of the grant, under its entry
+	token    fence.Token     // 0: nobody has asked
 	exposed  bool            // somebody has looked at the entry by it
 	ctx      context.Context // made when it is asked for
 	cancel   context.CancelCauseFunc
@@ -88,8 +89,19 @@ func (c holdContext) Err() error {
 	return c.Context.Err()
 }
 
-// Token is that of this grant.
-func (h *Hold) Token() fence.Token { return h.token }
+// Token is that of this grant, the same each time.
+func (h *Hold) Token() fence.Token {
+	h.line.mu.Lock()
+	defer h.line.mu.Unlock()
+	h.lookAtToken()
+	return h.token
+}
+
+func (h *Hold) lookAtToken() {
+	if h.token == 0 {
+		h.token = fence.TokenAt(h.place.entry.Create, h.place.turns.of(h.number))
+	}
+}
 
 // expose keeps the entry from being handed on, since somebody has looked at it. It returns false if the hold was released before anybody
 // had: then the entry may be somebody else's.
@@ -183,7 +195,7 @@ func (h *Hold) HandOver(caller context.Context) (*Hold, bool) {
 	l.mu.Lock()
 	h.check()
 	p := h.place
-	if h.released || h.ended != nil || l.lent || p.exposed || p.uses >= fence.Turns || p.gone || p.leaving || p.rewrite != nil || l.queue.Len() > 0 {
+	if h.released || h.ended != nil || l.lent || p.exposed || p.turns.full() || p.gone || p.leaving || p.rewrite != nil || l.queue.Len() > 0 {
 		l.mu.Unlock()
 		return nil, false
 	}
@@ -191,7 +203,7 @@ func (h *Hold) HandOver(caller context.Context) (*Hold, bool) {
 		l.mu.Unlock()
 		return nil, false
 	}
-	next := &Hold{line: l, place: p, opts: h.opts, caller: caller, token: fence.TokenAt(p.entry.Create, p.uses), out: h.out}
+	next := &Hold{line: l, place: p, opts: h.opts, caller: caller, number: p.turns.grant(), out: h.out}
 	h.released, h.out = true, nil
 	h.end(keeper.ErrNotHeld)
 	p.uses++

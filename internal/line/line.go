@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -172,7 +171,7 @@ func (l *Line) situation() situation {
 			s.joins, s.stale = behind == no, behind == maybe && l.mustAsk()
 		}
 	default:
-		s.used, s.exposed, s.spent = p.uses > 0, p.exposed, p.uses >= fence.Turns
+		s.used, s.exposed, s.spent = p.uses > 0, p.exposed, p.turns.full()
 		s.resting = !l.lent && (p.parking != 0 || !p.restUntil.IsZero() && time.Now().Before(p.restUntil))
 		s.kept = p.kept
 		if opts == nil {
@@ -243,7 +242,6 @@ func (l *Line) grant() bool {
 	if p.uses > 0 && l.othersWaitAt(now) != no {
 		p.passed++
 	}
-	token := fence.TokenAt(p.entry.Create, min(p.uses, fence.Turns-1)) // readers who overlap without end share the last
 	p.uses++
 	p.settle(nil) // a release that was about to delete the entry has given it away instead
 	rested := p.restUntil
@@ -252,7 +250,10 @@ func (l *Line) grant() bool {
 			p.restUntil = until
 		}
 	}
-	h := &Hold{line: l, place: p, opts: w.opts, caller: w.ctx, restedUntil: rested, token: token}
+	h := &Hold{line: l, place: p, opts: w.opts, caller: w.ctx, restedUntil: rested, number: p.turns.grant()}
+	if l.rule.Joins != nil { // several hold at once
+		h.lookAtToken()
+	}
 	l.holds = append(l.holds, h)
 	w.answer(h, nil)
 	return true

@@ -49,6 +49,7 @@ type place struct {
 	diedAt    time.Time   // when the last of those who died was found to be gone
 	timer     *time.Timer // see alarm
 
+	turns   turns
 	uses    int  // local grants
 	passed  int  // of these, in a row while others waited, after the first
 	exposed bool // a holder has looked at it

@@ -24,7 +24,7 @@ type mutant struct{ name, file, old, new, scenario string }
 var mutants = []mutant{
 	{"a write that may be given up does not compare the session's record", "internal/keeper/undoable.go", "If(append(a.If, e.recordAt(sent))...)", "If(a.If...)", ""},
 	{"a write that was given up may still happen", "internal/keeper/undoable.go", "\tif u.unknown {\n\t\tanswers,", "\tif false {\n\t\tanswers,", ""},
-	{"all grants of an entry have one token", "internal/line/line.go", "fence.TokenAt(p.entry.Create, min(p.uses, fence.Turns-1))", "fence.TokenAt(p.entry.Create, 0)", ""},
+	{"all grants of an entry have one token", "internal/line/hold.go", "h.place.turns.of(h.number)", "0", ""},
 	{"a renewal counts from its answer", "internal/keeper/keep.go", "e.extend(a.t0, a.ttl)", "e.extend(k.clock.Elapsed(), a.ttl)", "answers grow late"},
 	{"a lease is trusted for longer than it lives", "internal/keeper/deadline.go", "t0 + ttl*99/100 - max(250*time.Millisecond, ttl/20)", "t0 + ttl*102/100", ""},
 	{"an entry before the last is overlooked", "internal/line/judge.go", "func nearest(ahead []Entry) int { return len(ahead) - 1 }", "func nearest(ahead []Entry) int { return len(ahead) - 2 }", ""},
