@@ -20,7 +20,9 @@ func kv(key string, create, mod int64, value string) *mvccpb.KeyValue {
 	return &mvccpb.KeyValue{Key: []byte(key), CreateRevision: create, ModRevision: mod, Value: []byte(value)}
 }
 
-func led(value string, create int64, key string) Leader { return Leader{value, fence.TokenAt(create, 0), key} }
+func led(value string, create int64, key string) Leader {
+	return Leader{value, fence.TokenAt(create, 0), key}
+}
 
 func TestFirstToComeLeads(t *testing.T) {
 	a, b, c := kv("a", 30, 30, "va"), kv("b", 10, 40, "vb"), kv("c", 20, 20, "vc")

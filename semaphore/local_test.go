@@ -18,7 +18,9 @@ import (
 )
 
 // waits acquires one unit in a goroutine.
-func waits(ctx context.Context, m *semaphore.Semaphore) <-chan *semaphore.Permit { return waitsFor(ctx, m, 1) }
+func waits(ctx context.Context, m *semaphore.Semaphore) <-chan *semaphore.Permit {
+	return waitsFor(ctx, m, 1)
+}
 
 func waitsFor(ctx context.Context, m *semaphore.Semaphore, n int64) <-chan *semaphore.Permit {
 	got := make(chan *semaphore.Permit, 1)
