@@ -58,10 +58,11 @@ func (t *tally) all() int64 {
 	return t.units
 }
 
-func (t *tally) of(units int64) int {
+// of is how many permits of that size are held.
+func (t *tally) of(units int64) int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.permits[units]
+	return int64(t.permits[units])
 }
 
 type queueKey struct{ want, units int64 }
@@ -266,7 +267,7 @@ func (lo *local) pass(p *Permit) bool {
 		return false
 	case s.limit > 0 && (p.limit == 0 || s.limit < p.limit) && s.inside < lo.held.all(): // it has shrunk
 		return false
-	case s.unknown || s.others:
+	case s.unknown || s.others || lo.rivals(q):
 		if passed++; passed > handoffs {
 			return false
 		}
@@ -323,11 +324,21 @@ func (lo *local) cool() {
 	lo.crowd = nil
 }
 
-// room says whether a permit may be had from etcd, or a reason why there will be none. Where it may not, one that is held here will do; if
-// there is none of that size, a place in etcd's line is needed all the same.
+// rivals says whether others here wait, in another queue.
+func (lo *local) rivals(q *queue) bool {
+	for _, other := range lo.queues {
+		if other != q && other.waiting.Len() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// room says whether a permit may be had from etcd, or a reason why there will be none. Where it may not, one that is held here will do, if all
+// that is held here could be handed to this queue. Else a place in etcd's line is needed all the same.
 func (lo *local) room(q *queue) bool {
 	switch {
-	case lo.limit == 0, q.key.want > 0 && q.key.want != lo.limit, q.key.units > lo.limit, lo.held.of(q.key.units) == 0:
+	case lo.limit == 0, q.key.want > 0 && q.key.want != lo.limit, q.key.units > lo.limit, lo.rivals(q), lo.held.of(q.key.units)*q.key.units < lo.held.all():
 		return true
 	}
 	return lo.held.all()+q.key.units <= lo.limit

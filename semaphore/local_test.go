@@ -293,6 +293,44 @@ func TestLargeRequestIsNotOvertakenFromElsewhereNorFromHere(t *testing.T) {
 	})
 }
 
+// Small permits that are handed on here do not keep a large request of the same Session waiting, nor one whose Semaphore was made otherwise.
+func TestNobodyHereStarvesBesideThoseWhoHandOn(t *testing.T) {
+	for what, c := range map[string]struct{ limit, units int64 }{"a larger request": {4, 2}, "a semaphore that accepts any limit": {0, 1}} {
+		t.Run(what, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, etcd *fencetest.Etcd, s *session.Session) {
+				m := semaphore.New(s, "x", 4)
+				stays := acquire(t, m, 2) // and would do for the next one of two units, if it were given back
+				ctx, cancel := context.WithCancel(t.Context())
+				var all sync.WaitGroup
+				for range 6 {
+					all.Go(func() {
+						for ctx.Err() == nil {
+							p, err := m.Acquire(ctx, 1)
+							if err != nil {
+								return
+							}
+							time.Sleep(10 * time.Millisecond)
+							_ = p.Release(t.Context()) // however it goes
+						}
+					})
+				}
+				time.Sleep(time.Second)
+				got := waitsFor(t.Context(), semaphore.New(s, "x", c.limit), c.units)
+				time.Sleep(10 * time.Second)
+				p := now(got)
+				cancel()
+				all.Wait()
+				if p == nil {
+					t.Error("others are granted one permit after the other, and it waits")
+					p = <-got
+				}
+				release(t, p)
+				release(t, stays)
+			})
+		})
+	}
+}
+
 func TestManyWhoGiveUpLeaveNothing(t *testing.T) {
 	for _, held := range []bool{true, false} {
 		t.Run(fmt.Sprintf("held here %v", held), func(t *testing.T) {
