@@ -138,7 +138,7 @@ func TestRandomSetsNeitherDeadlockNorOverlapNorComeApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := 30 * time.Second
+	d := 10 * time.Second
 	if testing.Short() {
 		d = time.Second
 	}
