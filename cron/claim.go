@@ -249,7 +249,7 @@ func (j *job) epoch(ctx context.Context) *keeper.Epoch {
 
 // again waits before a request is repeated that only makes sense under e. It answers false once that is lost.
 func (j *job) again(e *keeper.Epoch, failed int) bool {
-	return etcd.Sleep(context.Background(), etcd.Prompt.Wait(failed), e.Done()) && e.Err() == nil
+	return etcd.SleepUnless(context.Background(), etcd.Prompt.Wait(failed), e.Done()) && e.Err() == nil
 }
 
 // adopt runs a tick that was claimed here by a request that seemed to have failed.

@@ -32,18 +32,17 @@ func (b Backoff) Sleep(ctx context.Context, failed int) bool { return Sleep(ctx,
 // Jitter is between half of d and one and a half.
 func Jitter(d time.Duration) time.Duration { return d/2 + chance.N(max(d, 1)) }
 
-// Sleep waits for d. It returns false if ctx, or one of done, ended first.
-func Sleep(ctx context.Context, d time.Duration, done ...<-chan struct{}) bool {
-	var either <-chan struct{}
-	if len(done) > 0 {
-		either = done[0]
-	}
+// Sleep waits for d. It returns false if ctx ended first.
+func Sleep(ctx context.Context, d time.Duration) bool { return SleepUnless(ctx, d, nil) }
+
+// SleepUnless is Sleep that returns false also when done was closed first.
+func SleepUnless(ctx context.Context, d time.Duration, done <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return ctx.Err() == nil
-	case <-either:
+	case <-done:
 	case <-ctx.Done():
 	}
 	return false

@@ -70,7 +70,7 @@ func (r Retry) Do(ctx context.Context, f func(ctx context.Context) error) error 
 		if r.Failed != nil {
 			r.Failed(err)
 		}
-		if !Sleep(ctx, r.Backoff.Wait(failed), r.Done) {
+		if !SleepUnless(ctx, r.Backoff.Wait(failed), r.Done) {
 			return last
 		}
 	}

@@ -78,7 +78,7 @@ func (k *Keeper) clientClosed() {
 	e := k.epoch
 	k.mu.Unlock()
 	if e != nil {
-		_ = e.lose(cause)
+		_ = e.lose(cause) // or it was lost before, for another cause
 	}
 	k.setState(Closed, cause)
 }

@@ -19,13 +19,8 @@ import (
 func TestUndoneWriteTakesNoEffectLater(t *testing.T) {
 	m := etcdtest.Start(t)
 	client, ctx := m.Client(t), t.Context()
-	s, err := session.Open(ctx, client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close(context.Background())
-	k := s.Keeper()
-	e := k.Current()
+	s := open(t, client)
+	e := s.Keeper().Current()
 	for _, step := range []struct {
 		name string
 		do   func()
@@ -69,12 +64,7 @@ func TestUndoneWriteTakesNoEffectLater(t *testing.T) {
 // heard of meanwhile is no restore from a backup.
 func TestAnswerThatIsOvertakenIsNoRestore(t *testing.T) {
 	client, ctx := etcdtest.Shared(t).Client(t), t.Context()
-	s, err := session.Open(ctx, client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close(context.Background())
-	k := s.Keeper()
+	k := open(t, client).Keeper()
 	e := k.Current()
 	write := func() int64 { // as another goroutine does
 		resp, err := client.Put(ctx, e.Record(), k.Record, clientv3.WithLease(e.ID()))
@@ -135,4 +125,13 @@ func (a answersLost) Txn(ctx context.Context) clientv3.Txn {
 		a.keep(txn.Commit)
 		return nil, errLost
 	})
+}
+
+func open(t *testing.T, client *clientv3.Client) *session.Session {
+	s, err := session.Open(t.Context(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close(context.Background()) }) // its lease ends by itself
+	return s
 }

@@ -138,7 +138,7 @@ func (l *Line) sleep(ctx context.Context, d time.Duration, p *place) {
 	}
 	l.mu.Unlock()
 	defer l.mu.Lock()
-	etcd.Sleep(ctx, d, lost)
+	etcd.SleepUnless(ctx, d, lost)
 }
 
 // request runs f without the mutex and with a bound on one request.

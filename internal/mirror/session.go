@@ -116,6 +116,7 @@ func (f *Follower) ended(of *feed, err error) {
 	}
 	f.close()
 	f.failed++
+	f.asked = -1 // what was known then is as old as that, and a new watch does not know it
 	f.later(etcd.Steady.Wait(f.failed), func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()

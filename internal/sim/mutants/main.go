@@ -160,7 +160,7 @@ func (m mutant) try(binary string, from, n int) (seed int, what string) {
 		if len(all) == 0 {
 			return from, "it does not run"
 		}
-		_, _ = fmt.Sscan(all[len(all)-1][1], &seed)
+		_, _ = fmt.Sscan(all[len(all)-1][1], &seed) // digits
 		return seed, "it does not end"
 	}
 	var r struct{ Violations map[int][]string }
