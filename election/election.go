@@ -53,13 +53,13 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	if e.err != nil {
 		return nil, e.err
 	}
-	ref := &line.Ref{Keeper: e.keeper, Kind: "election", Name: e.name, Prefix: e.prefix, Rule: e.rule(value)}
-	all, err := line.AcquireAll(ctx, []line.Member{{Ref: ref, Options: &line.Options{}}})
+	ref := &line.Ref{Keeper: e.keeper, Kind: "election", Name: e.name, Prefix: e.prefix, Policy: e.policy(value)}
+	hold, err := line.AcquireAll(ctx, []line.Member{{Ref: ref, Options: &line.Options{}}})
 	if err != nil {
 		return nil, e.failed("campaign in", err)
 	}
-	t := &Term{election: e, all: all, hold: all.Hold(0), transfer: make(chan struct{}, 1)}
-	t.hold.Key() // its entry is nobody else's ever: a term that was resigned still knows it
+	t := &Term{election: e, hold: hold, transfer: make(chan struct{}, 1)}
+	t.hold.Key(0) // its entry is nobody else's ever: a term that was resigned still knows it
 	e.term.Store(t)
 	return t, nil
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keyspace"
-	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/queue"
 )
 
 // TransferTo resigns in favour of a candidate that waits, by its key (Candidates tells). Those before it step aside
@@ -36,7 +36,7 @@ func (t *Term) transferTo(ctx context.Context, key string) error {
 	switch {
 	case !ok || rest == "" || isTransfer:
 		return fmt.Errorf("%w: not a key of this election, whose keys begin with %q", ErrTransfer, prefix)
-	case key == t.hold.Key():
+	case key == t.hold.Key(0):
 		return fmt.Errorf("%w: it leads already", ErrTransfer)
 	}
 	ctx, cancel := etcd.Bounded(ctx)
@@ -48,13 +48,13 @@ func (t *Term) transferTo(ctx context.Context, key string) error {
 		return context.Cause(ctx)
 	}
 	mark := keyspace.Transfer(prefix, key)
-	if t.all.Along(mark) { // it goes when we do, however that is
+	if t.hold.DeleteWith(mark) { // it goes when we do, however that is
 		if err := t.prepare(ctx, key, mark); err != nil && !errors.Is(err, errTermOver) {
 			t.unmark(mark, errors.Is(err, ErrTransfer))
 			return err
 		}
 	}
-	return t.all.Release(ctx)
+	return t.hold.Release(ctx)
 }
 
 // errTermOver: whatever was to be transferred has ended; Release says how.
@@ -84,8 +84,8 @@ func (t *Term) prepare(ctx context.Context, key, mark string) error {
 	defer cancel()
 	changes := client.Watch(watched, prefix, clientv3.WithPrefix(), clientv3.WithCreatedNotify())
 	there := clientv3.Compare(clientv3.CreateRevision(key), "=", c.create)
-	resp, err := t.election.keeper.KV().Txn(ctx).If(append(t.hold.Guard(), there)...).
-		Then(clientv3.OpPut(mark, markNamed, clientv3.WithLease(t.hold.Lease()))).
+	resp, err := t.election.keeper.KV().Txn(ctx).If(append(t.hold.Guard(0), there)...).
+		Then(clientv3.OpPut(mark, markNamed, clientv3.WithLease(t.hold.Lease(0)))).
 		Else(clientv3.OpGet(key, clientv3.WithKeysOnly())).Commit()
 	switch {
 	case err != nil:
@@ -158,16 +158,16 @@ func (t *Term) missing(ctx context.Context, c candidate, mark string) (why strin
 	if err != nil {
 		return "", etcd.Explain(client, err, prefix)
 	}
-	var entries []line.Entry
+	var entries []queue.Entry
 	stands := false
 	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
-		entries = append(entries, line.Entry{Key: string(kv.Key), Create: kv.CreateRevision})
+		entries = append(entries, queue.Entry{Key: string(kv.Key), Create: kv.CreateRevision})
 		stands = stands || string(kv.Key) == c.key && kv.CreateRevision == c.create
 	}
 	if !stands {
 		return "", errNoCandidate
 	}
-	if first, _ := next(prefix, entries, line.Entry{Create: t.Token().Revision()}); first.Key != c.key {
+	if first, _ := next(prefix, entries, queue.Entry{Create: t.Token().Revision()}); first.Key != c.key {
 		return fmt.Sprintf("%q is before it and has not made room", first.Key), nil
 	}
 	marks := resp.Responses[1].GetResponseRange().Kvs
@@ -200,14 +200,14 @@ func (t *Term) await(ctx context.Context, changes clientv3.WatchChan) error {
 // known says that it is not on its way any more.
 func (t *Term) unmark(mark string, known bool) {
 	k := t.election.keeper
-	ours := clientv3.Compare(clientv3.LeaseValue(mark), "=", t.hold.Lease())
+	ours := clientv3.Compare(clientv3.LeaseValue(mark), "=", t.hold.Lease(0))
 	k.Go(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, k.RequestTimeout())
 		defer cancel()
 		if _, err := k.KV().Txn(ctx).If(ours).Then(clientv3.OpDelete(mark)).Commit(); err != nil {
 			k.Log.Debug("the name of the next leader was not taken back", "key", mark, "error", err)
 		} else if known {
-			t.all.Without(mark)
+			t.hold.Forget(mark)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -25,7 +26,7 @@ func New(s *session.Session, name string, opts ...Option) *Mutex {
 	k := s.Keeper()
 	prefix, err := m.opts.resolve(k.Namespace, "lock", name)
 	m.err, m.id = err, lineID{s, "lock", prefix}
-	m.ref = line.Ref{Keeper: k, Kind: "lock", Name: name, Prefix: prefix, Rule: line.Nobody}
+	m.ref = line.Ref{Keeper: k, Kind: "lock", Name: name, Prefix: prefix, Policy: queue.Mutex}
 	return m
 }
 

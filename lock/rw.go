@@ -23,7 +23,7 @@ var ErrDowngrade = errors.New("lock: not a write hold of this lock")
 type RWMutex struct {
 	name string
 	opts options
-	rw   *line.RW
+	rw   *rw
 	id   lineID
 	err  error // why it cannot be used
 }
@@ -43,35 +43,35 @@ func NewRW(s *session.Session, name string, opts ...Option) *RWMutex {
 	k := s.Keeper()
 	prefix, err := m.opts.resolve(k.Namespace, "rwlock", name)
 	m.err, m.id = err, lineID{s, "rwlock", prefix}
-	m.rw = line.NewRW(k, "rwlock", name, prefix)
+	m.rw = newRW(k, name, prefix)
 	return m
 }
 
 // AcquireRead waits until no writer is ahead. For the rest it is as Mutex.Acquire.
 func (m *RWMutex) AcquireRead(ctx context.Context) (*Lock, error) {
-	return m.acquire(ctx, line.Read, false)
+	return m.acquire(ctx, reading, false)
 }
 
 // AcquireWrite waits until nobody is ahead. For the rest it is as Mutex.Acquire.
 func (m *RWMutex) AcquireWrite(ctx context.Context) (*Lock, error) {
-	return m.acquire(ctx, line.Write, false)
+	return m.acquire(ctx, writing, false)
 }
 
 // TryAcquireRead is AcquireRead that never waits for others: ErrHeld says that a writer holds or waits. For the rest
 // it is as Mutex.TryAcquire.
 func (m *RWMutex) TryAcquireRead(ctx context.Context) (*Lock, error) {
-	return m.acquire(ctx, line.Read, true)
+	return m.acquire(ctx, reading, true)
 }
 
 // TryAcquireWrite is AcquireWrite that never waits for others: ErrHeld says that somebody holds or waits. For the rest
 // it is as Mutex.TryAcquire.
 func (m *RWMutex) TryAcquireWrite(ctx context.Context) (*Lock, error) {
-	return m.acquire(ctx, line.Write, true)
+	return m.acquire(ctx, writing, true)
 }
 
-var laneNames = [...]string{line.Read: "acquire (read)", line.Write: "acquire (write)"}
+var sideNames = [...]string{reading: "acquire (read)", writing: "acquire (write)"}
 
-func (m *RWMutex) acquire(ctx context.Context, lane line.Lane, try bool) (*Lock, error) {
+func (m *RWMutex) acquire(ctx context.Context, lane side, try bool) (*Lock, error) {
 	if m.err != nil {
 		return nil, m.err
 	}
@@ -80,9 +80,9 @@ func (m *RWMutex) acquire(ctx context.Context, lane line.Lane, try bool) (*Lock,
 		ctx, cancel = etcd.Bounded(ctx)
 		defer cancel()
 	}
-	h, err := m.rw.Acquire(ctx, lane, &m.opts.Options, try)
+	h, err := m.rw.acquire(ctx, lane, &m.opts.Options, try)
 	if err != nil {
-		return nil, failed(laneNames[lane], m.name, err, func() session.Holder { return m.rw.Who(ctx, lane, err) })
+		return nil, failed(sideNames[lane], m.name, err, func() session.Holder { return m.rw.who(ctx, lane, err) })
 	}
 	return &Lock{hold: h, name: m.name, of: m.id}, nil
 }

@@ -8,6 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -16,7 +17,7 @@ var ErrSet = errors.New("lock: invalid set")
 
 // Set is a hold on several locks. It is either whole or absent: when one of them is lost, all are.
 type Set struct {
-	all   *line.All
+	hold  *line.Hold
 	ids   []lineID
 	locks []*Lock
 }
@@ -54,13 +55,13 @@ func AcquireAll(ctx context.Context, ms ...*Mutex) (*Set, error) {
 		members = append(members, line.Member{Ref: &m.ref, Options: &m.opts.Options})
 	}
 	tellOfSet(members)
-	all, err := line.AcquireAll(ctx, members)
+	hold, err := line.AcquireAll(ctx, members)
 	if err != nil {
 		return nil, failedSet(ctx, ms, err)
 	}
-	s.all = all
+	s.hold = hold
 	for i, m := range ms {
-		s.locks = append(s.locks, &Lock{hold: all.Hold(i), name: m.name, of: m.id})
+		s.locks = append(s.locks, &Lock{hold: hold, part: i, set: true, name: m.name, of: m.id})
 	}
 	return s, nil
 }
@@ -74,11 +75,11 @@ func tellOfSet(members []line.Member) {
 	for _, m := range members {
 		prefixes = append(prefixes, m.Prefix)
 	}
-	value := line.SetValue(prefixes)
+	value := queue.SetValue(prefixes)
 	for i, m := range members {
-		rule := m.Rule
-		rule.Value = value
-		members[i].Ref = &line.Ref{Keeper: m.Keeper, Kind: m.Kind, Name: m.Name, Prefix: m.Prefix, Rule: rule}
+		policy := m.Policy
+		policy.Value = value
+		members[i].Ref = &line.Ref{Keeper: m.Keeper, Kind: m.Kind, Name: m.Name, Prefix: m.Prefix, Policy: policy}
 	}
 }
 
@@ -114,7 +115,7 @@ func (s *Set) index(m *Mutex) int {
 }
 
 // Context ends with the set, as Lock.Context does.
-func (s *Set) Context() context.Context { return s.all.Context() }
+func (s *Set) Context() context.Context { return s.hold.Context() }
 
 // Lock is the hold on m, nil if m is not in the set. Its Token, Guard and Context are its own; it cannot be released
 // by itself.
@@ -129,11 +130,11 @@ func (s *Set) Lock(m *Mutex) *Lock {
 }
 
 // Guard is "this very set still stands", one comparison for each lock, for the If of an etcd transaction.
-func (s *Set) Guard() []clientv3.Cmp { return s.all.Guard() }
+func (s *Set) Guard() []clientv3.Cmp { return s.hold.GuardAll() }
 
 // Release gives all locks back, in one transaction. Its errors and its ctx are as those of Lock.Release.
 func (s *Set) Release(ctx context.Context) error {
-	if err := s.all.Release(ctx); err != nil {
+	if err := s.hold.Release(ctx); err != nil {
 		return fmt.Errorf("lock: release the set of %q…: %w", s.locks[0].name, err)
 	}
 	return nil

@@ -11,8 +11,8 @@ import (
 
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
-	"github.com/fenceline/fenceline/internal/line"
 	"github.com/fenceline/fenceline/internal/mirror"
+	"github.com/fenceline/fenceline/internal/queue"
 )
 
 // crowd is who stands in etcd's line, while that matters here: while somebody of this Session holds and somebody waits.
@@ -25,7 +25,7 @@ type crowd struct {
 
 	mu      sync.Mutex
 	known   bool
-	entries map[string]line.Entry
+	entries map[string]queue.Entry
 	limit   int64          // 0: none is stored
 	strange bool           // somebody of another session waits
 	waiting map[int64]bool // of which sizes entries of this session's wait
@@ -33,7 +33,7 @@ type crowd struct {
 }
 
 func gather(k *keeper.Keeper, prefix string, changed func()) *crowd {
-	c := &crowd{prefix: prefix, keeper: k, changed: changed, entries: map[string]line.Entry{}}
+	c := &crowd{prefix: prefix, keeper: k, changed: changed, entries: map[string]queue.Entry{}}
 	c.rely = k.Watch().Rely()
 	c.follower = mirror.Follow(k, prefix, clientv3.GetPrefixRangeEnd(prefix), c)
 	return c
@@ -83,17 +83,17 @@ func (c *crowd) take(kv *mvccpb.KeyValue) {
 	if key := string(kv.Key); isLimit(key) {
 		c.limit = units(kv.Value)
 	} else {
-		c.entries[key] = line.Entry{Key: key, Create: kv.CreateRevision, Lease: clientv3.LeaseID(kv.Lease), Value: kv.Value}
+		c.entries[key] = queue.Entry{Key: key, Create: kv.CreateRevision, Lease: clientv3.LeaseID(kv.Lease), Value: kv.Value}
 	}
 }
 
 // judge looks at the line as it stands now.
 func (c *crowd) judge() {
-	entries := make([]line.Entry, 0, len(c.entries))
+	entries := make([]queue.Entry, 0, len(c.entries))
 	for _, e := range c.entries {
 		entries = append(entries, e)
 	}
-	slices.SortFunc(entries, func(a, b line.Entry) int { return cmp.Compare(a.Create, b.Create) })
+	slices.SortFunc(entries, func(a, b queue.Entry) int { return cmp.Compare(a.Create, b.Create) })
 	c.strange, c.inside, c.waiting = false, 0, map[int64]bool{}
 	now, fit := c.keeper.Current(), in(entries, c.limit)
 	for i, e := range entries {

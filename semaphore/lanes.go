@@ -10,6 +10,7 @@ import (
 
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/queue"
 )
 
 // lanes are the lines of one Session's permits. Each permit that is held or waited for has a line of its own, with one
@@ -55,20 +56,20 @@ func (t *lanes) local(m *Semaphore) *local {
 		if len(t.locals) >= maxKinds { // who uses one goes on with it; a new one only knows less
 			clear(t.locals)
 		}
-		lo = &local{keeper: m.keeper, name: m.name, prefix: m.prefix, lanes: t, queues: map[queueKey]*queue{}}
+		lo = &local{keeper: m.keeper, name: m.name, prefix: m.prefix, lanes: t, groups: map[groupKey]*group{}}
 		t.locals[m.prefix] = lo
 	}
 	return lo
 }
 
 // take is a lane that nobody uses.
-func (t *lanes) take(of *local, key queueKey, asOf *int64) *lane {
+func (t *lanes) take(of *local, key groupKey, asOf *int64) *lane {
 	l := t.reuse(laneKey{of.prefix, key.units})
 	if l == nil {
 		l = &lane{key: laneKey{of.prefix, key.units}, name: of.name, known: true}
 		t.mu.Lock()
 		t.made++
-		l.ref = line.Ref{Keeper: of.keeper, Kind: "semaphore", Name: of.name, Prefix: of.prefix, Rule: l.rule(key.units), Lane: t.made}
+		l.ref = line.Ref{Keeper: of.keeper, Kind: "semaphore", Name: of.name, Prefix: of.prefix, Policy: l.policy(key.units), Lane: t.made}
 		t.mu.Unlock()
 	}
 	l.want, l.asOf = key.want, asOf
@@ -101,18 +102,18 @@ func (t *lanes) put(l *lane) {
 	}
 }
 
-func (l *lane) rule(n int64) line.Rule {
-	return line.Rule{
+func (l *lane) policy(n int64) queue.Policy {
+	return queue.Policy{
 		Value:      strconv.FormatInt(n, 10),
 		Values:     true,
-		Alone:      func(ahead []line.Entry) bool { return alone(ahead, n, l.limit) },
-		Side:       l.key.prefix + limitKey,
+		Alone:      func(ahead []queue.Entry) bool { return alone(ahead, n, l.limit) },
+		Beside:     l.key.prefix + limitKey,
 		Departures: true,
 		Learn:      l.learn,
-		Blocker:    func(ahead []line.Entry) int { return blocker(ahead, n, l.limit) },
-		In:         func(entries []line.Entry) int { return in(entries, l.limit) },
-		Terms:      func() line.Terms { return l.terms(n) },
-		Refuse:     func() error { return l.refuse(n) },
+		Blocker:    func(ahead []queue.Entry) int { return blocker(ahead, n, l.limit) },
+		Entered:    func(entries []queue.Entry) int { return in(entries, l.limit) },
+		Terms:      func() queue.Terms { return l.terms(n) },
+		Hopeless:   func() error { return l.refuse(n) },
 		Dir:        "line/",
 	}
 }
@@ -126,7 +127,7 @@ func (l *lane) refuse(n int64) error {
 }
 
 // learn reads the limit. While somebody has deleted it, the last one counts.
-func (l *lane) learn(entries []line.Entry) {
+func (l *lane) learn(entries []queue.Entry) {
 	for _, e := range entries {
 		if isLimit(e.Key) {
 			l.limit = units(e.Value)
@@ -135,9 +136,9 @@ func (l *lane) learn(entries []line.Entry) {
 }
 
 // terms of an enqueue: the limit that is stored is the one that is meant, or is stored now.
-func (l *lane) terms(n int64) line.Terms {
+func (l *lane) terms(n int64) queue.Terms {
 	key := l.key.prefix + limitKey
-	t := line.Terms{Else: []clientv3.Op{clientv3.OpGet(key)}}
+	t := queue.Terms{Else: []clientv3.Op{clientv3.OpGet(key)}}
 	switch {
 	case l.known && l.want > 0:
 		t.If = append(t.If, clientv3.Compare(clientv3.Value(key), "=", strconv.FormatInt(l.want, 10)))

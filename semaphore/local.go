@@ -9,6 +9,7 @@ import (
 
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/who"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -27,17 +28,17 @@ type local struct {
 	poked  atomic.Bool
 
 	mu     sync.Mutex
-	queues map[queueKey]*queue
+	groups map[groupKey]*group
 	limit  int64       // as it was seen last; 0: not known
 	crowd  *crowd      // nil: it does not matter
 	idle   *time.Timer // ends that; nil: it does not run
 }
 
-type queueKey struct{ want, units int64 }
+type groupKey struct{ want, units int64 }
 
-// queue is of those who want so many units, and mean the same limit.
-type queue struct {
-	key     queueKey
+// group is those who want so many units, and mean the same limit.
+type group struct {
+	key     groupKey
 	waiting list.List // of *call
 	scout   *scout    // nil: nobody stands in etcd's line
 }
@@ -60,11 +61,11 @@ func (c *call) answer(p *Permit, err error) {
 // handoffs is how many grants in a row a permit serves here while others wait; as lock.DefaultHandoffs.
 const handoffs = 32
 
-func (lo *local) queue(key queueKey) *queue {
-	q, ok := lo.queues[key]
+func (lo *local) group(key groupKey) *group {
+	q, ok := lo.groups[key]
 	if !ok {
-		q = &queue{key: key}
-		lo.queues[key] = q
+		q = &group{key: key}
+		lo.groups[key] = q
 	}
 	return q
 }
@@ -76,7 +77,7 @@ func (lo *local) acquire(ctx context.Context, m *Semaphore, n int64) (*Permit, e
 	}
 	c := &call{ctx: ctx, began: lo.now()}
 	lo.mu.Lock()
-	q := lo.queue(queueKey{m.want, n})
+	q := lo.group(groupKey{m.want, n})
 	if q.waiting.Len() == 0 && q.scout == nil && lo.held.all() == 0 { // nobody here could hand one over
 		return lo.byItself(c, q)
 	}
@@ -119,7 +120,7 @@ func (lo *local) now() (t time.Time) {
 func (lo *local) wanted() (n int64) {
 	lo.mu.Lock()
 	defer lo.mu.Unlock()
-	for key, q := range lo.queues {
+	for key, q := range lo.groups {
 		waiting := int64(q.waiting.Len())
 		if q.scout != nil && q.scout.cancel != nil {
 			waiting--
@@ -132,7 +133,7 @@ func (lo *local) wanted() (n int64) {
 // try gets a permit if nobody has come since that revision.
 func (lo *local) try(ctx context.Context, m *Semaphore, n, revision int64) (*Permit, error) {
 	began := lo.now()
-	l := lo.lanes.take(lo, queueKey{m.want, n}, &revision)
+	l := lo.lanes.take(lo, groupKey{m.want, n}, &revision)
 	h, err := l.ref.AcquireUntold(ctx, &line.Options{}, false)
 	if err != nil {
 		return nil, err
@@ -158,11 +159,11 @@ func (lo *local) grant(c *call, l *lane, h *line.Hold, passed int) *Permit {
 }
 
 // waited is the error of a call whose ctx has ended.
-func (lo *local) waited(q *queue, err error) error {
+func (lo *local) waited(q *group, err error) error {
 	if q.scout != nil {
 		return q.scout.lane.ref.Waited(err)
 	}
-	return &session.WaitError{Name: lo.name, Holder: line.Own(lo.keeper), Err: err}
+	return &session.WaitError{Name: lo.name, Holder: who.Own(lo.keeper), Err: err}
 }
 
 // release gives a permit to the next one here, or back.
@@ -197,7 +198,7 @@ func (lo *local) giveBack(l *lane, h *line.Hold) {
 
 // pass hands a permit to the first one here who waits for as many units, if it may.
 func (lo *local) pass(p *Permit) bool {
-	q := lo.queues[queueKey{p.lane.want, p.lane.key.units}]
+	q := lo.groups[groupKey{p.lane.want, p.lane.key.units}]
 	if q == nil || q.waiting.Len() == 0 || lo.crowd == nil {
 		return false
 	}
@@ -232,11 +233,11 @@ func (lo *local) pass(p *Permit) bool {
 // adjust has scouts stand in etcd's line, and the crowd looked at, as far as that is of use.
 func (lo *local) adjust() {
 	anybody := false
-	for key, q := range lo.queues {
+	for key, q := range lo.groups {
 		anybody = anybody || q.waiting.Len() > 0
 		switch {
 		case q.waiting.Len() == 0 && q.scout == nil:
-			delete(lo.queues, key)
+			delete(lo.groups, key)
 		case q.waiting.Len() == 0 && q.scout.cancel != nil:
 			q.scout.cancel()
 			q.scout = nil
@@ -258,7 +259,7 @@ func (lo *local) cool() {
 	lo.mu.Lock()
 	defer lo.mu.Unlock()
 	lo.idle = nil
-	for _, q := range lo.queues {
+	for _, q := range lo.groups {
 		if q.waiting.Len() > 0 {
 			return
 		}
@@ -287,7 +288,7 @@ func (lo *local) poke() {
 		go func() {
 			lo.mu.Lock()
 			defer lo.mu.Unlock()
-			for _, q := range lo.queues {
+			for _, q := range lo.groups {
 				lo.refuse(q, lo.keeper.Closed())
 			}
 		}()

@@ -26,7 +26,7 @@ func (p *Permit) Context() context.Context { return p.hold.Context() }
 
 // Guard is "this very permit still stands", for the If of an etcd transaction. A transaction whose guard fails has
 // written nothing. An entry whose guard was looked at is never handed on to another goroutine here.
-func (p *Permit) Guard() []clientv3.Cmp { return p.hold.Guard() }
+func (p *Permit) Guard() []clientv3.Cmp { return p.hold.Guard(0) }
 
 // Units is how many were asked for.
 func (p *Permit) Units() int64 { return p.lane.key.units }

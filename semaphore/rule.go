@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/queue"
 )
 
 // The limit stands beside the entries, under the prefix of the line: whoever watches the line hears of a Resize.
@@ -23,7 +23,7 @@ func units(value []byte) int64 {
 }
 
 // sum is how many units these entries hold or wait for.
-func sum(entries []line.Entry) int64 {
+func sum(entries []queue.Entry) int64 {
 	var n int64
 	for _, e := range entries {
 		if !isLimit(e.Key) {
@@ -33,8 +33,8 @@ func sum(entries []line.Entry) int64 {
 	return n
 }
 
-// blocker is line.Rule's: the last of those ahead, if they leave no room for n more units.
-func blocker(ahead []line.Entry, n, limit int64) int {
+// blocker is queue.Policy's: the last of those ahead, if they leave no room for n more units.
+func blocker(ahead []queue.Entry, n, limit int64) int {
 	last := -1
 	for i, e := range ahead {
 		if !isLimit(e.Key) {
@@ -50,8 +50,8 @@ func blocker(ahead []line.Entry, n, limit int64) int {
 	return -1
 }
 
-// alone is line.Rule's: whether the last of those ahead leaves no room for n more units by itself.
-func alone(ahead []line.Entry, n, limit int64) bool {
+// alone is queue.Policy's: whether the last of those ahead leaves no room for n more units by itself.
+func alone(ahead []queue.Entry, n, limit int64) bool {
 	for _, e := range slices.Backward(ahead) {
 		if !isLimit(e.Key) {
 			return units(e.Value)+n > limit
@@ -60,8 +60,8 @@ func alone(ahead []line.Entry, n, limit int64) bool {
 	return false
 }
 
-// in is line.Rule's: how many of the line, from the front, fit into the limit.
-func in(entries []line.Entry, limit int64) int {
+// in is queue.Policy's: how many of the line, from the front, fit into the limit.
+func in(entries []queue.Entry, limit int64) int {
 	var held int64
 	for i, e := range entries {
 		if isLimit(e.Key) {

@@ -14,7 +14,7 @@ type scout struct {
 
 // byItself is for a call that need not wait for others here: it is its own scout. It is called with the local's mutex held, as all here, and
 // returns without.
-func (lo *local) byItself(c *call, q *queue) (*Permit, error) {
+func (lo *local) byItself(c *call, q *group) (*Permit, error) {
 	s := &scout{lane: lo.lanes.take(lo, q.key, nil)}
 	q.scout = s
 	lo.mu.Unlock()
@@ -33,8 +33,8 @@ func (lo *local) byItself(c *call, q *queue) (*Permit, error) {
 }
 
 // rivals says whether others here wait, in another queue.
-func (lo *local) rivals(q *queue) bool {
-	for _, other := range lo.queues {
+func (lo *local) rivals(q *group) bool {
+	for _, other := range lo.groups {
 		if other != q && other.waiting.Len() > 0 {
 			return true
 		}
@@ -44,7 +44,7 @@ func (lo *local) rivals(q *queue) bool {
 
 // room says whether a permit may be had from etcd, or a reason why there will be none. Where it may not, one that is held here will do, if all
 // that is held here could be handed to this queue. Else a place in etcd's line is needed all the same.
-func (lo *local) room(q *queue) bool {
+func (lo *local) room(q *group) bool {
 	switch {
 	case lo.limit == 0, q.key.want > 0 && q.key.want != lo.limit, q.key.units > lo.limit, lo.rivals(q), lo.held.of(q.key.units)*q.key.units < lo.held.all():
 		return true
@@ -53,7 +53,7 @@ func (lo *local) room(q *queue) bool {
 }
 
 // send has a scout stand in etcd's line.
-func (lo *local) send(q *queue) {
+func (lo *local) send(q *group) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &scout{lane: lo.lanes.take(lo, q.key, nil), cancel: cancel}
 	q.scout = s
@@ -71,14 +71,14 @@ func (lo *local) send(q *queue) {
 	}
 }
 
-func (lo *local) refuse(q *queue, err error) {
+func (lo *local) refuse(q *group, err error) {
 	for q.waiting.Len() > 0 {
 		q.waiting.Remove(q.waiting.Front()).(*call).answer(nil, err)
 	}
 }
 
 // scouted takes what a scout has found.
-func (lo *local) scouted(ctx context.Context, q *queue, s *scout, h *line.Hold, err error) {
+func (lo *local) scouted(ctx context.Context, q *group, s *scout, h *line.Hold, err error) {
 	if q.scout == s {
 		q.scout = nil
 	}

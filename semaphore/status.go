@@ -8,7 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/etcd"
-	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/queue"
 )
 
 // Status is what is held and waited for, in units.
@@ -59,7 +59,7 @@ func (m *Semaphore) Resize(ctx context.Context, limit int64) error {
 type reading struct {
 	revision int64
 	limit    int64 // 0: none is stored
-	entries  []line.Entry
+	entries  []queue.Entry
 	local    int64 // units that goroutines here wait for without an entry
 }
 
@@ -78,7 +78,7 @@ func (m *Semaphore) read(ctx context.Context) (*reading, error) {
 	}
 	r := &reading{revision: resp.Header.Revision}
 	for _, kv := range resp.Kvs {
-		e := line.Entry{Key: string(kv.Key), Create: kv.CreateRevision, Lease: clientv3.LeaseID(kv.Lease), Value: kv.Value}
+		e := queue.Entry{Key: string(kv.Key), Create: kv.CreateRevision, Lease: clientv3.LeaseID(kv.Lease), Value: kv.Value}
 		if isLimit(e.Key) {
 			r.limit = units(kv.Value)
 		} else {

@@ -3,11 +3,8 @@ package line
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
-	"time"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -16,100 +13,11 @@ import (
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
-// departure is an entry before ours that does not stand any more.
-type departure struct {
-	entry       Entry
-	stood, gone int64 // revisions: it was deleted after the one, and no later than the other
-	seen        time.Time
-}
-
-// beCareful is told of each caller's options. From the first take-over delay on, account is kept of who is before us.
-func (l *Line) beCareful(opts *Options) {
-	if l.careful || opts.TakeoverDelay == 0 {
-		return
-	}
-	l.careful = true
-	if p, v := l.place, l.view; p != nil && p.state == queued && v != nil && v.end != "" && v.ready && v.rev >= p.entry.Create {
-		l.note(v.entries, v.rev)
-	}
-}
-
-// note keeps up who is before us, from a list of all that are, as of revision, and who has gone since the last one.
-func (l *Line) note(entries []Entry, revision int64) {
-	p := l.place
-	if !l.careful || p.state != queued || revision < p.beforeRev {
-		return
-	}
-	now := ahead(entries, p.entry)
-	for _, e := range p.before {
-		if slices.ContainsFunc(now, func(o Entry) bool { return o.Create == e.Create }) {
-			continue
-		}
-		p.departed = append(p.departed, departure{e, p.beforeRev, revision, time.Now()})
-	}
-	p.before, p.beforeRev = now, revision
-}
-
-// noteEvents keeps up who is before us as they leave. Those who only waited are of no interest: nobody has to fear
-// what they still do.
-func (l *Line) noteEvents(events []*mvccpb.Event) {
-	p := l.place
-	if !l.careful || p == nil || p.state != queued {
-		return
-	}
-	for _, ev := range events {
-		rev := ev.Kv.ModRevision
-		if rev <= p.beforeRev {
-			continue
-		}
-		i := slices.IndexFunc(p.before, func(e Entry) bool { return e.Key == string(ev.Kv.Key) })
-		if ev.Type != mvccpb.Event_DELETE || i < 0 {
-			continue
-		}
-		if i < l.rule.In(p.before) {
-			p.departed = append(p.departed, departure{p.before[i], rev - 1, rev, time.Now()})
-		}
-		p.before = slices.Delete(p.before, i, i+1)
-	}
-}
-
-// inquire finds out whether any of those who held before us has died. Until it is known, the entry is not granted.
-func (l *Line) inquire(ctx context.Context) error {
-	p := l.place
-	for len(p.departed) > 0 {
-		d := p.departed[0]
-		if l.queue.Len() == 0 {
-			return nil
-		}
-		if time.Since(d.seen) >= l.queue.Front().Value.(*waiter).opts.TakeoverDelay { // however it ended
-			p.departed = p.departed[1:]
-			continue
-		}
-		var died bool
-		err := l.request(ctx, func(ctx context.Context) (err error) {
-			died, err = l.died(ctx, d)
-			return err
-		})
-		if l.place != p {
-			return nil
-		}
-		if err != nil && !etcd.Final(err) {
-			return err
-		}
-		died = died || err != nil
-		if died && d.seen.After(p.diedAt) {
-			p.diedAt = d.seen
-		}
-		p.departed = p.departed[1:]
-	}
-	return nil
-}
-
-// died tells an entry that went with its lease from one that was deleted. A lease takes all its keys along at one
+// hasDied tells an entry that went with its lease from one that was deleted. A lease takes all its keys along at one
 // revision, the session's record among them; a session that is closed says so in its record first. Of a stranger, who
 // has no record, we know only whether his lease is still there. What cannot be found out counts as a death.
-func (l *Line) died(ctx context.Context, d departure) (bool, error) {
-	lease, _, ours := keyspace.ParseEntry(strings.TrimPrefix(d.entry.Key, l.prefix))
+func (l *Line) hasDied(ctx context.Context, dir string, d departure) (bool, error) {
+	lease, _, ours := keyspace.ParseEntry(strings.TrimPrefix(d.entry.Key, dir))
 	if ours && lease != d.entry.Lease {
 		return false, nil // parked: released, but too soon
 	}

@@ -11,22 +11,25 @@ import (
 
 	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/queue"
 )
 
-// Hold is one grant. It ends once: by Release, or by loss. The line's mutex guards it.
+// Hold is one grant. It ends once: by Release, or by loss. The line's mutex guards it. Of a hold on several lines, methods that take i are
+// about the i-th.
 type Hold struct {
-	line        *Line
-	place       *place
-	opts        *Options
-	caller      context.Context
-	since       time.Time // zero without a trace
-	restedUntil time.Time // the place's restUntil before this grant
-	out         func()    // called at its end, and
-	demoted     func()    // called when it has become a reader's; with the line's mutex held. They may be nil
+	line    *Line
+	attempt *attempt
+	opts    *Options
+	caller  context.Context
+	since   time.Time     // zero without a trace
+	rested  time.Duration // the entry's restUntil before this grant
+	out     func()        // called at its end, and
+	demoted func()        // called when it has become a reader's; with the line's mutex held. They may be nil
 
 	ended    error // why; nil while it is held
 	lost     error // why, if it was not released
 	released bool
+	told     bool            // a Release has told how it ended
 	number   int             // of the grant, under its entry
 	token    fence.Token     // 0: nobody has asked
 	exposed  bool            // somebody has looked at the entry by it
@@ -34,12 +37,8 @@ type Hold struct {
 	cancel   context.CancelCauseFunc
 }
 
-// end marks the hold as over.
-func (h *Hold) end(cause error) {
-	h.ended = cause
-	if i := slices.Index(h.line.holds, h); i >= 0 {
-		h.line.holds = slices.Delete(h.line.holds, i, i+1)
-	}
+// finish tells those who run under the hold that it has ended.
+func (h *Hold) finish(cause error) {
 	if h.cancel != nil {
 		h.cancel(cause)
 	}
@@ -51,10 +50,8 @@ func (h *Hold) end(cause error) {
 
 // check notices a lease whose time is over, also before the keeper's timer has. It is called with the mutex held.
 func (h *Hold) check() {
-	if h.ended == nil {
-		if err := h.place.epoch.Err(); err != nil {
-			h.line.lose(h.place, err)
-		}
+	if h.ended == nil && h.attempt.epoch.Err() != nil {
+		h.line.step(&event{what: onTick})
 	}
 }
 
@@ -73,8 +70,8 @@ func (h *Hold) Context() context.Context {
 	return h.ctx
 }
 
-// holdContext looks at the clock when it is asked for its error: in a process that was stopped, that question can
-// come before the timer that ends the context.
+// holdContext looks at the clock when it is asked for its error: in a process that was stopped, that question can come before the timer that
+// ends the context.
 type holdContext struct {
 	context.Context
 	hold *Hold
@@ -90,51 +87,46 @@ func (c holdContext) Err() error {
 }
 
 // Token is that of this grant, the same each time.
-func (h *Hold) Token() fence.Token {
+func (h *Hold) Token(i int) fence.Token {
 	h.line.mu.Lock()
 	defer h.line.mu.Unlock()
 	h.lookAtToken()
-	return h.token
-}
-
-func (h *Hold) lookAtToken() {
-	if h.token == 0 {
-		h.token = fence.TokenAt(h.place.entry.Create, h.place.turns.of(h.number))
-	}
-}
-
-// expose keeps the entry from being handed on, since somebody has looked at it. It returns false if the hold was released before anybody
-// had: then the entry may be somebody else's.
-func (h *Hold) expose() bool {
-	if h.ended == nil || h.lost != nil { // a lost entry is never passed on
-		h.place.exposed, h.exposed = true, true
-	}
-	return h.exposed
+	return fence.TokenAt(h.attempt.spots[i].entry.Create, h.token.Turn())
 }
 
 // Key exposes the entry and returns its key, or "" after a release without anybody having looked.
-func (h *Hold) Key() string {
+func (h *Hold) Key(i int) string {
 	h.line.mu.Lock()
 	defer h.line.mu.Unlock()
 	if !h.expose() {
 		return ""
 	}
-	return h.place.key
+	return h.attempt.spots[i].key
 }
 
 // Lease is the lease that the hold hangs on.
-func (h *Hold) Lease() clientv3.LeaseID { return h.place.lease }
+func (h *Hold) Lease(i int) clientv3.LeaseID { return h.attempt.spots[i].lease }
 
-// Guard exposes the entry and answers the comparisons that hold while it stands, which is longer than the hold if it
-// is shared. After a release without anyone
-// having looked they never hold.
-func (h *Hold) Guard() []clientv3.Cmp {
+// Guard exposes the entry and returns the comparisons that hold while it stands, which is longer than the hold if it is shared. After a
+// release without anyone having looked they never hold.
+func (h *Hold) Guard(i int) []clientv3.Cmp {
 	h.line.mu.Lock()
 	defer h.line.mu.Unlock()
+	s := &h.attempt.spots[i]
 	if !h.expose() {
-		return []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(h.place.key), "=", -1)}
+		return []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(s.key), "=", -1)}
 	}
-	return h.place.guard(h.line.rule.Values)
+	return s.guard(h.line.m.tracks[i].policy.Values)
+}
+
+// GuardAll says that all entries still stand, in one comparison each: a transaction has room for so many only. None of them may ever have been
+// rewritten.
+func (h *Hold) GuardAll() []clientv3.Cmp {
+	var cmps []clientv3.Cmp
+	for i := range h.attempt.spots {
+		cmps = append(cmps, h.attempt.spots[i].untouched())
+	}
+	return cmps
 }
 
 // Deadline is until when the hold is trusted unless its lease is renewed; the zero time once it has ended.
@@ -145,46 +137,50 @@ func (h *Hold) Deadline() time.Time {
 	if h.ended != nil {
 		return time.Time{}
 	}
-	return time.Now().Add(h.place.epoch.Remaining())
+	return time.Now().Add(h.attempt.epoch.Remaining())
 }
 
 // grace is how long an answer is awaited by a Release whose ctx has ended already.
 const grace = 100 * time.Millisecond
 
-// Release gives the entry to the next local waiter, keeps it for a while, or deletes it. The request to etcd is the
-// line's own: ctx bounds only how long its answer is awaited.
+// Release gives the entry to the next local waiter, keeps it for a while, or deletes it. The request to etcd is the line's own: ctx bounds only
+// how long its answer is awaited. A Release of a private hold that failed may be repeated: what an earlier one has set going, it waits for.
 func (h *Hold) Release(ctx context.Context) error {
 	l := h.line
 	l.mu.Lock()
 	h.check()
-	if h.released {
+	switch {
+	case h.told, h.released && !l.m.private:
 		l.mu.Unlock()
 		return keeper.ErrNotHeld
-	}
-	if l.lent {
+	case h.ended != nil && h.lost != nil:
+		h.released, h.told = true, true
 		l.mu.Unlock()
-		return ErrOfSet
+		return h.lost
 	}
-	h.released = true
-	if h.ended != nil {
-		l.mu.Unlock()
-		return h.ended
-	}
-	h.end(keeper.ErrNotHeld)
-	p := h.place
-	l.lingerFor(h.opts.Linger)
-	var fate chan error // nil: nothing to wait for
-	if s := next(l.situation()); s == drop || s == swap || s == park || s == rewriting || p.gone {
-		fate = make(chan error, 1)
-		p.fates = append(p.fates, fate)
-	}
-	l.proceed()
+	first := !h.released
+	l.step(&event{what: onRelease, h: h})
+	fate := l.m.fate
 	l.mu.Unlock()
-	l.released(h)
+	if first {
+		h.traceRelease()
+	}
 	if fate == nil {
 		return nil
 	}
-	return awaitFate(ctx, fate)
+	err := awaitFate(ctx, fate)
+	if err == nil || errors.Is(err, keeper.ErrLost) {
+		l.mu.Lock()
+		h.told = true
+		l.mu.Unlock()
+	}
+	return err
+}
+
+var errUnconfirmed = errors.New("release not confirmed, it goes on in the background")
+
+func unconfirmed(ctx context.Context) error {
+	return fmt.Errorf("%w: %w", errUnconfirmed, context.Cause(ctx))
 }
 
 // HandOver ends the hold and gives its entry to caller, without a word to etcd, unless the entry cannot be handed on: somebody has looked at
@@ -193,75 +189,121 @@ func (h *Hold) Release(ctx context.Context) error {
 func (h *Hold) HandOver(caller context.Context) (*Hold, bool) {
 	l := h.line
 	l.mu.Lock()
-	h.check()
-	p := h.place
-	if h.released || h.ended != nil || l.lent || p.exposed || p.turns.full() || p.gone || p.leaving || p.rewrite != nil || l.queue.Len() > 0 {
-		l.mu.Unlock()
-		return nil, false
-	}
-	if fresh, _, err := p.epoch.Look(); err != nil || !fresh {
-		l.mu.Unlock()
-		return nil, false
-	}
-	next := &Hold{line: l, place: p, opts: h.opts, caller: caller, number: p.turns.grant(), out: h.out}
-	h.released, h.out = true, nil
-	h.end(keeper.ErrNotHeld)
-	p.uses++
-	l.holds = append(l.holds, next)
+	ev := &event{what: onHandOver, h: h, caller: caller}
+	l.step(ev)
 	l.mu.Unlock()
-	l.released(h)
-	return next, true
+	if ev.next == nil {
+		return nil, false
+	}
+	h.traceRelease()
+	return ev.next, true
 }
 
-var errUnconfirmed = errors.New("release not confirmed, it goes on in the background")
+// OnEnd has out called once when the hold ends, however it does, or now if it has. out must not block, nor call the hold.
+func (h *Hold) OnEnd(out func()) { h.OnChange(out, nil) }
 
-func awaitFate(ctx context.Context, fate <-chan error) error {
-	var err error
-	select {
-	case err = <-fate:
-	case <-ctx.Done():
-		t := time.NewTimer(grace)
-		defer t.Stop()
+// OnChange is OnEnd that also has demoted called when the hold becomes a reader's.
+func (h *Hold) OnChange(out, demoted func()) {
+	h.line.mu.Lock()
+	defer h.line.mu.Unlock()
+	if h.ended != nil {
+		out()
+		return
+	}
+	h.out, h.demoted = out, demoted
+}
+
+// DeleteWith makes key, on the lease of the first entry, part of the hold: the transaction that deletes the entries deletes it too, whenever
+// that is. It returns false if they are on their way out already. Whoever puts that key compares the entries.
+func (h *Hold) DeleteWith(key string) bool {
+	h.line.mu.Lock()
+	defer h.line.mu.Unlock()
+	if h.ended != nil {
+		return false
+	}
+	if a := h.attempt; !slices.Contains(a.with, key) {
+		a.with = append(a.with, key)
+	}
+	return true
+}
+
+// Forget says that such a key is gone.
+func (h *Hold) Forget(key string) {
+	h.line.mu.Lock()
+	defer h.line.mu.Unlock()
+	a := h.attempt
+	a.with = slices.DeleteFunc(a.with, func(k string) bool { return k == key })
+}
+
+// Granted tells the trace that somebody has got the hold, who has waited since began.
+func (h *Hold) Granted(began time.Time) {
+	l := h.line
+	if !l.keeper.Traced() {
+		return
+	}
+	h.since = time.Now()
+	for i := range l.m.tracks {
+		ref := l.m.tracks[i].ref
+		l.keeper.Granted(ref.Kind, ref.Name, h.since.Sub(began))
+	}
+}
+
+func (h *Hold) traceRelease() {
+	if h.since.IsZero() {
+		return
+	}
+	for i := range h.line.m.tracks {
+		ref := h.line.m.tracks[i].ref
+		h.line.keeper.Released(ref.Kind, ref.Name, time.Since(h.since))
+	}
+}
+
+// ErrDemoted says that a hold is a reader's already.
+var ErrDemoted = errors.New("it is a read hold")
+
+// Rewrite changes the value of the entry, which keeps its place, and with it its token. When ctx ends first, the request goes on.
+func (h *Hold) Rewrite(ctx context.Context, value string) error { return h.rewrite(ctx, value, false) }
+
+// Demote makes a writer's hold a reader's. When ctx ends first, the request goes on, and the hold has to count as a reader's from then on.
+func (h *Hold) Demote(ctx context.Context) error { return h.rewrite(ctx, queue.ReadValue, true) }
+
+func (h *Hold) rewrite(ctx context.Context, value string, demote bool) error {
+	for {
+		e, own, err := h.startEdit(value, demote)
+		if err != nil {
+			return err
+		}
 		select {
-		case err = <-fate:
-		case <-t.C:
-			return fmt.Errorf("%w: %w", errUnconfirmed, context.Cause(ctx))
+		case <-e.over:
+			if own {
+				return <-e.done
+			}
+		case <-ctx.Done():
+			if own {
+				return fmt.Errorf("not confirmed, it goes on in the background: %w", context.Cause(ctx))
+			}
+			return context.Cause(ctx)
 		}
 	}
-	if errors.Is(err, keeper.ErrExpired) || errors.Is(err, keeper.ErrClosed) {
-		return nil // it was released in time; that etcd never answered changes nothing for the holder
-	}
-	return err
 }
 
-// settle tells a Release how its entry ended.
-func (p *place) settle(err error) {
-	for _, fate := range p.fates {
-		fate <- err
+// startEdit begins an edit, or returns one that is under way, of another call.
+func (h *Hold) startEdit(value string, demote bool) (e *edit, own bool, err error) {
+	l, a := h.line, h.attempt
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h.check()
+	switch {
+	case h.lost != nil && !h.released:
+		return nil, false, h.lost
+	case h.ended != nil:
+		return nil, false, keeper.ErrNotHeld
+	case demote && (l.m.shares() || a.edit != nil):
+		return nil, false, ErrDemoted
+	case a.edit != nil:
+		return a.edit, false, nil
 	}
-	p.fates = nil
-}
-
-func (l *Line) released(h *Hold) {
-	if !h.since.IsZero() {
-		l.keeper.Released(l.kind, l.name, time.Since(h.since))
-	}
-}
-
-// lingerFor keeps the entry for d from here on.
-func (l *Line) lingerFor(d time.Duration) {
-	if d == 0 {
-		l.lingerUntil = time.Time{}
-		return
-	}
-	l.lingerUntil = time.Now().Add(d)
-	if l.linger != nil {
-		l.linger.Reset(d)
-		return
-	}
-	l.linger = time.AfterFunc(d, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.proceed()
-	})
+	e = &edit{value: value, demote: demote, done: make(chan error, 1), over: make(chan struct{})}
+	l.step(&event{what: onChange, h: h, edit: e})
+	return e, true, nil
 }

@@ -1,13 +1,19 @@
 package line
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/queue"
+	"github.com/fenceline/fenceline/internal/who"
+	"github.com/fenceline/fenceline/session"
 )
 
 // ErrHeld and ErrQueueFull are exported to users by package lock.
@@ -26,289 +32,299 @@ type Options struct {
 	TakeoverDelay time.Duration // the wait after a holder that died
 }
 
-// admitted are the options of a call that may wait, however many do by now.
-func (o *Options) admitted() *Options {
+// Admitted are the options of a call that may wait, however many do by now.
+func (o *Options) Admitted() *Options {
 	in := *o
 	in.MaxWaiters = 0
 	return &in
 }
 
-// Line is one name in one Session: its local line, and its place in etcd's.
+// Line drives a machine: it brings in what happens, with the mutex held, and does what the machine asks for. Requests are sent without the
+// mutex, one at a time, and their answers come in as events.
 type Line struct {
 	keeper *keeper.Keeper
 	table  *Table
-	kind   string
-	name   string
-	prefix string
-	end    string // of the range of all entries
-	lane   int
-	lent   bool   // see situation
-	broken func() // called when an entry that is lent has gone
+	key    tableKey
 
-	mu      sync.Mutex
-	rule    Rule
-	queue   list.List // of *waiter
-	holds   []*Hold   // in no order; more than one only if the rule joins them
-	place   *place
-	driving bool          // the driver runs
-	wake    chan struct{} // for a driver that waits for a lease: somebody has left
-	trouble error         // what etcd had against us last
-	length  int64         // of etcd's line when we joined last
-	others  report        // what the quorum said last of those behind our entry
-	tries   int           // requests that failed in a row
-	met     acquaintance  // who was before our entry last; see wonder
-	careful bool          // a caller has asked for a TakeoverDelay
-	retired bool          // taken out of the table
-
-	view      *view
-	side      *side
-	viewTries int       // failed in a row
-	viewAfter time.Time // not before
-	warm      *time.Timer
-	cooling   bool // warm runs
-
-	lingerUntil time.Time
-	linger      *time.Timer
-	relying     func()      // ends our reliance on the stream's silence; nil: there is none
-	lookAgain   *time.Timer // see adjustTrust
-	lookAt      time.Time   // when it fires; zero: it does not
+	mu     sync.Mutex
+	m      machine
+	timer  *time.Timer
+	armed  time.Duration // when timer fires, on the keeper's clock; 0: it does not
+	rely   func()        // ends our reliance on the stream's silence; nil: there is none
+	serves bool          // a goroutine sends requests, and will send the next
+	next   *request      // that one
 }
 
-// waiter is a call in the local line. It is answered once, under the line's mutex.
-type waiter struct {
-	opts  *Options
-	ctx   context.Context
-	at    *list.Element
-	came  time.Duration // of a line that others may join
-	hold  *Hold
-	err   error
-	ready chan struct{}
-	try   bool
-	in    bool // he may wait, whoever comes before him later
-	done  bool
-	again bool // to be asked of another line
+func newLine(k *keeper.Keeper, key tableKey, private bool, members []Member) *Line {
+	l := &Line{keeper: k, table: Of(k), key: key}
+	l.m.world, l.m.private = (*outside)(l), private
+	l.m.tracks = make([]track, len(members))
+	for i, of := range members {
+		l.m.tracks[i] = track{ref: of.Ref, policy: of.Policy, prefix: of.Prefix, end: clientv3.GetPrefixRangeEnd(of.Prefix), opts: of.Options}
+	}
+	return l
 }
 
-func (w *waiter) answer(h *Hold, err error) {
-	w.hold, w.err, w.done = h, err, true
-	if w.ready != nil {
-		close(w.ready)
+// outside is what the machine reads of the world.
+type outside Line
+
+func (o *outside) alive() bool                               { return o.keeper.Watch().Alive() }
+func (o *outside) silence() time.Duration                    { return o.keeper.Silence() }
+func (o *outside) jitter(d time.Duration) time.Duration      { return etcd.Jitter(d) }
+func (o *outside) pause(b etcd.Backoff, n int) time.Duration { return b.Wait(n) }
+func (o *outside) spot(i int, lease clientv3.LeaseID) spot {
+	return o.table.newSpot(&o.m.tracks[i], lease)
+}
+
+// moment is now. It is called with the mutex held, as step is.
+func (l *Line) moment() (at moment) {
+	if a := l.m.attempt; a != nil {
+		at.fresh, at.now, at.lost = a.epoch.Look()
+		return at
+	}
+	at.now = l.keeper.Elapsed()
+	return at
+}
+
+// step brings in ev, and what follows from it at once.
+func (l *Line) step(ev *event) {
+	for ev != nil {
+		ev = l.do(l.m.step(l.moment(), ev))
+	}
+	l.mindTimer()
+	if l.m.relies == (l.rely == nil) {
+		l.mindReliance()
 	}
 }
 
-// stand puts w in the local line. It answers false if the line has been retired.
-func (l *Line) stand(w *waiter) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.retired {
-		return false
-	}
-	l.beCareful(w.opts)
-	if err := l.admit(w); err != nil {
-		w.answer(nil, err)
-		return true
-	}
-	if l.rule.Joins != nil {
-		w.came = l.keeper.Elapsed()
-	}
-	w.at = l.queue.PushBack(w)
-	l.proceed()
-	if !w.done { // else the entry was here, and free
-		w.ready = make(chan struct{})
-	}
-	return true
-}
-
-// await waits until w is granted, or its ctx ends, or etcd refuses. again says that the line has been retired meanwhile.
-func (l *Line) await(w *waiter) (h *Hold, again bool, err error) {
-	if w.ready == nil {
-		return w.hold, w.again, w.err
-	}
-	select {
-	case <-w.ready:
-		return w.hold, w.again, w.err
-	case <-w.ctx.Done():
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	err = keeper.Because(context.Cause(w.ctx), l.trouble)
-	switch {
-	case w.done && w.hold != nil: // granted at the same moment: the end of ctx wins, and the next one gets it
-		w.hold.end(keeper.ErrNotHeld)
-		w.hold.place.restUntil = w.hold.restedUntil
-		l.proceed()
-	case w.done:
-	default:
-		err = l.waited(err)
-		l.queue.Remove(w.at)
-		l.proceed()
-		select {
-		case l.wake <- struct{}{}:
-		default:
-		}
-	}
-	return nil, false, err
-}
-
-// situation gathers what next depends on.
-func (l *Line) situation() situation {
-	s := situation{lent: l.lent, held: len(l.holds) > 0, waiting: l.queue.Len()}
-	var opts *Options // of the first who waits here
-	if s.waiting > 0 {
-		w := l.queue.Front().Value.(*waiter)
-		s.try, opts = w.try, w.opts
-	}
-	p := l.place
-	if p == nil {
-		return s
-	}
-	s.place, s.gone, s.leaving, s.rewrite = p.state, p.gone, p.leaving, p.rewrite != nil
-	switch {
-	case p.state != first:
-	case s.held:
-		if opts != nil && l.rule.Joins != nil {
-			behind := l.behind()
-			s.joins, s.stale = behind == no, behind == maybe && l.mustAsk()
-		}
-	default:
-		s.used, s.exposed, s.spent = p.uses > 0, p.exposed, p.turns.full()
-		s.resting = !l.lent && (p.parking != 0 || !p.restUntil.IsZero() && time.Now().Before(p.restUntil))
-		s.kept = p.kept
-		if opts == nil {
-			others := l.othersWait()
-			s.linger = !l.retired && others != yes && time.Now().Before(l.lingerUntil)
-			s.stale = others == maybe && l.mustAsk()
-			break
-		}
-		if l.rule.Joins != nil {
-			s.turn = l.behind() != no
-		} else {
-			s.turn = p.passed >= opts.Handoffs && l.othersWait() != no
-		}
-	}
-	if p.state == first && opts != nil && opts.TakeoverDelay > 0 {
-		s.suspect = len(p.departed) > 0
-		s.early = !p.diedAt.IsZero() && time.Since(p.diedAt) < opts.TakeoverDelay
-	}
-	return s
-}
-
-// proceed does what can be done at once, and leaves the rest to the driver. It is called after every change.
-func (l *Line) proceed() {
-	if l.rule.Joins != nil && len(l.holds) > 0 && l.place != nil && l.closed() {
-		l.refuseTries()
-	}
-	for next(l.situation()) == grant {
-		if !l.grant() {
-			break
-		}
-	}
-	switch s := next(l.situation()); {
-	case s == rest || s == wait && !l.place.check:
-		l.settled()
-	case !l.driving:
-		l.driving = true
-		if !l.keeper.Go(l.drive) {
-			l.driving = false
-			l.refuse(l.keeper.Closed())
-		}
-	}
-}
-
-// settled is called when there is nothing to do for the moment.
-func (l *Line) settled() {
-	if p := l.place; p != nil && !p.gone {
-		p.settle(nil) // a release whose entry lingers after all
-		l.alarm(p)
-	}
-	l.adjustView()
-	l.adjustTrust()
-	l.retire()
-}
-
-// grant gives the entry to the first local waiter. It answers false if the lease cannot be trusted for long enough:
-// then the driver has to renew it first.
-func (l *Line) grant() bool {
-	p := l.place
-	fresh, now, err := p.epoch.Look()
-	if err != nil {
-		l.lose(p, err)
-		return true
-	}
-	if !fresh {
-		return false
-	}
-	w := l.queue.Remove(l.queue.Front()).(*waiter)
-	if p.uses > 0 && l.othersWaitAt(now) != no {
-		p.passed++
-	}
-	p.uses++
-	p.settle(nil) // a release that was about to delete the entry has given it away instead
-	rested := p.restUntil
-	if d := w.opts.MinHold; d > 0 {
-		if until := time.Now().Add(d); until.After(p.restUntil) {
-			p.restUntil = until
-		}
-	}
-	h := &Hold{line: l, place: p, opts: w.opts, caller: w.ctx, restedUntil: rested, number: p.turns.grant()}
-	if l.rule.Joins != nil { // several hold at once
-		h.lookAtToken()
-	}
-	l.holds = append(l.holds, h)
-	w.answer(h, nil)
-	return true
-}
-
-// lose ends what hangs on p: its entry does not count any more.
-func (l *Line) lose(p *place, cause error) {
-	if l.place != p {
+func (l *Line) mindTimer() {
+	at := l.m.due()
+	if at == 0 || l.armed != 0 && l.armed <= at {
 		return
 	}
-	l.forget(p)
-	for len(l.holds) > 0 {
-		h := l.holds[len(l.holds)-1]
-		h.end(cause)
-		h.lost = cause
-		if !l.lent { // the lender tells
-			l.keeper.Lost(l.kind, l.name, cause)
-		}
-	}
-	p.finish(cause)
-	p.settle(cause)
-	switch {
-	case l.lent: // whether anything is still on its way, the lender knows
-	case errors.Is(cause, keeper.ErrEntryGone): // as far as a watch can tell; it must not come back, and not stay
-		l.forsake(p)
-	default:
-		p.free()
-	}
-}
-
-// alarm has the line looked at again when the time of a holder who died before us is over, or a minimum hold is.
-func (l *Line) alarm(p *place) {
-	if p.state != first {
+	l.armed = at
+	wait := max(at-l.m.at.now, 0) + time.Microsecond
+	if l.timer != nil {
+		l.timer.Reset(wait)
 		return
 	}
-	var left time.Duration
-	switch {
-	case p.kept:
-		left = time.Until(p.restUntil)
-	case p.diedAt.IsZero() || l.queue.Len() == 0 || len(l.holds) > 0 && !l.joinable():
-		return
-	default:
-		left = l.queue.Front().Value.(*waiter).opts.TakeoverDelay - time.Since(p.diedAt)
-	}
-	if left <= 0 {
-		return
-	}
-	l.refuseTries()
-	if p.timer != nil {
-		p.timer.Reset(left)
-		return
-	}
-	p.timer = time.AfterFunc(left, func() {
+	l.timer = time.AfterFunc(wait, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.proceed()
+		l.armed = 0
+		l.step(&event{what: onTick})
 	})
 }
+
+func (l *Line) mindReliance() {
+	if l.m.relies {
+		l.rely = l.keeper.Watch().Rely()
+		return
+	}
+	l.rely()
+	l.rely = nil
+}
+
+// do does what the machine asks for. It returns what follows at once, if anything does.
+func (l *Line) do(effects []effect) (then *event) {
+	for i := range effects {
+		e := &effects[i]
+		switch e.do {
+		case doReply:
+			if e.w.hold != nil {
+				e.w.hold.line = l
+			}
+			if e.w.ready != nil {
+				close(e.w.ready)
+			}
+		case doFinish:
+			e.h.finish(e.err)
+		case doDemoted:
+			if e.h.demoted != nil {
+				e.h.demoted()
+			}
+		case doSettle:
+			e.fate <- e.err
+		case doEdited:
+			e.edit.done <- e.err
+			close(e.edit.over)
+		case doSend:
+			then = l.send(e.req)
+		case doRecall:
+			e.req.stop()
+		case doRevoked:
+			e.a.epoch.Gone()
+		case doRewound: // that loses the epoch
+			e.a.epoch.Rewound(e.a.spots[e.i].entry.Create, e.revision)
+			then = &event{what: onTick}
+		case doRetire:
+			l.table.remove(l)
+		default:
+			l.doAbout(e)
+		}
+	}
+	return then
+}
+
+// doAbout does what concerns attempts and views.
+func (l *Line) doAbout(e *effect) {
+	switch a := e.a; e.do {
+	case doTend:
+		a.epoch.OnLoss(a, func(error) { l.happens(&event{what: onTick}) })
+	case doForget:
+		a.epoch.Forget(a)
+	case doShare:
+		for i := range a.spots {
+			a.epoch.Again(a.spots[i].lease)
+		}
+	case doFree:
+		l.table.freeSlot(a, e.i)
+	case doAbandon:
+		l.abandon(a)
+	case doUnpark:
+		l.keeper.Go(func(ctx context.Context) { l.unpark(ctx, a, e.i) })
+	case doAsk:
+		l.keeper.Go(func(ctx context.Context) { l.explain(ctx, a) })
+	case doWatch:
+		l.watch(e.view)
+	case doUnwatch:
+		e.view.stop()
+	case doList:
+		v, revision := e.view, e.revision
+		l.keeper.Go(func(ctx context.Context) { l.list(ctx, v, revision) })
+	case doViewFailed:
+		l.keeper.Log.Debug("watch ended", "prefix", e.view.key, "error", e.err)
+	case doRestart:
+		l.keeper.Watch().Restart()
+	case doQueuedUp:
+		ref := l.m.tracks[e.i].ref
+		l.keeper.Queued(ref.Kind, ref.Name, e.n)
+	case doLost:
+		for i := range l.m.tracks {
+			ref := l.m.tracks[i].ref
+			l.keeper.Lost(ref.Kind, ref.Name, e.err)
+		}
+	case doMeet:
+		i, met, standing := e.i, e.entry, standingOf(!e.waits)
+		l.keeper.Go(func(ctx context.Context) { l.meet(ctx, i, met, standing) })
+	}
+}
+
+// happens is step of who does not hold the mutex.
+func (l *Line) happens(ev *event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.step(ev)
+}
+
+// send has r sent. It returns the answer to one that needs nobody else.
+func (l *Line) send(r *request) (then *event) {
+	if r.kind == askLease {
+		if x := l.leaseAtOnce(); x != nil {
+			return &event{what: onAnswer, req: r, ans: x}
+		}
+		l.m.trouble = l.keeper.Healthy()
+	}
+	r.ctx, r.stop = context.WithCancel(l.keeper.Context())
+	if l.serves {
+		l.next = r
+		return nil
+	}
+	l.serves = true
+	if l.keeper.Go(func(context.Context) { l.serve(r) }) {
+		return nil
+	}
+	l.serves = false
+	r.stop()
+	return &event{what: onClose, err: l.keeper.Closed()}
+}
+
+// serve sends requests for as long as there is one after the other.
+func (l *Line) serve(r *request) {
+	for r != nil {
+		x := l.ask(r)
+		r.stop()
+		l.mu.Lock()
+		l.next = nil
+		if l.keeper.Context().Err() != nil {
+			l.serves = false
+			l.step(&event{what: onClose, err: l.keeper.Closed()})
+		} else {
+			l.step(&event{what: onAnswer, req: r, ans: x})
+		}
+		r = l.next
+		l.serves = r != nil
+		l.mu.Unlock()
+	}
+}
+
+// watch opens a view.
+func (l *Line) watch(v *view) {
+	f := &feed{l, v}
+	if v.deletes {
+		v.stop = l.keeper.Watch().Deletes(v.key, v.end, f)
+	} else {
+		v.stop = l.keeper.Watch().Watch(v.key, v.end, f)
+	}
+}
+
+// feed brings in what the session's watch stream tells of a view.
+type feed struct {
+	line *Line
+	view *view
+}
+
+func (f *feed) Created(revision int64) {
+	f.line.happens(&event{what: onOpened, view: f.view, revision: revision})
+}
+
+func (f *feed) Events(events []*mvccpb.Event) {
+	f.line.happens(&event{what: onEvents, view: f.view, events: events})
+}
+
+func (f *feed) Ended(err error) { f.line.happens(&event{what: onEnded, view: f.view, err: err}) }
+
+// Silent is called by the stream when its silence means nothing any more. The stream does not wait for the mutex.
+func (f *feed) Silent() {
+	f.line.keeper.Go(func(context.Context) { f.line.happens(&event{what: onTick}) })
+}
+
+// list reads the list of a view.
+func (l *Line) list(ctx context.Context, v *view, revision int64) {
+	ctx, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
+	defer cancel()
+	var opts []clientv3.OpOption
+	if v.end != "" {
+		opts = append(opts, clientv3.WithRange(v.end))
+	}
+	ev := &event{what: onListed, view: v, asked: revision}
+	resp, err := l.keeper.KV().ReadAt(ctx, revision, v.key, opts...)
+	if err != nil {
+		ev.err = err
+	} else {
+		ev.revision, ev.entries = resp.Header.Revision, queue.EntriesOf(resp.Kvs)
+	}
+	l.happens(ev)
+}
+
+// explainWithin bounds the question why an entry has vanished: the name may be somebody else's already.
+const explainWithin = 250 * time.Millisecond
+
+func (l *Line) explain(ctx context.Context, a *attempt) {
+	ctx, cancel := context.WithTimeout(ctx, explainWithin)
+	defer cancel()
+	l.happens(&event{what: onReason, a: a, err: a.epoch.Renew(ctx)})
+}
+
+// meet finds out whose an entry in the i-th line is.
+func (l *Line) meet(ctx context.Context, i int, e queue.Entry, standing session.Standing) {
+	ctx, cancel := context.WithTimeout(ctx, l.keeper.RequestTimeout())
+	defer cancel()
+	t := &l.m.tracks[i]
+	if h, known := who.Meet(ctx, l.keeper, t.dir(), e, standing); known {
+		l.happens(&event{what: onMet, i: i, met: acquaintance{e, h}})
+	}
+}
+
+// dir is where the entries stand. Like the prefix it never changes.
+func (t *track) dir() string { return t.prefix + t.ref.Policy.Dir }

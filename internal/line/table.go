@@ -6,18 +6,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/queue"
 )
 
 // Table holds the lines of one Session that are in use.
 type Table struct {
-	keeper *keeper.Keeper
-	mu     sync.Mutex
-	lines  map[tableKey]*Line
-	lanes  map[tableKey]*lanes
-	slots  map[slotKey]bool // in use
+	mu    sync.Mutex
+	lines map[tableKey]*Line
+	slots map[slotKey]bool // in use
 }
 
 type tableKey struct {
@@ -30,7 +27,7 @@ type tableOf struct{}
 // Of is the table of a Session.
 func Of(k *keeper.Keeper) *Table {
 	return k.Table(tableOf{}, func() any {
-		return &Table{keeper: k, lines: map[tableKey]*Line{}, lanes: map[tableKey]*lanes{}, slots: map[slotKey]bool{}}
+		return &Table{lines: map[tableKey]*Line{}, slots: map[slotKey]bool{}}
 	}).(*Table)
 }
 
@@ -40,16 +37,16 @@ type Ref struct {
 	Kind   string // "lock"
 	Name   string // as the user knows it
 	Prefix string // of the entries in etcd, with the final slash
-	Rule   Rule
-	Lane   int // a Session may have several lines of one name, with different rules
+	Policy queue.Policy
+	Lane   int // a Session may have several lines of one name, with different policies
 
 	line atomic.Pointer[Line] // the one used last
 }
 
 // Acquire waits for a hold. With try it does not wait: ErrHeld says that others are ahead.
 //
-// After an error nothing is held. When ctx ends it returns at once; an entry that stands in etcd by then is deleted
-// by the line, in the background.
+// After an error nothing is held. When ctx ends it returns at once; an entry that stands in etcd by then is deleted by the line, in the
+// background.
 func (r *Ref) Acquire(ctx context.Context, opts *Options, try bool) (*Hold, error) {
 	var began time.Time
 	if r.Keeper.Traced() {
@@ -77,30 +74,54 @@ func (r *Ref) AcquireUntold(ctx context.Context, opts *Options, try bool) (*Hold
 			r.line.CompareAndSwap(l, nil)
 			continue
 		}
-		h, again, err := l.await(w)
-		if again {
+		h, err := l.await(w)
+		if w.again {
 			r.line.CompareAndSwap(l, nil)
 			if w.in {
-				opts = opts.admitted()
+				opts = opts.Admitted()
 			}
 			continue
 		}
-		if err != nil {
-			return nil, err
-		}
-		return h, nil
+		return h, err
 	}
 }
 
-// Granted tells the trace that somebody has got the hold, who has waited since began.
-func (h *Hold) Granted(began time.Time) {
-	if l := h.line; l.keeper.Traced() {
-		h.since = time.Now()
-		l.keeper.Granted(l.kind, l.name, h.since.Sub(began))
+// stand puts w in the queue. It returns false if the line has been retired.
+func (l *Line) stand(w *waiter) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.m.retired {
+		return false
 	}
+	l.step(&event{what: onWant, w: w})
+	if !w.done { // else the entry was here, and free
+		w.ready = make(chan struct{})
+	}
+	return true
 }
 
-// find answers the line, made now if there is none.
+// await waits until w is answered, or its ctx ends.
+func (l *Line) await(w *waiter) (*Hold, error) {
+	if w.ready == nil {
+		return w.hold, w.err
+	}
+	select {
+	case <-w.ready:
+		return w.hold, w.err
+	case <-w.ctx.Done():
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := keeper.Because(context.Cause(w.ctx), l.m.trouble)
+	if !w.done {
+		err = l.waited(err)
+	}
+	w.again = false
+	l.step(&event{what: onCancel, w: w})
+	return nil, err
+}
+
+// find returns the line, made now if there is none.
 func (r *Ref) find() *Line {
 	t := Of(r.Keeper)
 	key := tableKey{r.Kind, r.Prefix, r.Lane}
@@ -108,32 +129,18 @@ func (r *Ref) find() *Line {
 	defer t.mu.Unlock()
 	l, ok := t.lines[key]
 	if !ok {
-		l = r.newLine()
+		l = newLine(r.Keeper, key, false, []Member{{Ref: r}})
 		t.lines[key] = l
 	}
 	r.line.Store(l)
 	return l
 }
 
-func (r *Ref) newLine() *Line {
-	return &Line{keeper: r.Keeper, table: Of(r.Keeper), kind: r.Kind, name: r.Name, prefix: r.Prefix, end: clientv3.GetPrefixRangeEnd(r.Prefix),
-		rule: r.Rule, lane: r.Lane, wake: make(chan struct{}, 1)}
-}
-
-// retire forgets a line that nobody uses. It is called with the line's mutex held.
-func (l *Line) retire() {
-	if l.place == nil && len(l.holds) == 0 && l.queue.Len() == 0 && l.view == nil && l.side == nil && !l.driving {
-		l.remove()
+// remove takes a line out of the table: whoever comes finds another one. It is called with the line's mutex held.
+func (t *Table) remove(l *Line) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lines[l.key] == l {
+		delete(t.lines, l.key)
 	}
-}
-
-// remove takes the line out of the table: whoever comes finds another one.
-func (l *Line) remove() {
-	if l.retired || l.lent {
-		return
-	}
-	l.retired = true
-	l.table.mu.Lock()
-	defer l.table.mu.Unlock()
-	delete(l.table.lines, tableKey{l.kind, l.prefix, l.lane})
 }

@@ -1,96 +1,76 @@
 package line
 
 import (
-	"context"
 	"errors"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/queue"
 )
 
-// shortLine is the length up to which a line is watched as a whole. Each event then reaches everybody in it, which
-// costs n² events for n processes to take turns; watching the predecessor alone costs a read at each turn.
+// shortLine is the length up to which a line is watched as a whole. Each event then reaches everybody in it, which costs n² events for n
+// processes to take turns; watching the entry ahead alone costs a read at each turn.
 const shortLine = 4
 
 // keepWarm is how long a watch stays open that nobody needs at the moment: the next contended Acquire finds it.
 const keepWarm = 5 * time.Second
 
-// target is a range of keys to watch; an empty key means none. Of a predecessor only the end is of interest: whether
-// it comes again, as it will under contention, is not.
-type target struct {
-	key, end string
-	deletes  bool
-}
+// oldAfter is how long an entry has to have entered until its own key is watched, in case somebody deletes it.
+const oldAfter = time.Second
 
-// wanted says what the line needs to see.
-func (l *Line) wanted() target {
-	p := l.place
-	if p == nil || p.state == asked || p.leaving {
+// wanted says what has to be seen of the i-th line.
+func (m *machine) wanted(i int) target {
+	a, t := m.attempt, &m.tracks[i]
+	if a == nil || !a.stood || a.stage >= swapping {
 		return target{}
 	}
-	whole := l.whole()
-	switch {
-	case p.state == queued && l.queue.Len() == 0:
+	s := &a.spots[i]
+	switch waits := m.queue.Len() > 0; {
+	case !s.entered && !waits:
 		return target{}
-	case p.state == queued && l.short(p):
-		return whole
-	case p.state == queued:
-		return target{key: p.pred.Key, deletes: l.rule.Joins == nil} // a reader also waits for a writer to become a reader
-	case len(l.holds) == 0 && l.queue.Len() == 0: // lingering: does anybody else want it?
-		return whole
-	case l.queue.Len() > 0 && (l.short(p) || l.rule.Joins != nil): // may it be handed on here, or shared?
-		return whole
-	case p.old: // does it still stand?
-		return target{key: p.key}
+	case !s.entered && m.short(i):
+		return t.whole()
+	case !s.entered:
+		return target{key: s.ahead.Key, deletes: t.policy.Shares == nil} // a reader also waits for a writer to become a reader
+	case m.private:
+	case len(m.holds) == 0 && !waits: // lingering: does anybody else want it?
+		return t.whole()
+	case waits && (m.short(i) || m.shares()): // may it be handed on here, or shared?
+		return t.whole()
+	}
+	if m.at.now-s.since >= oldAfter { // does it still stand?
+		return target{key: s.key}
 	}
 	return target{}
 }
 
 // whole is all of the line, or all that anybody may leave.
-func (l *Line) whole() target {
-	if !l.rule.Departures {
-		return target{key: l.prefix, end: l.end}
+func (t *track) whole() target {
+	if !t.policy.Departures {
+		return target{key: t.prefix, end: t.end}
 	}
-	entries := l.prefix + l.rule.Dir
+	entries := t.prefix + t.policy.Dir
 	return target{key: entries, end: clientv3.GetPrefixRangeEnd(entries), deletes: true}
 }
 
 // short says whether the line is watched as a whole, with some reluctance to change.
-func (l *Line) short(p *place) bool {
-	if l.careful || l.rule.Whole { // it has to see how those before it end, or who is behind
+func (m *machine) short(i int) bool {
+	t, s := &m.tracks[i], &m.attempt.spots[i]
+	switch v := t.view; {
+	case t.fears || t.policy.Whole: // it has to see how those before it end, or who is behind
 		return true
-	}
-	if !p.alone && p.pred.Key != "" { // others than it matter
+	case !s.blocks && s.ahead.Key != "": // others than it matter
 		return true
-	}
-	if l.rule.Values && l.rule.Alone == nil { // it was told whom to wait for when it joined
+	case t.policy.Values && t.policy.Alone == nil: // it was told whom to wait for when it joined
 		return false
-	}
-	if v := l.view; v != nil && v.end != "" && v.ready {
+	case v.whole() && v.ready:
 		return len(v.entries) <= 2*shortLine
 	}
-	return !p.long && p.count > 0 && p.count <= shortLine
-}
-
-// adjustView watches what is wanted, and keeps for a while what is not wanted at the moment.
-func (l *Line) adjustView() {
-	t, v := l.wanted(), l.view
-	l.adjustSide(t)
-	if v != nil && t.key == "" {
-		l.cool()
-		return
-	}
-	if v != nil && v.shows(t) {
-		l.cooling = false
-		return
-	}
-	if t.key == "" || time.Now().Before(l.viewAfter) {
-		return
-	}
-	l.cooling = false
-	l.openView(t)
+	return !s.long && s.count > 0 && s.count <= shortLine
 }
 
 // shows says whether v does for t. A view of a whole line also does for one of its keys, unless it is a long line.
@@ -101,93 +81,212 @@ func (v *view) shows(t target) bool {
 	return t.key >= v.key && t.key < v.end && len(v.entries) <= 2*shortLine && (t.deletes || !v.deletes)
 }
 
-// cool closes the view unless it is wanted again soon.
-func (l *Line) cool() {
-	if l.cooling {
-		return
-	}
-	l.cooling = true
-	if l.warm != nil {
-		l.warm.Reset(keepWarm)
-		return
-	}
-	l.warm = time.AfterFunc(keepWarm, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.cooling {
-			l.cooling = false
-			l.closeView()
-			l.closeSide()
-			l.retire()
+// mindView watches what has to be seen, and keeps for a while what has not to be at the moment.
+func (m *machine) mindView(i int) {
+	t, want := &m.tracks[i], m.wanted(i)
+	if want.key == "" {
+		switch {
+		case m.private && m.queue.Len() == 0 && (m.attempt == nil || m.attempt.stage == leaving):
+			m.closeViews(i)
+		case t.closeAt == 0 && (t.view != nil || t.beside != nil):
+			t.closeAt = m.at.now + keepWarm
 		}
-	})
+		return
+	}
+	t.closeAt = 0
+	if m.at.now < t.viewAfter {
+		return
+	}
+	t.viewAfter = 0
+	if t.view == nil || !t.view.shows(want) {
+		m.unwatch(t.view)
+		t.view = &view{target: want, i: i, opened: m.at.now}
+		if t.view.deaf() {
+			t.view.departed = map[string]int64{}
+		}
+		m.effect(effect{do: doWatch, view: t.view})
+	}
+	if key := t.policy.Beside; key != "" && t.beside == nil && (want.end == "" || want.deletes) && m.attempt.stage == queued {
+		t.beside = &view{target: target{key: key}, i: i, beside: true}
+		m.effect(effect{do: doWatch, view: t.beside})
+	}
 }
 
-// changed is called when the view knows more than before.
-func (l *Line) changed() {
-	p, v := l.place, l.view
-	if p == nil || v == nil || !v.ready || p.state == asked || p.gone || p.leaving {
-		return
+func (m *machine) unwatch(v *view) {
+	if v != nil {
+		m.effect(effect{do: doUnwatch, view: v})
 	}
+}
+
+func (m *machine) closeViews(i int) {
+	t := &m.tracks[i]
+	m.unwatch(t.view)
+	m.unwatch(t.beside)
+	t.view, t.beside, t.closeAt = nil, nil, 0
+}
+
+// opened has a view's list read, as of revision or later: the watch delivers what is newer.
+func (m *machine) opened(v *view, revision int64) {
+	t := &m.tracks[v.i]
 	switch {
-	case !v.tells(p.entry):
-		p.check = p.check || p.state == queued
-	case v.end != "" && l.yields(p):
-		l.broken()
-	case v.end != "":
-		switch verdict, _ := l.rule.judge(v.rev, v.entries, p.entry); verdict {
-		case gone:
-			l.vanished(p)
-		case granted:
-			if p.state == queued {
-				l.enter(p)
-			}
-		case blocked:
-			l.refuseHopeless()
-			p.check = p.check || p.pred.Key == "" && !l.short(p) // whom to watch from here on?
+	case v == t.beside:
+		m.lookAgain(v.i) // what was before, nobody has told
+	case v == t.view:
+		if a := m.attempt; revision > 0 && a != nil && a.stood {
+			revision = max(revision, a.spots[v.i].entry.Create)
 		}
-		p.long = len(v.entries) > 2*shortLine
-	case v.key == p.key && !v.deletes && v.rev >= p.entry.Create:
-		if e, ok := v.find(p.key); !ok || !same(e, p.entry) {
-			l.vanished(p)
-		}
-	case v.key == p.pred.Key && p.state == queued && v.rev >= p.entry.Create:
-		if e, ok := v.find(v.key); !ok || e.Create != p.pred.Create || l.rule.Blocker([]Entry{e}) < 0 {
-			p.check = true
-		}
+		m.effect(effect{do: doList, view: v, revision: revision})
 	}
-	l.proceed()
 }
 
-// yields says whether p should go to the back of the line. If it does, that is for the one who lent it to do.
-func (l *Line) yields(p *place) bool {
-	return l.rule.Yields != nil && p.uses == 0 && l.view.rev >= p.entry.Create && l.rule.Yields(l.view.entries, p.entry)
+// lookAgain has etcd asked whether our turn has come, after a change beside the line.
+func (m *machine) lookAgain(i int) {
+	if a := m.attempt; a != nil && a.stage == queued && !a.spots[i].entered {
+		a.spots[i].askNow = true
+	}
 }
 
-// vanished is called when p's entry does not stand in etcd any more. A waiter has only lost its place. For a holder
-// the cause matters: was the entry deleted, or its lease revoked? A renewal tells; it gets little time, since the
-// name may be somebody else's already.
-func (l *Line) vanished(p *place) {
+// listed takes a view's list, which was asked for as of ev.asked.
+func (m *machine) listed(v *view, ev *event) {
+	i, t, a := v.i, &m.tracks[v.i], m.attempt
 	switch {
-	case p.state == first:
-	case l.lent:
-		l.vacate(p)
+	case v != t.view:
 		return
-	default: // a watch may be wrong: what it does not show is deleted before it is forgotten
-		p.leaving = true
+	case ev.err != nil:
+		m.unwatch(v)
+		m.viewEnded(v, ev.err)
+		return
+	case a != nil && a.stood && ev.revision < min(ev.asked, a.spots[i].entry.Create): // the entry was there before we asked
+		m.effect(effect{do: doRewound, a: a, i: i, revision: ev.revision})
 		return
 	}
-	p.gone = true
-	l.keeper.Go(func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, 250*time.Millisecond)
-		defer cancel()
-		cause := p.epoch.Renew(ctx)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if !errors.Is(cause, keeper.ErrLost) {
-			cause = keeper.ErrEntryGone
+	v.load(ev.revision, ev.entries)
+	if a != nil && a.stage == queued && v.whole() && !a.spots[i].entered {
+		s := &a.spots[i]
+		switch {
+		case v.rev >= s.entry.Create:
+			m.note(i, v.entries, v.rev)
+			v.about = s.entry.Create
+		case v.deaf(): // nothing will tell it of our entry
+			s.askNow = true
 		}
-		l.lose(p, cause)
-		l.proceed()
-	})
+	}
+	t.failed = 0
+	m.changed(i)
+}
+
+// told takes events of a view.
+func (m *machine) told(v *view, events []*mvccpb.Event) {
+	t := &m.tracks[v.i]
+	switch {
+	case v == t.beside:
+		m.lookAgain(v.i)
+	case v != t.view:
+	case !v.ready:
+		v.backlog = append(v.backlog, events...)
+	default:
+		if v.whole() {
+			m.noteEvents(v.i, events)
+		}
+		v.apply(events)
+		m.changed(v.i)
+	}
+}
+
+// viewEnded forgets a view that has ended, and looks again in a while whether one is wanted.
+func (m *machine) viewEnded(v *view, err error) {
+	t := &m.tracks[v.i]
+	switch v {
+	case t.beside:
+		t.beside = nil
+	case t.view:
+		t.view = nil
+	default:
+		return
+	}
+	t.failed++
+	m.effect(effect{do: doViewFailed, view: v, err: err})
+	t.viewAfter = m.at.now + m.world.pause(etcd.Steady, t.failed)
+}
+
+// changed is called when the view of the i-th line knows more than before.
+func (m *machine) changed(i int) {
+	a, t := m.attempt, &m.tracks[i]
+	v := t.view
+	if a == nil || v == nil || !v.ready || a.stage != queued && a.stage != entered {
+		return
+	}
+	s := &a.spots[i]
+	switch {
+	case !v.tells(s.entry):
+		s.askNow = s.askNow || !s.entered
+	case v.whole() && m.yields(i):
+		a.stage = leaving
+		m.stopAsking()
+	case v.whole():
+		m.judgeView(i)
+		s.long = len(v.entries) > 2*shortLine
+	case v.key == s.key && !v.deletes && v.rev >= s.entry.Create:
+		if e, ok := queue.Find(v.entries, s.key); !ok || !queue.Same(e, s.entry) {
+			m.vanished()
+		}
+	case v.key == s.ahead.Key && !s.entered && v.rev >= s.entry.Create:
+		if e, ok := queue.Find(v.entries, v.key); !ok || e.Create != s.ahead.Create || t.policy.Blocker([]queue.Entry{e}) < 0 {
+			s.askNow = true
+		}
+	}
+}
+
+// judgeView concludes from the view of a whole line.
+func (m *machine) judgeView(i int) {
+	t, s := &m.tracks[i], &m.attempt.spots[i]
+	switch verdict, _ := t.policy.Judge(t.view.rev, t.view.entries, s.entry); {
+	case verdict == queue.Gone:
+		m.vanished()
+	case s.entered:
+	case verdict == queue.Granted:
+		m.enter(i)
+		m.enterIfClear()
+	case verdict == queue.Blocked:
+		m.refuseHopeless()
+		s.askNow = s.askNow || s.ahead.Key == "" && !m.short(i) // whom to watch from here on?
+	}
+}
+
+// yields says whether the attempt should go to the back of the i-th line.
+func (m *machine) yields(i int) bool {
+	a, t := m.attempt, &m.tracks[i]
+	s := &a.spots[i]
+	return t.policy.Yields != nil && a.uses == 0 && t.view.rev >= s.entry.Create && t.policy.Yields(t.view.entries, s.entry)
+}
+
+func (m *machine) stopAsking() {
+	for i := range m.attempt.spots {
+		m.attempt.spots[i].stopAsking()
+	}
+}
+
+// vanished is called when an entry of the attempt does not stand in etcd any more. Who only waits has lost nothing but a place: a watch may be
+// wrong, so what it does not show is deleted before it is forgotten. For a holder the cause matters: was the entry deleted, or its lease
+// revoked? A renewal tells.
+func (m *machine) vanished() {
+	switch a := m.attempt; a.stage {
+	case queued:
+		a.stage = leaving
+		m.stopAsking()
+	case entered:
+		a.stage = vanished
+		m.effect(effect{do: doAsk, a: a})
+	}
+}
+
+// explained takes the answer to that.
+func (m *machine) explained(a *attempt, err error) {
+	if m.attempt != a || a.stage != vanished {
+		return
+	}
+	if !errors.Is(err, keeper.ErrLost) {
+		err = keeper.ErrEntryGone
+	}
+	m.lose(a, err)
 }

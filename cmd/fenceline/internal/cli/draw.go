@@ -12,7 +12,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
-	queue "github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/queue"
 )
 
 // draw puts lines into words, one row for each entry. Columns that would be empty are left out.

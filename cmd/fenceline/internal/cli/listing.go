@@ -12,7 +12,7 @@ import (
 
 	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/keyspace"
-	queue "github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -37,7 +37,7 @@ const (
 
 // rules say how many of a line have entered, where the entries tell. In a line under a raw prefix, locks of all kinds
 // may stand.
-var rules = map[string]queue.Rule{lockKind: queue.Nobody, electionKind: queue.Nobody, rwlockKind: queue.Reader, prefixKind: queue.Reader}
+var policies = map[string]queue.Policy{lockKind: queue.Mutex, electionKind: queue.Mutex, rwlockKind: queue.Reader, prefixKind: queue.Reader}
 
 // listing is all lines at one revision.
 type listing struct {
@@ -197,7 +197,7 @@ func (l *line) judge() {
 		l.judgeParties()
 		return
 	}
-	rule, ok := rules[l.Kind]
+	policy, ok := policies[l.Kind]
 	if !ok {
 		return
 	}
@@ -205,7 +205,7 @@ func (l *line) judge() {
 	for _, e := range l.Entries {
 		entries = append(entries, queue.Entry{Key: e.Key, Create: e.Revision, Value: []byte(e.Value)})
 	}
-	in := rule.In(entries)
+	in := policy.Entered(entries)
 	for i := range l.Entries {
 		switch e := &l.Entries[i]; {
 		case i >= in:

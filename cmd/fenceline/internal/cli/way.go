@@ -9,7 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/keyspace"
-	queue "github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/semaphore"
 	"github.com/fenceline/fenceline/session"
 )

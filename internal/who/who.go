@@ -1,16 +1,19 @@
-package line
+// Package who finds out whose the entries of a line are: their sessions' records, read once and kept. Nobody needs it to take turns; what cannot
+// be found out changes nothing.
+package who
 
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -64,17 +67,9 @@ func (r *records) learn(ctx context.Context, k *keeper.Keeper, lease clientv3.Le
 	r.of[lease] = record
 }
 
-// owner is the lease of the session that has put e: a parked entry hangs on another.
-func (e Entry) owner(prefix string) clientv3.LeaseID {
-	if lease, _, own := keyspace.ParseEntry(strings.TrimPrefix(e.Key, prefix)); own {
-		return lease
-	}
-	return e.Lease
-}
-
-// holderOf puts e and its session's record together, unless it is not known whether that has one.
-func holderOf(k *keeper.Keeper, prefix string, e Entry, standing session.Standing) (h session.Holder, known bool) {
-	owner := e.owner(prefix)
+// Known puts e and its session's record together, unless it is not known whether that has one.
+func Known(k *keeper.Keeper, prefix string, e queue.Entry, standing session.Standing) (h session.Holder, known bool) {
+	owner := e.Owner(prefix)
 	h = session.Holder{Key: e.Key, Lease: e.Lease, Standing: standing}
 	if standing == session.Holds && e.Lease != clientv3.NoLease && owner != e.Lease {
 		h.Standing = session.Kept
@@ -91,13 +86,13 @@ func holderOf(k *keeper.Keeper, prefix string, e Entry, standing session.Standin
 	return h, known || owner == clientv3.NoLease
 }
 
-// meet reads what there is to know of e's session, and of a set for what it waits.
-func meet(ctx context.Context, k *keeper.Keeper, prefix string, e Entry, standing session.Standing) (h session.Holder, known bool) {
-	if now := k.Current(); now == nil || !now.Has(e.owner(prefix)) {
-		recordsOf(k).learn(ctx, k, e.owner(prefix), e.Create)
+// Meet reads what there is to know of e's session, and of a set for what it waits.
+func Meet(ctx context.Context, k *keeper.Keeper, prefix string, e queue.Entry, standing session.Standing) (h session.Holder, known bool) {
+	if now := k.Current(); now == nil || !now.Has(e.Owner(prefix)) {
+		recordsOf(k).learn(ctx, k, e.Owner(prefix), e.Create)
 	}
-	h, known = holderOf(k, prefix, e, standing)
-	if others := SetOf(e); others != nil && h.Standing == session.Holds {
+	h, known = Known(k, prefix, e, standing)
+	if others := queue.SetOf(e); others != nil && h.Standing == session.Holds {
 		if at := waitsAt(ctx, k, others, e.Create); at != "" {
 			h.Standing, h.WaitsFor = session.Waits, lockName(k.Namespace, at)
 		}
@@ -132,36 +127,22 @@ func lockName(namespace, prefix string) string {
 	return strings.TrimSuffix(prefix, "/")
 }
 
-// setValue is the value of the entries of a set: in which lines they stand. With it anybody can tell whether who is first
-// in one of them waits in another.
-type setValue struct {
-	Set []string `json:"set"` // prefixes
+// Within bounds how long an answer is kept back for the sake of a name.
+const Within = time.Second
+
+// Holders are those of entries, read at their revision or later, whose records are kept or can be read within a moment.
+func Holders(ctx context.Context, k *keeper.Keeper, prefix string, entries []queue.Entry, standing session.Standing) []session.Holder {
+	ctx, cancel := context.WithTimeout(ctx, Within)
+	defer cancel()
+	var holders []session.Holder
+	for _, e := range entries {
+		h, _ := Meet(ctx, k, prefix, e, standing)
+		holders = append(holders, h)
+	}
+	return holders
 }
 
-// maxSetValue bounds it, in bytes: the entries of a larger set do not say that they are of one.
-const maxSetValue = 1024
-
-// SetValue is the value of the entries of a set in the lines with these prefixes.
-func SetValue(prefixes []string) string {
-	text, err := json.Marshal(setValue{prefixes})
-	if err != nil || len(text) > maxSetValue {
-		return ""
-	}
-	return string(text)
-}
-
-// SetOf is in which other lines the set of e stands; nil: it is of none, or does not say so.
-func SetOf(e Entry) (others []string) {
-	var v setValue
-	if len(e.Value) == 0 || len(e.Value) > maxSetValue || e.Value[0] != '{' || json.Unmarshal(e.Value, &v) != nil {
-		return nil
-	}
-	mine := slices.IndexFunc(v.Set, func(prefix string) bool {
-		rest, ours := strings.CutPrefix(e.Key, prefix)
-		return ours && prefix != "" && !strings.Contains(rest, "/")
-	})
-	if mine < 0 { // somebody else's value
-		return nil
-	}
-	return slices.Delete(v.Set, mine, mine+1)
+// Own is this session as a holder.
+func Own(k *keeper.Keeper) session.Holder {
+	return session.Holder{Record: recordsOf(k).own, Here: true, Standing: session.Holds}
 }

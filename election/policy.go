@@ -8,15 +8,15 @@ import (
 
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keyspace"
-	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/queue"
 )
 
 // rule is a mutex's, but for those who step aside while they wait.
-func (e *Election) rule(value string) line.Rule {
-	r := line.Nobody
+func (e *Election) policy(value string) queue.Policy {
+	r := queue.Mutex
 	r.Value, r.Suffix, r.Whole = value, keyspace.PrioritySuffix(e.opts.priority), true
 	var named naming
-	r.Yields = func(entries []line.Entry, mine line.Entry) bool {
+	r.Yields = func(entries []queue.Entry, mine queue.Entry) bool {
 		to, mark, ok := transfer(e.prefix, entries)
 		named.see(entries, mine, ok && to.Key == mine.Key)
 		if ok && to.Key == mine.Key && string(mark.Value) == markNamed && named.answered != mark.Mod {
@@ -45,7 +45,7 @@ const (
 )
 
 // answer shows the leader who has named us that we are alive.
-func (e *Election) answer(mark, mine line.Entry) {
+func (e *Election) answer(mark, mine queue.Entry) {
 	e.keeper.Go(func(ctx context.Context) {
 		for range 3 {
 			try, cancel := context.WithTimeout(ctx, e.keeper.RequestTimeout())
@@ -62,7 +62,7 @@ func (e *Election) answer(mark, mine line.Entry) {
 	})
 }
 
-func (n *naming) see(entries []line.Entry, mine line.Entry, named bool) {
+func (n *naming) see(entries []queue.Entry, mine queue.Entry, named bool) {
 	leader := mine.Create
 	for _, e := range entries {
 		leader = min(leader, e.Create)
@@ -76,7 +76,7 @@ func (n *naming) see(entries []line.Entry, mine line.Entry, named bool) {
 }
 
 // transfer is the candidate whom the leader has named to be next, if it stands, and the mark that names it.
-func transfer(prefix string, entries []line.Entry) (to, mark line.Entry, ok bool) {
+func transfer(prefix string, entries []queue.Entry) (to, mark queue.Entry, ok bool) {
 	for _, e := range entries {
 		key, ok := keyspace.Transferred(prefix, e.Key)
 		if !ok {
@@ -92,7 +92,7 @@ func transfer(prefix string, entries []line.Entry) (to, mark line.Entry, ok bool
 }
 
 // outranked says whether somebody behind mine has a larger priority.
-func outranked(prefix string, entries []line.Entry, mine line.Entry) bool {
+func outranked(prefix string, entries []queue.Entry, mine queue.Entry) bool {
 	priority := keyspace.Priority(mine.Key)
 	for _, e := range entries {
 		if _, isTransfer := keyspace.Transferred(prefix, e.Key); !isTransfer && e.Create > mine.Create && keyspace.Priority(e.Key) > priority {
@@ -103,8 +103,8 @@ func outranked(prefix string, entries []line.Entry, mine line.Entry) bool {
 }
 
 // next is who leads after leader: the first of those behind it. The entries are in any order.
-func next(prefix string, entries []line.Entry, leader line.Entry) (line.Entry, bool) {
-	var first line.Entry
+func next(prefix string, entries []queue.Entry, leader queue.Entry) (queue.Entry, bool) {
+	var first queue.Entry
 	for _, e := range entries {
 		if _, isTransfer := keyspace.Transferred(prefix, e.Key); isTransfer || e.Create <= leader.Create {
 			continue

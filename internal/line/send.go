@@ -1,0 +1,377 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/chance"
+	"github.com/fenceline/fenceline/internal/etcd"
+	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/queue"
+)
+
+// ask sends a request and waits for its answer, within a bound. It reads of an attempt only what does not change while one is under way.
+func (l *Line) ask(r *request) *answer {
+	x := &answer{}
+	if r.kind == askLease {
+		l.askForLease(r.ctx, x)
+	} else {
+		ctx, cancel := context.WithTimeout(r.ctx, l.keeper.Patience(r.failed))
+		defer cancel()
+		x.err = l.askOf(ctx, r, x)
+	}
+	if r.kind == askJoin || r.kind == askLeave {
+		x.unknown = r.a.write.Unknown()
+	}
+	if x.err != nil {
+		x.explained = l.keeper.Explain(x.err, l.keys())
+		l.keeper.Log.Debug("request failed", "what", r.kind, "line", l.m.tracks[0].prefix, "error", x.explained)
+	}
+	return x
+}
+
+// keys is what a refusal is about.
+func (l *Line) keys() string {
+	if l.m.private {
+		return l.keeper.Namespace
+	}
+	return l.m.tracks[0].prefix
+}
+
+func (l *Line) askOf(ctx context.Context, r *request, x *answer) (err error) {
+	switch r.kind {
+	case askJoin:
+		err = etcd.Again
+		for errors.Is(err, etcd.Again) && ctx.Err() == nil {
+			err = l.join(ctx, r, x)
+		}
+	case askConfirm:
+		err = l.confirm(ctx, r, x)
+	case askSurvey:
+		err = l.survey(ctx, x)
+	case askDeath:
+		x.died, err = l.hasDied(ctx, l.m.tracks[r.i].dir(), r.departed)
+	case askRenewal:
+		err = r.a.epoch.Renew(ctx)
+	case askRewrite:
+		x.mod, err = l.overwrite(ctx, r)
+	case askLeave:
+		if err = l.leave(ctx, r.a); etcd.Unknown(err) {
+			x.deleteUnknown = true
+		}
+	}
+	return err
+}
+
+// leaseAtOnce takes a lease if there is one with room.
+func (l *Line) leaseAtOnce() *answer {
+	e := l.keeper.Current()
+	if e == nil {
+		return nil
+	}
+	x := &answer{epoch: e}
+	for range l.m.tracks {
+		lease, ok := e.TryTake()
+		if !ok {
+			for _, lease := range x.leases {
+				e.Give(lease)
+			}
+			return nil
+		}
+		x.leases = append(x.leases, lease)
+	}
+	return x
+}
+
+// askForLease waits for a lease with room.
+func (l *Line) askForLease(ctx context.Context, x *answer) {
+	e, err := l.keeper.Live(ctx)
+	if e == nil {
+		if ctx.Err() == nil {
+			x.err = err
+		}
+		return
+	}
+	x.epoch = e
+	for range l.m.tracks {
+		x.leases = append(x.leases, e.Take(ctx))
+	}
+}
+
+// guard is "this very entry still stands": deleting and creating it again changes the one, overwriting the other. With mode it holds only for a
+// reader, or only for a writer: a downgrade ends the one.
+func (s *spot) guard(mode bool) []clientv3.Cmp {
+	cmps := []clientv3.Cmp{
+		clientv3.Compare(clientv3.CreateRevision(s.key), "=", s.entry.Create),
+		clientv3.Compare(clientv3.LeaseValue(s.key), "=", s.lease),
+	}
+	if mode {
+		cmps = append(cmps, clientv3.Compare(clientv3.Value(s.key), "=", string(s.entry.Value)))
+	}
+	return cmps
+}
+
+// untouched says the same in one comparison, of an entry that we know to the last change: each costs etcd some 10 µs.
+func (s *spot) untouched() clientv3.Cmp {
+	return clientv3.Compare(clientv3.ModRevision(s.key), "=", s.entry.Mod)
+}
+
+// stands says the same of any entry of a.
+func (a *attempt) stands(i int) []clientv3.Cmp {
+	if a.rewritten { // which of its values it has, we may not know
+		return a.spots[i].guard(false)
+	}
+	return []clientv3.Cmp{a.spots[i].untouched()}
+}
+
+// leases are those of the entries.
+func (a *attempt) leases() []clientv3.LeaseID {
+	var ids []clientv3.LeaseID
+	for i := range a.spots {
+		ids = append(ids, a.spots[i].lease)
+	}
+	return ids
+}
+
+// op looks at a line.
+func (k look) op(prefix string) clientv3.Op {
+	switch k {
+	case lookCount:
+		return clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	case lookAll:
+		return clientv3.OpGet(prefix, clientv3.WithPrefix())
+	}
+	return clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(2),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))
+}
+
+// join sends the enqueue of r.a, in one transaction with the end of r.old.
+func (l *Line) join(ctx context.Context, r *request, x *answer) error {
+	a, tracks := r.a, l.m.tracks
+	var cmps []clientv3.Cmp
+	var puts, looks, gets []clientv3.Op
+	for i := range a.spots {
+		s, t := &a.spots[i], &tracks[i]
+		cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(s.key), "=", 0))
+		puts = append(puts, clientv3.OpPut(s.key, t.policy.Value, clientv3.WithLease(s.lease)))
+		gets = append(gets, clientv3.OpGet(s.key))
+		if !a.brief {
+			looks = append(looks, r.looks[i].op(t.prefix))
+		}
+	}
+	var terms queue.Terms
+	if of := tracks[0].policy.Terms; of != nil {
+		terms = of()
+	}
+	then := slices.Concat(terms.Then, puts, looks)
+	if r.try {
+		then = []clientv3.Op{l.ifFirst(puts[0])}
+	}
+	fence := false
+	if old := r.old; old != nil {
+		cmps = append(cmps, old.stands(0)...)
+		then = append([]clientv3.Op{clientv3.OpDelete(old.spots[0].key)}, then...)
+		fence = old.write.Unknown()
+	}
+	resp, err := a.write.Commit(ctx, keeper.Attempt{If: append(cmps, terms.If...), Then: then, Else: append(terms.Else, gets...), Fence: fence})
+	switch {
+	case errors.Is(err, rpctypes.ErrTooManyOps) && len(a.spots) > 1 && !a.brief:
+		a.brief = true
+		return etcd.Again
+	case errors.Is(err, rpctypes.ErrTooManyOps) && len(a.spots) > 1:
+		return fmt.Errorf("%d locks at once are more than etcd allows in one transaction (its --max-txn-ops, 128 by default): %w", len(a.spots), err)
+	case err != nil:
+		return err
+	case !resp.Succeeded:
+		return l.joinRefused(ctx, r, x, terms, resp)
+	}
+	x.revision = resp.Header.Revision
+	x.seen = make([]seen, len(a.spots))
+	if r.try {
+		wrote, others := tried(resp.Responses[len(resp.Responses)-1].GetResponseTxn())
+		if !wrote {
+			x.seen[0] = seenIn(others)
+			return errOthers
+		}
+		x.seen[0] = seen{known: true, count: 1}
+	} else {
+		for i, op := range resp.Responses[len(resp.Responses)-len(looks):] {
+			x.seen[i] = seenIn(op.GetResponseRange())
+		}
+	}
+	for i := range a.spots {
+		s := &a.spots[i]
+		x.entries = append(x.entries, queue.Entry{Key: s.key, Create: x.revision, Mod: x.revision, Lease: s.lease, Value: []byte(tracks[i].policy.Value)})
+	}
+	a.epoch.Saw(x.revision)
+	return nil
+}
+
+func seenIn(line *pb.RangeResponse) seen {
+	return seen{known: true, count: line.Count, entries: queue.EntriesOf(line.Kvs)}
+}
+
+// joinRefused finds out why. The answer shows each key.
+func (l *Line) joinRefused(ctx context.Context, r *request, x *answer, terms queue.Terms, resp *keeper.Attempted) error {
+	a := r.a
+	asked, keys := resp.Responses[:len(terms.Else)], resp.Responses[len(terms.Else):]
+	x.foreign = make([]bool, len(a.spots))
+	var there []queue.Entry
+	for i, op := range keys {
+		if kvs := op.GetResponseRange().Kvs; len(kvs) == 1 {
+			x.foreign[i] = true
+			there = append(there, queue.EntryOf(kvs[0]))
+		}
+	}
+	if len(there) == len(a.spots) && a.write.Unknown() && l.areOurs(a, there) {
+		// An earlier attempt got through without its answer: ours to adopt. Who is ahead we do not know.
+		x.entries, x.seen = there, make([]seen, len(there))
+		a.epoch.Saw(there[0].Create)
+		return nil
+	}
+	if len(there) > 0 {
+		return fmt.Errorf("%w: %q", errSlot, there[0].Key)
+	}
+	if err := resp.Stale(ctx); err != nil {
+		return err
+	}
+	if terms.Refused != nil {
+		again, err := terms.Refused(asked)
+		if err != nil {
+			return refusal{err}
+		}
+		if again {
+			return etcd.Again
+		}
+	}
+	if r.old == nil {
+		return etcd.Again
+	}
+	return keeper.ErrEntryGone // only old's guard can have failed
+}
+
+// areOurs says whether these are what an earlier request has put.
+func (l *Line) areOurs(a *attempt, there []queue.Entry) bool {
+	for i, e := range there {
+		if e.Lease != a.spots[i].lease || e.Create != there[0].Create || e.Mod != e.Create || string(e.Value) != l.m.tracks[i].policy.Value {
+			return false
+		}
+	}
+	return true
+}
+
+// ifFirst is put, if nobody is in the line who would keep us from entering. Else it shows who is there: a few of them, in no order, since
+// putting a long line in order would hold up etcd.
+func (l *Line) ifFirst(put clientv3.Op) clientv3.Op {
+	t := &l.m.tracks[0]
+	empty := clientv3.Compare(clientv3.CreateRevision(t.prefix).WithPrefix(), "=", 0)
+	otherwise := []clientv3.Op{clientv3.OpGet(t.prefix, clientv3.WithPrefix(), clientv3.WithLimit(shortLine))}
+	if t.policy.Shares != nil { // all of them are readers
+		same := clientv3.Compare(clientv3.Value(t.prefix).WithPrefix(), "=", t.policy.Value)
+		otherwise = []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{same}, []clientv3.Op{put}, otherwise)}
+	}
+	return clientv3.OpTxn([]clientv3.Cmp{empty}, []clientv3.Op{put}, otherwise)
+}
+
+// tried says whether ifFirst wrote, or who was there.
+func tried(resp *pb.TxnResponse) (wrote bool, others *pb.RangeResponse) {
+	for !resp.Succeeded {
+		inner := resp.Responses[0].GetResponseTxn()
+		if inner == nil {
+			return false, resp.Responses[0].GetResponseRange()
+		}
+		resp = inner
+	}
+	return true, nil
+}
+
+// confirm asks whether the entry stands in the line, and who has to leave before it. The entries up to its own revision say both; the last two
+// of them, if the policy needs no more. First it asks, where that is all there is to know, whether our entry and the one ahead stand as they
+// did: that costs etcd the same whoever else is in the line.
+func (l *Line) confirm(ctx context.Context, r *request, x *answer) error {
+	a, t := r.a, &l.m.tracks[r.i]
+	if r.nearest {
+		cmps := append(a.stands(r.i), clientv3.Compare(clientv3.ModRevision(r.ahead.Key), "=", r.ahead.Mod))
+		read := clientv3.OpGet(a.spots[r.i].key, clientv3.WithKeysOnly()) // a transaction that reads nothing is answered by one member
+		resp, err := l.keeper.KV().Txn(ctx).If(cmps...).Then(read).Else(read).Commit()
+		if err != nil || resp.Succeeded {
+			x.still = err == nil
+			return err
+		}
+	}
+	opts := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithMaxCreateRev(a.spots[r.i].entry.Create)}
+	if !t.policy.Values {
+		opts = append(opts, clientv3.WithKeysOnly(), clientv3.WithLimit(2), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))
+	}
+	at := r.revision
+	if r.quorum {
+		at = 0
+	}
+	return x.read(l.keeper.KV().ReadAt(ctx, at, t.prefix, opts...))
+}
+
+// survey asks the quorum who stands behind our entry.
+func (l *Line) survey(ctx context.Context, x *answer) error {
+	t := &l.m.tracks[0]
+	opts := []clientv3.OpOption{clientv3.WithPrefix()}
+	if !t.policy.Values { // ours, and the next one if there is any
+		opts = append(opts, clientv3.WithKeysOnly(), clientv3.WithLimit(2), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+	}
+	return x.read(l.keeper.KV().Get(ctx, t.prefix, opts...))
+}
+
+func (x *answer) read(resp *clientv3.GetResponse, err error) error {
+	if err == nil {
+		x.revision, x.entries = resp.Header.Revision, queue.EntriesOf(resp.Kvs)
+	}
+	return err
+}
+
+// overwrite changes the value of an entry, if it still stands, and returns its new mod revision. r.mod is the last one that is known. Each
+// attempt compares it, so that of several that are on their way one at most gets through, and none after a later change.
+func (l *Line) overwrite(ctx context.Context, r *request) (int64, error) {
+	s, mod, value := &r.a.spots[0], r.mod, r.edit.value
+	for {
+		resp, err := l.keeper.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(s.key), "=", mod)).
+			Then(clientv3.OpPut(s.key, value, clientv3.WithLease(s.lease))).
+			Else(clientv3.OpGet(s.key)).Commit()
+		if err != nil {
+			return 0, err
+		}
+		if resp.Succeeded {
+			return resp.Header.Revision, nil
+		}
+		kvs := resp.Responses[0].GetResponseRange().Kvs
+		if len(kvs) == 0 || kvs[0].CreateRevision != s.entry.Create || clientv3.LeaseID(kvs[0].Lease) != s.lease {
+			return 0, keeper.ErrEntryGone
+		}
+		if string(kvs[0].Value) == value {
+			return kvs[0].ModRevision, nil // an earlier attempt
+		}
+		mod = kvs[0].ModRevision // an earlier change, of which we have not heard
+	}
+}
+
+func notConfirmed(err error) error {
+	return fmt.Errorf("an earlier attempt may have got through: %w", err)
+}
+
+func newLease() clientv3.LeaseID { return clientv3.LeaseID(chance.N(1<<62) + 1) }
+
+// grantOnce takes a lease of d at least. The same request may be sent again.
+func (l *Line) grantOnce(ctx context.Context, id clientv3.LeaseID, d time.Duration) error {
+	seconds := max(int64((d+time.Second-1)/time.Second), 1)
+	lease := pb.NewLeaseClient(l.keeper.Client.ActiveConnection())
+	_, err := lease.LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: int64(id), TTL: seconds})
+	if err = rpctypes.Error(err); errors.Is(err, rpctypes.ErrLeaseExist) {
+		return nil
+	}
+	return err
+}

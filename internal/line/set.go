@@ -1,0 +1,43 @@
+package line
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Member is one line of a hold on several, with the options for its entry there.
+type Member struct {
+	*Ref
+	*Options
+}
+
+// MemberError is the error of one of several lines.
+type MemberError struct {
+	Of  *Ref
+	Err error
+}
+
+func (e *MemberError) Error() string { return fmt.Sprintf("%q: %v", e.Of.Name, e.Err) }
+func (e *MemberError) Unwrap() error { return e.Err }
+
+// AcquireAll waits for a hold on one or several lines, with entries of its own that come in by one transaction, at one revision. So all who
+// hold or wait for several stand in the same order everywhere, and no two can wait for each other. The entries are not those of the local
+// lines, and are never handed on.
+//
+// After an error nothing is held; when ctx ends it returns at once, and the entries are deleted in the background.
+func AcquireAll(ctx context.Context, members []Member) (*Hold, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	began := time.Now()
+	l := newLine(members[0].Keeper, tableKey{}, true, members)
+	w := &waiter{opts: &Options{}, ctx: ctx}
+	l.stand(w)
+	h, err := l.await(w)
+	if err != nil {
+		return nil, err
+	}
+	h.Granted(began)
+	return h, nil
+}
