@@ -178,11 +178,12 @@ func (l *Line) doAbout(e *effect) {
 			a.epoch.Again(a.spots[i].lease)
 		}
 	case doFree:
-		l.table.freeSlot(a, e.i)
+		l.table.freeSlot(a, int(e.i))
 	case doAbandon:
 		l.abandon(a)
 	case doUnpark:
-		l.keeper.Go(func(ctx context.Context) { l.unpark(ctx, a, e.i) })
+		i := int(e.i)
+		l.keeper.Go(func(ctx context.Context) { l.unpark(ctx, a, i) })
 	case doAsk:
 		l.keeper.Go(func(ctx context.Context) { l.explain(ctx, a) })
 	case doWatch:
@@ -198,14 +199,14 @@ func (l *Line) doAbout(e *effect) {
 		l.keeper.Watch().Restart()
 	case doQueuedUp:
 		ref := l.m.tracks[e.i].ref
-		l.keeper.Queued(ref.Kind, ref.Name, e.n)
+		l.keeper.Queued(ref.Kind, ref.Name, int(e.revision))
 	case doLost:
 		for i := range l.m.tracks {
 			ref := l.m.tracks[i].ref
 			l.keeper.Lost(ref.Kind, ref.Name, e.err)
 		}
 	case doMeet:
-		i, met, standing := e.i, e.entry, standingOf(!e.waits)
+		i, met, standing := int(e.i), *e.entry, standingOf(!e.waits)
 		l.keeper.Go(func(ctx context.Context) { l.meet(ctx, i, met, standing) })
 	}
 }

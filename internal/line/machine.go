@@ -182,7 +182,9 @@ const (
 // effect is one thing to be done, with what belongs to it. Effects are done in order, before the next step.
 type effect struct {
 	do       do
-	i        int
+	i        int32
+	waits    bool  // entry's standing
+	revision int64 // or a number
 	w        *waiter
 	h        *Hold
 	a        *attempt
@@ -190,10 +192,7 @@ type effect struct {
 	req      *request
 	view     *view
 	fate     chan error
-	revision int64
-	n        int
-	entry    queue.Entry
-	waits    bool // entry's standing
+	entry    *queue.Entry
 	err      error
 }
 
@@ -337,7 +336,7 @@ func (m *machine) giveUp(a *attempt, lives bool) {
 func (m *machine) give(a *attempt) {
 	for i := range a.spots {
 		if s := &a.spots[i]; !s.foreign && !s.parks {
-			m.effect(effect{do: doFree, a: a, i: i})
+			m.effect(effect{do: doFree, a: a, i: int32(i)})
 		}
 	}
 }

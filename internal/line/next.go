@@ -372,7 +372,7 @@ func (m *machine) wonder(i int) {
 	s.whoAt = m.at.now + whoEvery
 	e, in, _ := m.ahead(i)
 	if e.Key != "" && (t.met.Create != e.Create || t.met.Key != e.Key || queue.SetOf(e) != nil) {
-		m.effect(effect{do: doMeet, i: i, entry: e, waits: !in})
+		m.effect(effect{do: doMeet, i: int32(i), entry: &e, waits: !in})
 	}
 }
 

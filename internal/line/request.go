@@ -210,7 +210,7 @@ func (m *machine) joinedOne(i int, e queue.Entry, line seen) {
 	s.entry = e
 	isFirst := m.looked(i, line)
 	if s.count > 1 {
-		m.effect(effect{do: doQueuedUp, i: i, n: int(s.count - 1)})
+		m.effect(effect{do: doQueuedUp, i: int32(i), revision: s.count - 1})
 	}
 	blind := false
 	if v := t.view; v != nil && v.end != "" && v.ready {
@@ -357,7 +357,7 @@ func (m *machine) confirmed(r *request, x *answer) bool {
 		m.enter(i)
 		m.enterIfClear()
 	case queue.Undecided: // what was read is not older than the entry, unless etcd's history is
-		m.effect(effect{do: doRewound, a: a, i: i, revision: x.revision})
+		m.effect(effect{do: doRewound, a: a, i: int32(i), revision: x.revision})
 	case queue.Gone:
 		m.vanished()
 	case queue.Blocked:
@@ -465,7 +465,7 @@ func (m *machine) left(_ *request, x *answer) bool {
 		m.vacate(a, x.err)
 		for i := range a.spots {
 			if a.spots[i].parks {
-				m.effect(effect{do: doUnpark, a: a, i: i})
+				m.effect(effect{do: doUnpark, a: a, i: int32(i)})
 			}
 		}
 		return true

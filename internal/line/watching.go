@@ -157,7 +157,7 @@ func (m *machine) listed(v *view, ev *event) {
 		m.viewEnded(v, ev.err)
 		return
 	case a != nil && a.stood && ev.revision < min(ev.asked, a.spots[i].entry.Create): // the entry was there before we asked
-		m.effect(effect{do: doRewound, a: a, i: i, revision: ev.revision})
+		m.effect(effect{do: doRewound, a: a, i: int32(i), revision: ev.revision})
 		return
 	}
 	v.load(ev.revision, ev.entries)
