@@ -17,8 +17,11 @@ import (
 // later. It returns ErrLost if an entry was not there any more; one that an earlier leave without an answer may have deleted does not count.
 func (l *Line) leave(ctx context.Context, a *attempt) error {
 	if s := &a.spots[0]; len(a.spots) == 1 && !a.write.Unknown() && !s.parks && len(a.with) == 0 {
-		resp, err := l.keeper.KV().Txn(ctx).If(a.stands(0)...).Then(clientv3.OpDelete(s.key)).
-			Else(clientv3.OpGet(s.key, clientv3.WithKeysOnly())).Commit()
+		var why []clientv3.Op
+		if a.deleteUnknown {
+			why = append(why, clientv3.OpGet(s.key, clientv3.WithKeysOnly()))
+		}
+		resp, err := l.keeper.KV().Txn(ctx).If(a.stands(0)...).Then(clientv3.OpDelete(s.key)).Else(why...).Commit()
 		switch {
 		case err != nil:
 			return err

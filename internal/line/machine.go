@@ -44,6 +44,7 @@ type machine struct {
 	lingerUntil time.Duration
 	lookAt      time.Duration // see mindTrust; 0: not
 	relies      bool          // on the silence of the session's watch stream
+	retireAt    time.Duration // when it leaves the table; 0: it is in use
 	retired     bool          // whoever comes finds another line
 	fate        chan error    // of the release that was stepped last
 }
@@ -256,13 +257,26 @@ func (m *machine) proceed() {
 		m.mindView(i)
 	}
 	m.mindTrust()
-	if m.idle() && !m.retired && !m.private {
+	m.mindRetiring()
+}
+
+// idleFor is how long a line stays in the table that nobody uses.
+const idleFor = time.Second
+
+func (m *machine) mindRetiring() {
+	switch {
+	case m.private || m.retired:
+	case !m.idle():
+		m.retireAt = 0
+	case m.closed != nil || m.retireAt != 0 && m.at.now >= m.retireAt:
 		m.retire()
+	case m.retireAt == 0:
+		m.retireAt = m.at.now + idleFor
 	}
 }
 
 func (m *machine) retire() {
-	m.retired = true
+	m.retired, m.retireAt = true, 0
 	m.effect(effect{do: doRetire})
 }
 

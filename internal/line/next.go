@@ -385,6 +385,7 @@ func (m *machine) due() (at time.Duration) {
 	}
 	consider(m.retryAt)
 	consider(m.lookAt)
+	consider(m.retireAt)
 	for i := range m.tracks {
 		t := &m.tracks[i]
 		consider(t.closeAt)

@@ -23,9 +23,11 @@ func (l *Line) ask(r *request) *answer {
 	if r.kind == askLease {
 		l.askForLease(r.ctx, x)
 	} else {
-		ctx, cancel := context.WithTimeout(r.ctx, l.keeper.Patience(r.failed))
-		defer cancel()
-		x.err = l.askOf(ctx, r, x)
+		late := time.AfterFunc(l.keeper.Patience(r.failed), r.stop) // a deadline would be sent along, and cost both sides some 10 µs
+		x.err = l.askOf(r.ctx, r, x)
+		if !late.Stop() && x.err != nil {
+			x.err = context.DeadlineExceeded
+		}
 	}
 	if r.kind == askJoin || r.kind == askLeave {
 		x.unknown = r.a.write.Unknown()
