@@ -1,6 +1,7 @@
 package line
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -16,15 +17,16 @@ import (
 	"github.com/fenceline/fenceline/internal/queue"
 )
 
+var states = flag.Int("states", defaultStates, "how many states TestEveryOrderOfEvents looks at, of each kind")
+
 // TestEveryOrderOfEvents takes three processes that want two names, one of them both at once, through every order of events up to a number of
 // states: requests that arrive, or late, or never; answers that are lost; watches that tell in their own time; callers who give up; a lease that
 // ends. From there it goes on at random to where nothing is under way any more. After each event nobody holds a name beside another, each
 // hold's entry is the first in etcd, and each machine is as check says. At rest nobody waits, and nothing is left.
+//
+// go test ./internal/line -run TestEveryOrderOfEvents -states 1000000 goes deeper.
 func TestEveryOrderOfEvents(t *testing.T) {
-	states, walks := 60_000, 5_000
-	if testing.Short() {
-		states, walks = 10_000, 1_000
-	}
+	walks := 1_000
 	for name, b := range map[string]budget{
 		"nothing goes wrong":   {wants: 2},
 		"an answer is lost":    {wants: 1, lost: 1},
@@ -37,7 +39,7 @@ func TestEveryOrderOfEvents(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := &search{t: t, budget: b, seen: map[string]bool{}}
-			ends := s.all(states)
+			ends := s.all(*states)
 			t.Logf("%d states: every order of %d events; %d ways go on", len(s.seen), s.deepest, len(ends))
 			random := rand.New(rand.NewPCG(1, 2))
 			for range min(walks, len(ends)) {

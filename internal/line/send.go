@@ -10,6 +10,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/etcd"
@@ -25,7 +27,7 @@ func (l *Line) ask(r *request) *answer {
 	} else {
 		late := time.AfterFunc(l.keeper.Patience(r.failed), r.stop) // a deadline would be sent along, and cost both sides some 10 µs
 		x.err = l.askOf(r.ctx, r, x)
-		if !late.Stop() && x.err != nil {
+		if !late.Stop() && (errors.Is(x.err, context.Canceled) || status.Code(x.err) == codes.Canceled) {
 			x.err = context.DeadlineExceeded
 		}
 	}
