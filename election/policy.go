@@ -2,6 +2,8 @@ package election
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -16,17 +18,20 @@ func (e *Election) policy(value string) queue.Policy {
 	r := queue.Mutex
 	r.Value, r.Suffix, r.Whole = value, keyspace.PrioritySuffix(e.opts.priority), true
 	var named naming
-	r.Yields = func(entries []queue.Entry, mine queue.Entry) bool {
+	r.Yields = func(entries []queue.Entry, mine queue.Entry) queue.Yielding {
 		to, mark, ok := transfer(e.prefix, entries)
 		named.see(entries, mine, ok && to.Key == mine.Key)
 		if ok && to.Key == mine.Key && string(mark.Value) == markNamed && named.answered != mark.Mod {
 			named.answered = mark.Mod
 			e.answer(mark, mine)
 		}
-		if ok {
-			return mine.Create < to.Create
+		switch {
+		case ok && mine.Create < to.Create:
+			return queue.YieldsNow
+		case ok || named.mine == mine.Create:
+			return queue.Stays
 		}
-		return named.mine != mine.Create && outranked(e.prefix, entries, mine)
+		return yields(e.prefix, entries, mine)
 	}
 	return r
 }
@@ -91,15 +96,51 @@ func transfer(prefix string, entries []queue.Entry) (to, mark queue.Entry, ok bo
 	return to, mark, false
 }
 
-// outranked says whether somebody behind mine has a larger priority.
-func outranked(prefix string, entries []queue.Entry, mine queue.Entry) bool {
+// yields says whether mine steps aside for one behind it with a larger priority. Whoever would lead next does so at once. Else those step
+// aside one after the other, the highest first, so that each does it once, and they stand in order then. Who leads already, or does not know
+// of priorities, does not.
+func yields(prefix string, entries []queue.Entry, mine queue.Entry) queue.Yielding {
+	line := candidates(prefix, entries)
+	me := slices.IndexFunc(line, func(e queue.Entry) bool { return e.Key == mine.Key })
+	if me < 0 {
+		return queue.Stays
+	}
 	priority := keyspace.Priority(mine.Key)
-	for _, e := range entries {
-		if _, isTransfer := keyspace.Transferred(prefix, e.Key); !isTransfer && e.Create > mine.Create && keyspace.Priority(e.Key) > priority {
-			return true
+	var behind, first int // the highest priority behind the one that is looked at; of those who have to step aside before mine, how many
+	outranked := false
+	for i, e := range slices.Backward(line) {
+		p := keyspace.Priority(e.Key)
+		_, _, ours := keyspace.ParseEntry(strings.TrimPrefix(e.Key, prefix))
+		switch isOutranked := i < len(line)-1 && p < behind; {
+		case i == me:
+			outranked = isOutranked
+		case isOutranked && ours && i > 0 && (p > priority || p == priority && i < me):
+			first++
+		}
+		if i == len(line)-1 || p > behind {
+			behind = p
 		}
 	}
-	return false
+	switch {
+	case !outranked:
+		return queue.Stays
+	case me == 0:
+		return queue.YieldsNow
+	case first > 0:
+		return queue.YieldsSoon
+	}
+	return queue.YieldsNext
+}
+
+// candidates are the entries but for marks, in order.
+func candidates(prefix string, entries []queue.Entry) (line []queue.Entry) {
+	for _, e := range entries {
+		if _, isTransfer := keyspace.Transferred(prefix, e.Key); !isTransfer {
+			line = append(line, e)
+		}
+	}
+	queue.InOrder(line)
+	return line
 }
 
 // next is who leads after leader: the first of those behind it. The entries are in any order.

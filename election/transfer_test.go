@@ -176,10 +176,7 @@ func TestCandidateNamedInVainStepsAsideAgain(t *testing.T) {
 	}
 	_, _ = client.Revoke(t.Context(), lease)
 	high := campaigning(t, client, name, election.New(open(t, client), name, election.WithPriority(9)), "high")
-	time.Sleep(300 * time.Millisecond)
-	if v := values(t, client, name); v[1] != "high" {
-		t.Errorf("%v", v)
-	}
+	stands(t, client, name, "a", "high", "b")
 	resign(t, a)
 	for range 2 {
 		select {

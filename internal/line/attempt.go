@@ -18,7 +18,7 @@ const (
 	queued                // they stand, and others are ahead
 	entered               // its turn has come: it is granted here, or lingers, or rests
 	vanished              // entered, and a watch does not show one of them any more; a renewal is to tell why
-	swapping              // entered, and about to be given back for its successor, in one transaction
+	swapping              // to be given back for an heir, in one transaction: others here get their turn, or it goes to the back of the line
 	leaving               // to be given back; that cannot be taken back
 )
 
@@ -79,6 +79,8 @@ type spot struct {
 	asks    int           // how often that was done
 	whoAt   time.Duration // when to find out whose the entry ahead is; 0: not
 
+	outranked time.Duration // since when it should go to the back of the line; 0: it should not
+
 	// While departures are tracked, for the sake of a take-over delay:
 	before    []queue.Entry // who was ahead, in order,
 	beforeRev int64         // at this revision
@@ -109,7 +111,7 @@ type edit struct {
 }
 
 // in says whether its turn has come.
-func (a *attempt) in() bool { return a.stage >= entered && a.stage <= swapping }
+func (a *attempt) in() bool { return a.stage == entered || a.stage == vanished }
 
 // check returns what is wrong with a: what may be there in which stage.
 func (a *attempt) check() error {
@@ -132,7 +134,7 @@ func (a *attempt) check() error {
 		return fmt.Errorf("its entries are known to stand in stage %s", a.stage)
 	case (a.in() || a.stage == queued) && !a.stood:
 		return fmt.Errorf("its entries are not known to stand in stage %s", a.stage)
-	case a.uses > 0 && !a.in() && a.stage != leaving:
+	case a.uses > 0 && a.stage < entered:
 		return fmt.Errorf("it was granted in stage %s", a.stage)
 	case a.edit != nil && a.uses == 0:
 		return fmt.Errorf("it is rewritten by nobody")

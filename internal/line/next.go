@@ -203,14 +203,29 @@ func (m *machine) request() {
 	m.effect(effect{do: doSend, req: r})
 }
 
-// swap fills in a request that gives the attempt back for another.
+// swap fills in a request that gives the attempt back for another, at the back of the line.
 func (m *machine) swap(r *request) {
-	old := m.attempt
 	if m.heir == nil {
-		old.stage = swapping
-		m.heir = m.heirOf(old)
+		m.beginSwap()
 	}
-	r.kind, r.a, r.old, r.looks = askJoin, m.heir, old, m.looks()
+	r.kind, r.a, r.old, r.looks = askJoin, m.heir, m.attempt, m.looks()
+}
+
+func (m *machine) beginSwap() {
+	m.heir = m.heirOf(m.attempt)
+	m.attempt.stage = swapping
+	m.stopAsking()
+}
+
+// endSwap is the end of one that came to nothing.
+func (m *machine) endSwap() {
+	a := m.attempt
+	m.heir, a.stage = nil, entered
+	for i := range a.spots {
+		if s := &a.spots[i]; !s.entered {
+			a.stage, s.askNow = queued, true // what the watch has told meanwhile was not looked at
+		}
+	}
 }
 
 // heirOf is an attempt beside a, under the same lease.
@@ -340,6 +355,12 @@ func (m *machine) passTime() {
 		if s.whoAt != 0 && now >= s.whoAt {
 			m.wonder(i)
 		}
+		if s.outranked != 0 && now-s.outranked >= yieldAfter {
+			m.changed(i)
+			if a.stage != queued {
+				return
+			}
+		}
 	}
 }
 
@@ -402,6 +423,10 @@ func (m *machine) due() (at time.Duration) {
 		s := &a.spots[i]
 		consider(s.askAt)
 		consider(s.whoAt)
+		if s.outranked != 0 {
+			consider(s.outranked + yieldAfter)
+			consider(s.outranked + yieldAtLast)
+		}
 		if s.entered {
 			consider(s.since + oldAfter)
 		}

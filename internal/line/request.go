@@ -313,9 +313,8 @@ func (m *machine) swapped(r *request, x *answer) bool {
 	case heir.unknown: // which of the two stands only the same request can tell
 		return false
 	default:
-		m.heir = nil
 		m.give(heir)
-		old.stage = entered
+		m.endSwap()
 		return false
 	}
 	m.heir = nil

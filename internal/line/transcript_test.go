@@ -114,11 +114,14 @@ var roomForTwo = queue.Policy{
 	Entered: func(line []queue.Entry) int { return min(len(line), 2) },
 }
 
-// candidate steps aside for entries with a value.
+// candidate steps aside for entries with a value, after a while.
 var candidate = queue.Policy{
 	Whole: true, Blocker: queue.Mutex.Blocker, Entered: queue.Mutex.Entered,
-	Yields: func(line []queue.Entry, mine queue.Entry) bool {
-		return slices.ContainsFunc(line, func(e queue.Entry) bool { return e.Create > mine.Create && len(e.Value) > 0 })
+	Yields: func(line []queue.Entry, mine queue.Entry) queue.Yielding {
+		if slices.ContainsFunc(line, func(e queue.Entry) bool { return e.Create > mine.Create && len(e.Value) > 0 }) {
+			return queue.YieldsNext
+		}
+		return queue.Stays
 	},
 }
 

@@ -221,8 +221,7 @@ func (m *machine) changed(i int) {
 	case !v.tells(s.entry):
 		s.askNow = s.askNow || !s.entered
 	case v.whole() && m.yields(i):
-		a.stage = leaving
-		m.stopAsking()
+		m.beginSwap()
 	case v.whole():
 		m.judgeView(i)
 		s.long = len(v.entries) > 2*shortLine
@@ -253,11 +252,29 @@ func (m *machine) judgeView(i int) {
 	}
 }
 
-// yields says whether the attempt should go to the back of the i-th line.
+// How long after it was outranked an entry goes to the back of the line, if it is next to do so; and if others are, who do not.
+const (
+	yieldAfter  = time.Second
+	yieldAtLast = 5 * time.Second
+)
+
+// yields says whether the attempt should go to the back of the i-th line now.
 func (m *machine) yields(i int) bool {
 	a, t := m.attempt, &m.tracks[i]
 	s := &a.spots[i]
-	return t.policy.Yields != nil && a.uses == 0 && t.view.rev >= s.entry.Create && t.policy.Yields(t.view.entries, s.entry)
+	if t.policy.Yields == nil || a.uses > 0 || t.view.rev < s.entry.Create {
+		return false
+	}
+	y := t.policy.Yields(t.view.entries, s.entry)
+	switch {
+	case y == queue.Stays:
+		s.outranked = 0
+		return false
+	case s.outranked == 0:
+		s.outranked = max(m.at.now, 1)
+	}
+	since := m.at.now - s.outranked
+	return y == queue.YieldsNow || y == queue.YieldsNext && since >= yieldAfter || since >= yieldAtLast
 }
 
 func (m *machine) stopAsking() {

@@ -44,9 +44,21 @@ type Policy struct {
 	Values bool
 	// Shares says whether one who holds here may be joined by another, on the same entry, with e behind it. nil: never.
 	Shares func(e Entry) bool
-	// Yields says whether mine, which has not entered, should go to the back of the line. nil: never. It needs the whole line to be watched.
-	Yields func(line []Entry, mine Entry) bool
+	// Yields says whether mine, which has not been granted, should go to the back of the line. nil: never. It needs the whole line to be
+	// watched.
+	Yields func(line []Entry, mine Entry) Yielding
 }
+
+// Yielding is whether an entry should go to the back of its line.
+type Yielding int
+
+// Whoever yields at once costs two transactions each time that somebody comes: n² for n who come. So what is not urgent waits for a while.
+const (
+	Stays      Yielding = iota
+	YieldsSoon          // once it is others' turn to do so
+	YieldsNext          // after a while
+	YieldsNow
+)
 
 // Terms are conditions of an enqueue, what it writes if they hold, and what it asks for if not. Refused is told the answers: an error says
 // that they cannot hold, again that an enqueue may be sent on other terms, neither that they do.
