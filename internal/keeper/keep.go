@@ -99,6 +99,9 @@ func (k *Keeper) answered(e *Epoch, a answer) time.Duration {
 		return 0
 	}
 	k.trouble(k.Explain(a.err, k.Namespace))
+	if k.watch != nil {
+		k.watch.Doubt()
+	}
 	k.Log.Warn("renewal failed", "lease", keyspace.Lease(e.id), "error", a.err, "left", e.Remaining())
 	return k.clock.Elapsed() + e.TTL()/10*time.Duration(80+chance.N(41))/100
 }

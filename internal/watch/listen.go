@@ -15,7 +15,8 @@ const TrustFor = 2 * time.Second
 
 const (
 	askSoon     = time.Second     // of silence, while somebody relies on it; then the stream is asked
-	askLate     = 5 * time.Second // the same, while nobody does, and up to half as long again
+	askLate     = 5 * time.Second // the same, while nobody does, and up to half as long again; then twice as long each time,
+	askRarely   = time.Minute     // and at last so often. That a stream is deaf whose connection lives is rare; of a dead one a renewal tells: see Doubt
 	silentAfter = time.Second     // a question has not been answered: those who rely on silence are told
 	deafAfter   = 3 * time.Second // a question has not been answered: the stream is ended
 )
@@ -72,8 +73,10 @@ var errDeaf = errors.New("watch: the stream is silent, and does not answer")
 func (s *Stream) listen(ctx context.Context) {
 	l := &s.listener
 	opened := l.now()
-	late := askLate + chance.N(askLate/2)
-	told := false // that it is silent
+	first := askLate + chance.N(askLate/2)
+	late := first
+	var asked int64 // how many messages there were when it was asked last
+	told := false   // that it is silent
 	t := time.NewTimer(late)
 	defer t.Stop()
 	for {
@@ -98,6 +101,15 @@ func (s *Stream) listen(ctx context.Context) {
 			}
 			wait = silentAfter / 2
 		} else if quiet := time.Duration(now - last); quiet >= limit {
+			n := l.messages.Load()
+			switch {
+			case limit == askSoon:
+			case n-asked > answersOfPing: // others have come than those to the last question
+				late = first
+			default:
+				late = min(2*late, askRarely)
+			}
+			asked = n
 			s.Ping()
 			wait = silentAfter / 2
 		} else {
@@ -118,6 +130,17 @@ func (s *Stream) asking() (since int64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.since, len(s.asked) > 0 || len(s.pending) > 0
+}
+
+// answersOfPing is how many messages one brings: that the watch is there, and that it is no more.
+const answersOfPing = 2
+
+// Doubt has the stream asked now: something else has gone unanswered that went the same way.
+func (s *Stream) Doubt() {
+	if _, asking := s.asking(); !asking {
+		s.Ping()
+		signal(s.listener.wake)
+	}
 }
 
 // Ping asks a question: a watch that is given up as soon as it is answered.

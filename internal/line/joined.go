@@ -1,0 +1,106 @@
+package line
+
+import (
+	"github.com/fenceline/fenceline/internal/queue"
+)
+
+// joined takes up entries that etcd has confirmed.
+func (m *machine) joined(r *request, x *answer) {
+	a := r.a
+	a.stood, a.stage = true, queued
+	a.said = report{asked: r.asked, revision: x.entries[0].Create, known: true}
+	for i := range a.spots {
+		m.joinedOne(i, x.entries[i], x.seen[i])
+	}
+	m.enterIfClear()
+	if s := &a.spots[0]; s.entered && s.count == 1 && !m.shares() {
+		a.said.answer = no
+	}
+	if a.spots[0].count > 0 {
+		m.refuseFull()
+	}
+	for i := range m.tracks { // the view may have passed our entry before the answer came
+		m.changed(i)
+	}
+}
+
+func (m *machine) joinedOne(i int, e queue.Entry, line seen) {
+	t, s := &m.tracks[i], &m.attempt.spots[i]
+	s.entry = e
+	isFirst := m.looked(i, line)
+	if s.count > 1 {
+		m.effect(effect{do: doQueuedUp, i: int32(i), revision: s.count - 1})
+	}
+	blind := false
+	if v := t.view; v != nil && v.end != "" && v.ready {
+		blind = v.deaf() && !v.adoptJoin(s)
+		if v.rev >= e.Create {
+			m.note(i, v.entries, v.rev) // it has heard more than the enqueue's answer tells
+		}
+	}
+	if s.count > 0 {
+		t.length = s.count
+	}
+	if isFirst {
+		m.enter(i)
+		return
+	}
+	m.askLater(i)
+	s.whoAt = m.at.now + whoAfter
+	if s.count > 0 {
+		m.refuseTries()
+		m.refuseHopeless()
+	}
+	w := m.front()
+	s.askNow = blind || w != nil && w.try || !m.short(i) && s.ahead.Key == "" // nobody will tell when it is our turn
+}
+
+// looked takes what an enqueue has seen of the i-th line, and says whether nobody is ahead.
+func (m *machine) looked(i int, line seen) bool {
+	t, s := &m.tracks[i], &m.attempt.spots[i]
+	if !line.known {
+		return false
+	}
+	s.count = line.count
+	s.waiting = int(max(s.count-2, 0)) // all but ours and one who holds
+	if s.count == 1 || len(line.entries) == 0 {
+		return s.count == 1
+	}
+	if t.policy.Values {
+		s.waiting = t.policy.Waiting(line.entries, s.entry)
+	}
+	if len(line.entries) == int(s.count) { // all of them
+		s.before, s.beforeRev = queue.Ahead(line.entries, s.entry), s.entry.Create
+	}
+	verdict, by := t.policy.Judge(s.entry.Create, line.entries, s.entry)
+	m.blockedBy(i, by, line.entries)
+	return verdict == queue.Granted
+}
+
+// blockedBy notes who has to leave before the i-th entry.
+func (m *machine) blockedBy(i int, by queue.Entry, entries []queue.Entry) {
+	t, s := &m.tracks[i], &m.attempt.spots[i]
+	s.ahead = by
+	s.blocks = t.policy.Alone == nil || t.policy.Alone(queue.Ahead(entries, s.entry))
+}
+
+// enter notes that nobody is ahead of the i-th entry any more.
+func (m *machine) enter(i int) {
+	s := &m.attempt.spots[i]
+	s.entered, s.since = true, m.at.now
+	s.stopAsking()
+}
+
+// enterIfClear ends the wait once nobody is ahead in any line.
+func (m *machine) enterIfClear() {
+	a := m.attempt
+	if a == nil || a.stage != queued {
+		return
+	}
+	for i := range a.spots {
+		if !a.spots[i].entered {
+			return
+		}
+	}
+	a.stage = entered
+}
