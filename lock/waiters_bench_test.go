@@ -45,7 +45,7 @@ func BenchmarkWaiters(b *testing.B) {
 			etcdtest.Eventually(b, 2*time.Minute, "all in line", func() bool {
 				return len(etcdtest.Keys(b, m.Client(b), "fenceline/lock/"+name+"/")) == n+1
 			})
-			time.Sleep(2 * time.Minute) // what coming costs, and the first questions
+			time.Sleep(4 * time.Minute) // what coming costs, and the first questions
 			const window = 20 * time.Second
 			before := cpuSeconds(b, m.Endpoint())
 			time.Sleep(window)

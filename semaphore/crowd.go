@@ -97,7 +97,7 @@ func (c *crowd) judge() {
 	c.strange, c.inside, c.waiting = false, 0, map[int64]bool{}
 	now, fit := c.keeper.Current(), in(entries, c.limit)
 	for i, e := range entries {
-		lease, _, ours := keyspace.ParseEntry(strings.TrimPrefix(e.Key, c.prefix+"line/"))
+		lease, _, ours := keyspace.ParseEntry(strings.TrimPrefix(strings.TrimPrefix(e.Key, c.prefix+lineDir), keyspace.Large))
 		ours = ours && now != nil && now.Has(lease)
 		switch {
 		case i < fit && ours:

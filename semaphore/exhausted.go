@@ -56,5 +56,5 @@ func (m *Semaphore) exhausted(ctx context.Context, r *reading, n, limit int64) e
 	holding := r.entries[:in(r.entries, limit)]
 	named := holding[:min(len(holding), mostNamed)]
 	return &ExhaustedError{Name: m.name, Limit: limit, Taken: r.total(), Want: n, Holding: len(holding),
-		Holders: who.Holders(ctx, m.keeper, m.prefix+"line/", named, session.Holds)}
+		Holders: who.Holders(ctx, m.keeper, m.prefix+lineDir, named, session.Holds)}
 }

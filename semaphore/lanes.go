@@ -114,7 +114,9 @@ func (l *lane) policy(n int64) queue.Policy {
 		Entered:    func(entries []queue.Entry) int { return in(entries, l.limit) },
 		Terms:      func() queue.Terms { return l.terms(n) },
 		Hopeless:   func() error { return l.refuse(n) },
-		Dir:        "line/",
+		Fits:       l.fits,
+		Dir:        lineDir,
+		Mark:       mark(n),
 	}
 }
 
@@ -133,6 +135,14 @@ func (l *lane) learn(entries []queue.Entry) {
 			l.limit = units(e.Value)
 		}
 	}
+}
+
+// fits is queue.Policy's: whether count entries, of which the marked ones say how many units they are, leave nobody waiting.
+func (l *lane) fits(count int64, marked []queue.Entry) bool {
+	if l.want > 0 { // else l.limit is what the enqueue has compared
+		l.limit = l.want
+	}
+	return count-int64(len(marked))+sum(marked) <= l.limit
 }
 
 // terms of an enqueue: the limit that is stored is the one that is meant, or is stored now.

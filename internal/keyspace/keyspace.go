@@ -79,6 +79,9 @@ func Entry(prefix string, lease clientv3.LeaseID, slot int) string {
 	return key
 }
 
+// Large begins the last part of the key of an entry that stands for more than one unit of a semaphore.
+const Large = "+"
+
 // ParseEntry reads the rest of an entry's key after its line's prefix, but for its priority. ok is false for a key of
 // foreign shape, which stands in the line all the same.
 func ParseEntry(rest string) (lease clientv3.LeaseID, slot int, ok bool) {

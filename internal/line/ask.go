@@ -116,6 +116,8 @@ func (m *machine) looks() []look {
 	for i := range m.tracks {
 		t := &m.tracks[i]
 		switch {
+		case t.policy.Fits != nil && t.fitted:
+			looks[i] = lookSum
 		case t.length > longLine, !t.policy.Values && !t.fears && !m.private && t.length <= shortLine:
 			looks[i] = lookCount
 		case t.policy.Values, t.fears:
@@ -134,6 +136,7 @@ const (
 	lookCount   look = iota // how long is it?
 	lookNearest             // and who is the nearest of those ahead?
 	lookAll                 // who is in it?
+	lookSum                 // how long is it, and who in it has a mark?
 )
 
 // longLine is the length from which an enqueue only counts the line, and the entry ahead is looked up outside. Finding it inside the

@@ -52,7 +52,7 @@ func (m *machine) joinedOne(i int, e queue.Entry, line seen) {
 		m.refuseHopeless()
 	}
 	w := m.front()
-	s.askNow = blind || w != nil && w.try || !m.short(i) && s.ahead.Key == "" // nobody will tell when it is our turn
+	s.askNow = blind || line.look == lookSum || w != nil && w.try || !m.short(i) && s.ahead.Key == "" // nobody will tell when it is our turn
 }
 
 // looked takes what an enqueue has seen of the i-th line, and says whether nobody is ahead.
@@ -63,8 +63,13 @@ func (m *machine) looked(i int, line seen) bool {
 	}
 	s.count = line.count
 	s.waiting = int(max(s.count-2, 0)) // all but ours and one who holds
+	if line.look == lookSum {
+		t.fitted = t.policy.Fits(line.count, line.entries)
+		return t.fitted
+	}
 	if s.count == 1 || len(line.entries) == 0 {
-		return s.count == 1
+		t.fitted = s.count == 1
+		return t.fitted
 	}
 	if t.policy.Values {
 		s.waiting = t.policy.Waiting(line.entries, s.entry)
@@ -74,7 +79,8 @@ func (m *machine) looked(i int, line seen) bool {
 	}
 	verdict, by := t.policy.Judge(s.entry.Create, line.entries, s.entry)
 	m.blockedBy(i, by, line.entries)
-	return verdict == queue.Granted
+	t.fitted = verdict == queue.Granted
+	return t.fitted
 }
 
 // blockedBy notes who has to leave before the i-th entry.

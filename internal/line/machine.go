@@ -56,6 +56,7 @@ type track struct {
 	end    string // of the range of all entries
 	opts   *Options
 	length int64 // of the line when we joined last; 0: not known
+	fitted bool  // our last entry entered at once
 	fears  bool  // a caller has asked for a take-over delay: departures are tracked
 
 	view      *view // nil: none is open

@@ -16,6 +16,7 @@ import (
 	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/queue"
 )
 
@@ -144,16 +145,19 @@ func (a *attempt) leases() []clientv3.LeaseID {
 	return ids
 }
 
-// op looks at a line.
-func (k look) op(prefix string) clientv3.Op {
+// ops look at a line: one operation each, and lookSum, which has a machine of one line, one more.
+func (k look) ops(t *track) []clientv3.Op {
 	switch k {
 	case lookCount:
-		return clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+		return []clientv3.Op{clientv3.OpGet(t.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())}
 	case lookAll:
-		return clientv3.OpGet(prefix, clientv3.WithPrefix())
+		return []clientv3.Op{clientv3.OpGet(t.prefix, clientv3.WithPrefix())}
+	case lookSum:
+		return []clientv3.Op{clientv3.OpGet(t.dir(), clientv3.WithPrefix(), clientv3.WithCountOnly()),
+			clientv3.OpGet(t.dir()+keyspace.Large, clientv3.WithPrefix())}
 	}
-	return clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(2),
-		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))
+	return []clientv3.Op{clientv3.OpGet(t.prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(2),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))}
 }
 
 // join sends the enqueue of r.a, in one transaction with the end of r.old.
@@ -167,7 +171,7 @@ func (l *Line) join(ctx context.Context, r *request, x *answer) error {
 		puts = append(puts, clientv3.OpPut(s.key, t.policy.Value, clientv3.WithLease(s.lease)))
 		gets = append(gets, clientv3.OpGet(s.key))
 		if !a.brief {
-			looks = append(looks, r.looks[i].op(t.prefix))
+			looks = append(looks, r.looks[i].ops(t)...)
 		}
 	}
 	var terms queue.Terms
@@ -206,8 +210,15 @@ func (l *Line) join(ctx context.Context, r *request, x *answer) error {
 		}
 		x.seen[0] = seen{known: true, count: 1}
 	} else {
-		for i, op := range resp.Responses[len(resp.Responses)-len(looks):] {
-			x.seen[i] = seenIn(op.GetResponseRange())
+		answers := resp.Responses[len(resp.Responses)-len(looks):]
+		for i := range a.spots {
+			if !a.brief {
+				x.seen[i] = seenIn(answers[0].GetResponseRange())
+				x.seen[i].look, answers = r.looks[i], answers[1:]
+			}
+		}
+		if len(answers) > 0 { // see lookSum
+			x.seen[0].entries = queue.EntriesOf(answers[0].GetResponseRange().Kvs)
 		}
 	}
 	for i := range a.spots {

@@ -46,5 +46,5 @@ func (t *Table) newSpot(of *track, lease clientv3.LeaseID) spot {
 		least = 1 // so that all keys have one shape, which no mutex writes
 	}
 	slot := t.takeSlot(of.prefix, lease, least)
-	return spot{lease: lease, slot: slot, key: keyspace.Entry(of.dir(), lease, slot.slot) + of.policy.Suffix}
+	return spot{lease: lease, slot: slot, key: keyspace.Entry(of.dir()+of.policy.Mark, lease, slot.slot) + of.policy.Suffix}
 }

@@ -73,7 +73,7 @@ func InOrder(entries []Entry) {
 
 // Owner is the lease of the session that has put e in the line with this prefix: an entry that was parked hangs on another.
 func (e Entry) Owner(prefix string) clientv3.LeaseID {
-	if lease, _, ours := keyspace.ParseEntry(strings.TrimPrefix(e.Key, prefix)); ours {
+	if lease, _, ours := keyspace.ParseEntry(strings.TrimPrefix(strings.TrimPrefix(e.Key, prefix), keyspace.Large)); ours {
 		return lease
 	}
 	return e.Lease

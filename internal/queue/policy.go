@@ -34,6 +34,11 @@ type Policy struct {
 	Departures bool
 	// Beside is a key that may let us enter when it changes; empty: there is none.
 	Beside string
+	// Fits says whether a line fits in whole, from less than a list: how many entries stand there, the newest of them ours, and which of those
+	// have a mark. nil: it takes the list.
+	Fits func(count int64, marked []Entry) bool
+	// Mark begins the last part of the keys of our entries, if they are of those.
+	Mark string
 	// Hopeless says why one who has to wait would wait for ever; nil: nobody ever would.
 	Hopeless func() error
 	// Terms are what an enqueue asks for besides; nil: nothing.

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
 // The keys of a semaphore in its line: the limit, and a folder of entries. A barrier has such a folder, too, and the
@@ -56,7 +58,7 @@ func (l *line) weigh(e *entry, rest string) string {
 	switch l.Kind {
 	case semaphoreKind:
 		e.Units = unitsIn([]byte(e.Value))
-		return strings.TrimPrefix(rest, semaphoreLine)
+		return strings.TrimPrefix(strings.TrimPrefix(rest, semaphoreLine), keyspace.Large)
 	case barrierKind:
 		return strings.TrimPrefix(rest, barrierIn)
 	}

@@ -5,11 +5,22 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/queue"
 )
 
 // The limit stands beside the entries, under the prefix of the line: whoever watches the line hears of a Resize.
 const limitKey = "limit"
+
+// The entries stand below lineDir, those of more than one unit with a mark: so whoever finds few of these can count the others.
+const lineDir = "line/"
+
+func mark(n int64) string {
+	if n > 1 {
+		return keyspace.Large
+	}
+	return ""
+}
 
 func isLimit(key string) bool { return strings.HasSuffix(key, "/"+limitKey) }
 
