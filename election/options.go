@@ -45,9 +45,9 @@ func WithHealthThreshold(n int) Option {
 	}
 }
 
-// WithPriority has this candidate lead before those with a smaller number that wait with it; who leads already goes
-// on. Those with a smaller number step aside, to the back of the line. Candidates of etcd's own package do not, they
-// are waited for. Default 0; it may be negative.
+// WithPriority ranks this candidate among those waiting: higher numbers lead first. A leader in office is not displaced. Those with a smaller
+// number step aside, to the back of the line: whoever would lead next at once, the others one after the other, about a second after they were
+// outranked. Candidates of etcd's own package do not step aside; they are waited for. Default 0; it may be negative.
 func WithPriority(p int) Option { return func(o *options) { o.priority = p } }
 
 // at answers the prefix of the election's entries, or why there cannot be one.
