@@ -1,6 +1,7 @@
 package semaphore
 
 import (
+	"math"
 	"strconv"
 	"sync"
 
@@ -115,6 +116,7 @@ func (l *lane) policy(n int64) queue.Policy {
 		Terms:      func() queue.Terms { return l.terms(n) },
 		Hopeless:   func() error { return l.refuse(n) },
 		Fits:       l.fits,
+		Horizon:    l.horizon,
 		Dir:        lineDir,
 		Mark:       mark(n),
 	}
@@ -143,6 +145,11 @@ func (l *lane) fits(count int64, marked []queue.Entry) bool {
 		l.limit = l.want
 	}
 	return count-int64(len(marked))+sum(marked) <= l.limit
+}
+
+// horizon is queue.Policy's: as many entries as there are units fill them, whatever they are of.
+func (l *lane) horizon() int {
+	return int(min(max(l.want, l.limit), math.MaxInt32))
 }
 
 // terms of an enqueue: the limit that is stored is the one that is meant, or is stored now.

@@ -39,6 +39,7 @@ func (m *machine) request() {
 		}
 		r.kind, r.try = askJoin, act == try
 		r.looks = m.looks()
+		r.near = m.tracks[0].horizon(longLine)
 	case wait:
 		r = m.confirmation(r)
 	case inquire:
@@ -64,7 +65,7 @@ func (m *machine) swap(r *request) {
 	if m.heir == nil {
 		m.beginSwap()
 	}
-	r.kind, r.a, r.old, r.looks = askJoin, m.heir, m.attempt, m.looks()
+	r.kind, r.a, r.old, r.looks, r.near = askJoin, m.heir, m.attempt, m.looks(), m.tracks[0].horizon(longLine)
 }
 
 func (m *machine) beginSwap() {
@@ -118,6 +119,8 @@ func (m *machine) looks() []look {
 		switch {
 		case t.policy.Fits != nil && t.fitted:
 			looks[i] = lookSum
+		case t.horizon(t.length) > 0:
+			looks[i] = lookNear
 		case t.length > longLine, !t.policy.Values && !t.fears && !m.private && t.length <= shortLine:
 			looks[i] = lookCount
 		case t.policy.Values, t.fears:
@@ -137,12 +140,27 @@ const (
 	lookNearest             // and who is the nearest of those ahead?
 	lookAll                 // who is in it?
 	lookSum                 // how long is it, and who in it has a mark?
+	lookNear                // how long is it, and who are the nearest of those ahead?
 )
 
 // longLine is the length from which an enqueue only counts the line, and the entry ahead is looked up outside. Finding it inside the
 // transaction sorts the whole line while etcd applies it: 3 ms at 5 000 entries. A line that is watched as a whole is only counted, too: who
 // is ahead the view tells.
 const longLine = 512
+
+// horizon is the policy's, in a line of n entries; 0: the line is not that long.
+func (t *track) horizon(n int64) int {
+	if t.policy.Horizon == nil {
+		return 0
+	}
+	if h := t.policy.Horizon(); h <= maxNear && n > int64(4*h+2*shortLine) {
+		return h
+	}
+	return 0
+}
+
+// maxNear is how many entries are watched each by itself, at most.
+const maxNear = 8
 
 // mustConfirm says whether etcd is to be asked whether our turn has come.
 func (m *machine) mustConfirm() bool {
@@ -168,6 +186,11 @@ func (m *machine) confirmation(r *request) *request {
 		p := &t.policy
 		r.nearest = s.quorum && s.blocks && s.ahead.Key != "" && s.ahead.Mod != 0 && p.Alone == nil && p.Yields == nil && !t.fears
 		r.ahead = s.ahead
+		if s.near != nil {
+			if r.near = t.horizon(longLine); r.near == 0 { // it has grown
+				s.near = nil
+			}
+		}
 		s.askNow, s.quorum = false, false
 		return r
 	}

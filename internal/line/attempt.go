@@ -73,6 +73,7 @@ type spot struct {
 	ahead   queue.Entry   // who has to leave before us, as far as we know
 	blocks  bool          // it does, whatever others do
 	long    bool          // the line was seen to be long
+	near    []queue.Entry // in a long line: those in the way, the nearest ones; see queue.Policy.Horizon
 	askNow  bool          // ask etcd whether our turn has come
 	quorum  bool          // and not just the nearest member
 	askAt   time.Duration // when to ask if nothing is heard until then; 0: not

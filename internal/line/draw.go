@@ -25,10 +25,11 @@ func (m *machine) String() string {
 		parts = append(parts, "asking "+m.asking.kind.String())
 	}
 	for i := range m.tracks {
-		for _, v := range []*view{m.tracks[i].view, m.tracks[i].beside} {
-			if v != nil {
-				parts = append(parts, v.String())
-			}
+		if v := m.tracks[i].view; v != nil {
+			parts = append(parts, v.String())
+		}
+		for _, v := range m.tracks[i].besides {
+			parts = append(parts, v.String())
 		}
 	}
 	if m.lingerUntil > m.at.now && m.attempt != nil && len(m.holds) == 0 {

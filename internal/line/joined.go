@@ -1,6 +1,8 @@
 package line
 
 import (
+	"slices"
+
 	"github.com/fenceline/fenceline/internal/queue"
 )
 
@@ -10,7 +12,7 @@ func (m *machine) joined(r *request, x *answer) {
 	a.stood, a.stage = true, queued
 	a.said = report{asked: r.asked, revision: x.entries[0].Create, known: true}
 	for i := range a.spots {
-		m.joinedOne(i, x.entries[i], x.seen[i])
+		m.joinedOne(r, i, x.entries[i], x.seen[i])
 	}
 	m.enterIfClear()
 	if s := &a.spots[0]; s.entered && s.count == 1 && !m.shares() {
@@ -24,10 +26,10 @@ func (m *machine) joined(r *request, x *answer) {
 	}
 }
 
-func (m *machine) joinedOne(i int, e queue.Entry, line seen) {
+func (m *machine) joinedOne(r *request, i int, e queue.Entry, line seen) {
 	t, s := &m.tracks[i], &m.attempt.spots[i]
 	s.entry = e
-	isFirst := m.looked(i, line)
+	isFirst := m.looked(r, i, line)
 	if s.count > 1 {
 		m.effect(effect{do: doQueuedUp, i: int32(i), revision: s.count - 1})
 	}
@@ -52,11 +54,12 @@ func (m *machine) joinedOne(i int, e queue.Entry, line seen) {
 		m.refuseHopeless()
 	}
 	w := m.front()
-	s.askNow = blind || line.look == lookSum || w != nil && w.try || !m.short(i) && s.ahead.Key == "" // nobody will tell when it is our turn
+	blind = blind || slices.ContainsFunc(t.besides, func(v *view) bool { return v.rev > e.Create }) // it has told more than the answer does
+	s.askNow = s.askNow || blind || line.look == lookSum || w != nil && w.try || !m.short(i) && s.ahead.Key == "" // nobody will tell when it is our turn
 }
 
 // looked takes what an enqueue has seen of the i-th line, and says whether nobody is ahead.
-func (m *machine) looked(i int, line seen) bool {
+func (m *machine) looked(r *request, i int, line seen) bool {
 	t, s := &m.tracks[i], &m.attempt.spots[i]
 	if !line.known {
 		return false
@@ -71,6 +74,11 @@ func (m *machine) looked(i int, line seen) bool {
 		t.fitted = s.count == 1
 		return t.fitted
 	}
+	if line.look == lookNear {
+		verdict := m.judgeNear(r, i, s.entry.Create, line.entries)
+		t.fitted = verdict == queue.Granted
+		return t.fitted
+	}
 	if t.policy.Values {
 		s.waiting = t.policy.Waiting(line.entries, s.entry)
 	}
@@ -83,11 +91,39 @@ func (m *machine) looked(i int, line seen) bool {
 	return t.fitted
 }
 
+// judgeNear concludes from the nearest of those ahead of the i-th entry, r.near at most. So many are in the way by definition, whatever the
+// policy makes of them by now: there may be more.
+func (m *machine) judgeNear(r *request, i int, revision int64, entries []queue.Entry) queue.Verdict {
+	t, s := &m.tracks[i], &m.attempt.spots[i]
+	verdict, _ := t.policy.Judge(revision, entries, s.entry)
+	near := queue.Ahead(entries, s.entry)
+	near = slices.DeleteFunc(near, func(e queue.Entry) bool { return e.Key == t.policy.Beside })
+	if verdict == queue.Granted && len(near) >= r.near {
+		verdict, s.askNow = queue.Blocked, true
+	}
+	if verdict == queue.Blocked && len(near) > 0 {
+		m.stayBehind(i, near)
+	}
+	return verdict
+}
+
+// stayBehind has only these watched, who are in the way of the i-th entry.
+func (m *machine) stayBehind(i int, near []queue.Entry) {
+	t, s := &m.tracks[i], &m.attempt.spots[i]
+	s.near, s.ahead, s.blocks = near, near[len(near)-1], true
+	m.unwatch(t.view) // it shows the line as a whole
+	t.view = nil
+}
+
 // blockedBy notes who has to leave before the i-th entry.
 func (m *machine) blockedBy(i int, by queue.Entry, entries []queue.Entry) {
 	t, s := &m.tracks[i], &m.attempt.spots[i]
 	s.ahead = by
-	s.blocks = t.policy.Alone == nil || t.policy.Alone(queue.Ahead(entries, s.entry))
+	before := queue.Ahead(entries, s.entry)
+	s.blocks = t.policy.Alone == nil || t.policy.Alone(before)
+	if h := t.horizon(int64(len(before))); h > 0 && by.Key != "" {
+		m.stayBehind(i, before[len(before)-h:])
+	}
 }
 
 // enter notes that nobody is ahead of the i-th entry any more.

@@ -59,9 +59,9 @@ type track struct {
 	fitted bool  // our last entry entered at once
 	fears  bool  // a caller has asked for a take-over delay: departures are tracked
 
-	view      *view // nil: none is open
-	beside    *view // of the policy's key beside the line
-	failed    int   // watches, in a row
+	view      *view   // nil: none is open
+	besides   []*view // of keys whose change may let us enter: the policy's beside the line, and of a long line those in the way
+	failed    int     // watches, in a row
 	viewAfter time.Duration
 	closeAt   time.Duration // nobody needs the views any more then; 0: somebody does
 
@@ -197,7 +197,7 @@ func (m *machine) idle() bool {
 		return false
 	}
 	for i := range m.tracks {
-		if m.tracks[i].view != nil || m.tracks[i].beside != nil {
+		if m.tracks[i].view != nil || len(m.tracks[i].besides) > 0 {
 			return false
 		}
 	}

@@ -40,6 +40,7 @@ type request struct {
 	quorum   bool   // confirm: of the leader,
 	nearest  bool   // and first whether our entry and this one stand as they did
 	ahead    queue.Entry
+	near     int   // join, confirm: only so many of those ahead are looked at; 0: all that matter
 	revision int64 // confirm: at this one at least
 	departed departure
 	edit     *edit
@@ -242,7 +243,13 @@ func (m *machine) confirmed(r *request, x *answer) bool {
 		m.refuseHopeless()
 		return true
 	}
-	verdict, by := t.policy.Judge(x.revision, x.entries, s.entry)
+	var verdict queue.Verdict
+	var by queue.Entry
+	if r.near > 0 {
+		verdict = m.judgeNear(r, i, x.revision, x.entries)
+	} else {
+		verdict, by = t.policy.Judge(x.revision, x.entries, s.entry)
+	}
 	if v := t.view; v != nil && v.deaf() && v.ready && (verdict == queue.Granted || verdict == queue.Blocked) {
 		v.adopt(x.revision, queue.Ahead(x.entries, s.entry), s.entry)
 	}
@@ -261,6 +268,9 @@ func (m *machine) confirmed(r *request, x *answer) bool {
 	case queue.Blocked:
 		m.refuseTries()
 		m.refuseHopeless()
+		if r.near > 0 {
+			break
+		}
 		if r.quorum && !toldMeanwhile && s.ahead.Key != "" && by.Key != s.ahead.Key && t.view != nil && t.view.key == s.ahead.Key {
 			m.effect(effect{do: doRestart})
 		}

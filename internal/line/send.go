@@ -146,8 +146,10 @@ func (a *attempt) leases() []clientv3.LeaseID {
 }
 
 // ops look at a line: one operation each, and lookSum, which has a machine of one line, one more.
-func (k look) ops(t *track) []clientv3.Op {
+func (k look) ops(t *track, near int) []clientv3.Op {
 	switch k {
+	case lookNear:
+		return []clientv3.Op{clientv3.OpGet(t.dir(), nearest(near)...)}
 	case lookCount:
 		return []clientv3.Op{clientv3.OpGet(t.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())}
 	case lookAll:
@@ -171,7 +173,7 @@ func (l *Line) join(ctx context.Context, r *request, x *answer) error {
 		puts = append(puts, clientv3.OpPut(s.key, t.policy.Value, clientv3.WithLease(s.lease)))
 		gets = append(gets, clientv3.OpGet(s.key))
 		if !a.brief {
-			looks = append(looks, r.looks[i].ops(t)...)
+			looks = append(looks, r.looks[i].ops(t, r.near)...)
 		}
 	}
 	var terms queue.Terms
@@ -325,11 +327,34 @@ func (l *Line) confirm(ctx context.Context, r *request, x *answer) error {
 	if !t.policy.Values {
 		opts = append(opts, clientv3.WithKeysOnly(), clientv3.WithLimit(2), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))
 	}
+	if r.near > 0 {
+		return l.confirmNear(ctx, r, x)
+	}
 	at := r.revision
 	if r.quorum {
 		at = 0
 	}
 	return x.read(l.keeper.KV().ReadAt(ctx, at, t.prefix, opts...))
+}
+
+// nearest are the newest of a range: an entry, and so many ahead of it.
+func nearest(n int) []clientv3.OpOption {
+	return []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithLimit(int64(n + 1)), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)}
+}
+
+// confirmNear looks at the nearest of those ahead, and at what stands beside the line.
+func (l *Line) confirmNear(ctx context.Context, r *request, x *answer) error {
+	t := &l.m.tracks[r.i]
+	resp, err := l.keeper.KV().Txn(ctx).Then(
+		clientv3.OpGet(t.dir(), append(nearest(r.near), clientv3.WithMaxCreateRev(r.a.spots[r.i].entry.Create))...),
+		clientv3.OpGet(t.policy.Beside)).Commit()
+	if err == nil {
+		x.revision = resp.Header.Revision
+		for _, op := range resp.Responses {
+			x.entries = append(x.entries, queue.EntriesOf(op.GetResponseRange().Kvs)...)
+		}
+	}
+	return err
 }
 
 // survey asks the quorum who stands behind our entry.

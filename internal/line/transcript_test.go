@@ -104,6 +104,7 @@ var policies = map[string]queue.Policy{"mutex": queue.Mutex, "reader": queue.Rea
 
 var roomForTwo = queue.Policy{
 	Values: true, Departures: true, Dir: "line/", Beside: "l/limit",
+	Horizon: func() int { return 2 },
 	Alone: func([]queue.Entry) bool { return false },
 	Blocker: func(ahead []queue.Entry) int {
 		if len(ahead) < 2 {
@@ -360,7 +361,8 @@ func (s *story) joined(r *request, x *answer, words []string) {
 		default:
 			in = seen{known: true, entries: append(s.entries(there), mine)}
 			in.count = int64(len(in.entries))
-			if len(r.looks) > 0 && r.looks[i] == lookCount {
+			in.look = r.looks[i]
+			if in.look == lookCount {
 				in.entries = nil
 			}
 		}
@@ -373,6 +375,9 @@ func (s *story) watch(words []string) {
 	n := len(s.views)
 	if i, err := strconv.Atoi(words[0]); err == nil {
 		n, words = i, words[1:]
+	}
+	if n > len(s.views) {
+		s.t.Fatalf("%d views:\n%s", len(s.views), s.out)
 	}
 	v := s.views[n-1]
 	ev := &event{view: v}

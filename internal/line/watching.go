@@ -2,6 +2,7 @@ package line
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -30,7 +31,7 @@ func (m *machine) wanted(i int) target {
 	}
 	s := &a.spots[i]
 	switch waits := m.queue.Len() > 0; {
-	case !s.entered && !waits:
+	case !s.entered && (!waits || s.near != nil):
 		return target{}
 	case !s.entered && m.short(i):
 		return t.whole()
@@ -81,14 +82,30 @@ func (v *view) shows(t target) bool {
 	return t.key >= v.key && t.key < v.end && len(v.entries) <= 2*shortLine && (t.deletes || !v.deletes)
 }
 
+// besides are the keys that have to be seen beside the view of the i-th line.
+func (m *machine) besides(i int, want target) (keys []string) {
+	a, t := m.attempt, &m.tracks[i]
+	if a == nil || a.stage != queued || a.spots[i].entered || m.queue.Len() == 0 {
+		return nil
+	}
+	for _, e := range a.spots[i].near {
+		keys = append(keys, e.Key)
+	}
+	if key := t.policy.Beside; key != "" && (want.key != "" || keys != nil) && (want.end == "" || want.deletes) {
+		keys = append(keys, key)
+	}
+	return keys
+}
+
 // mindView watches what has to be seen, and keeps for a while what has not to be at the moment.
 func (m *machine) mindView(i int) {
 	t, want := &m.tracks[i], m.wanted(i)
-	if want.key == "" {
+	besides := m.besides(i, want)
+	if want.key == "" && besides == nil {
 		switch {
 		case m.private && m.queue.Len() == 0 && (m.attempt == nil || m.attempt.stage == leaving):
 			m.closeViews(i)
-		case t.closeAt == 0 && (t.view != nil || t.beside != nil):
+		case t.closeAt == 0 && (t.view != nil || len(t.besides) > 0):
 			t.closeAt = m.at.now + keepWarm
 		}
 		return
@@ -98,7 +115,7 @@ func (m *machine) mindView(i int) {
 		return
 	}
 	t.viewAfter = 0
-	if t.view == nil || !t.view.shows(want) {
+	if want.key != "" && (t.view == nil || !t.view.shows(want)) {
 		m.unwatch(t.view)
 		t.view = &view{target: want, i: i, opened: m.at.now}
 		if t.view.deaf() {
@@ -106,9 +123,27 @@ func (m *machine) mindView(i int) {
 		}
 		m.effect(effect{do: doWatch, view: t.view})
 	}
-	if key := t.policy.Beside; key != "" && t.beside == nil && (want.end == "" || want.deletes) && m.attempt.stage == queued {
-		t.beside = &view{target: target{key: key}, i: i, beside: true}
-		m.effect(effect{do: doWatch, view: t.beside})
+	if besides != nil {
+		m.watchBesides(i, besides)
+	}
+}
+
+// watchBesides watches these keys, and no others.
+func (m *machine) watchBesides(i int, keys []string) {
+	t := &m.tracks[i]
+	t.besides = slices.DeleteFunc(t.besides, func(v *view) bool {
+		gone := !slices.Contains(keys, v.key)
+		if gone {
+			m.unwatch(v)
+		}
+		return gone
+	})
+	for _, key := range keys {
+		if !slices.ContainsFunc(t.besides, func(v *view) bool { return v.key == key }) {
+			v := &view{target: target{key: key, deletes: key != t.policy.Beside}, i: i, beside: true}
+			t.besides = append(t.besides, v)
+			m.effect(effect{do: doWatch, view: v})
+		}
 	}
 }
 
@@ -121,16 +156,21 @@ func (m *machine) unwatch(v *view) {
 func (m *machine) closeViews(i int) {
 	t := &m.tracks[i]
 	m.unwatch(t.view)
-	m.unwatch(t.beside)
-	t.view, t.beside, t.closeAt = nil, nil, 0
+	for _, v := range t.besides {
+		m.unwatch(v)
+	}
+	t.view, t.besides, t.closeAt = nil, nil, 0
 }
 
 // opened has a view's list read, as of revision or later: the watch delivers what is newer.
 func (m *machine) opened(v *view, revision int64) {
 	t := &m.tracks[v.i]
 	switch {
-	case v == t.beside:
-		m.lookAgain(v.i) // what was before, nobody has told
+	case v.beside: // what was before, nobody has told
+		v.ready = true
+		if !slices.ContainsFunc(t.besides, func(v *view) bool { return !v.ready }) {
+			m.lookAgain(v.i)
+		}
 	case v == t.view:
 		if a := m.attempt; revision > 0 && a != nil && a.stood {
 			revision = max(revision, a.spots[v.i].entry.Create)
@@ -179,8 +219,11 @@ func (m *machine) listed(v *view, ev *event) {
 func (m *machine) told(v *view, events []*mvccpb.Event) {
 	t := &m.tracks[v.i]
 	switch {
-	case v == t.beside:
-		m.lookAgain(v.i)
+	case v.beside:
+		if slices.Contains(t.besides, v) {
+			v.rev = events[len(events)-1].Kv.ModRevision
+			m.lookAgain(v.i)
+		}
 	case v != t.view:
 	case !v.ready:
 		v.backlog = append(v.backlog, events...)
@@ -196,13 +239,15 @@ func (m *machine) told(v *view, events []*mvccpb.Event) {
 // viewEnded forgets a view that has ended, and looks again in a while whether one is wanted.
 func (m *machine) viewEnded(v *view, err error) {
 	t := &m.tracks[v.i]
-	switch v {
-	case t.beside:
-		t.beside = nil
-	case t.view:
+	switch n := len(t.besides); {
+	case v == t.view:
 		t.view = nil
-	default:
+	case !v.beside:
 		return
+	default:
+		if t.besides = slices.DeleteFunc(t.besides, func(o *view) bool { return o == v }); len(t.besides) == n {
+			return
+		}
 	}
 	t.failed++
 	m.effect(effect{do: doViewFailed, view: v, err: err})

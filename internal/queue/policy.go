@@ -34,6 +34,9 @@ type Policy struct {
 	Departures bool
 	// Beside is a key that may let us enter when it changes; empty: there is none.
 	Beside string
+	// Horizon is how many of those ahead, the nearest, are in the way whoever else is ahead, as far as that is known; nil or 0: that cannot be
+	// said. In a long line it is enough then to look at these, and to watch them.
+	Horizon func() int
 	// Fits says whether a line fits in whole, from less than a list: how many entries stand there, the newest of them ours, and which of those
 	// have a mark. nil: it takes the list.
 	Fits func(count int64, marked []Entry) bool
