@@ -54,7 +54,7 @@ func (m *machine) joinedOne(r *request, i int, e queue.Entry, line seen) {
 		m.refuseHopeless()
 	}
 	w := m.front()
-	blind = blind || slices.ContainsFunc(t.besides, func(v *view) bool { return v.rev > e.Create }) // it has told more than the answer does
+	blind = blind || slices.ContainsFunc(t.besides, func(v *view) bool { return v.rev > e.Create })               // it has told more than the answer does
 	s.askNow = s.askNow || blind || line.look == lookSum || w != nil && w.try || !m.short(i) && s.ahead.Key == "" // nobody will tell when it is our turn
 }
 

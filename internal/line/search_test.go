@@ -49,8 +49,35 @@ func TestEveryOrderOfEvents(t *testing.T) {
 	}
 }
 
+// TestPermitsInALongLine takes three processes that want one of two units each, at the back of a line of strangers who leave in any order, through
+// thousands of orders of events. Nobody ever holds beside more than one other, and at rest nobody waits.
+func TestPermitsInALongLine(t *testing.T) {
+	for name, b := range map[string]budget{
+		"nothing goes wrong": {wants: 3, strangers: 18},
+		"an answer is lost":  {wants: 2, lost: 1, strangers: 18},
+		"a lease ends":       {wants: 2, ends: 1, strangers: 18},
+		"a caller gives up":  {wants: 3, cancels: 2, strangers: 18},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &search{t: t, budget: b, seen: map[string]bool{}}
+			random := rand.New(rand.NewPCG(3, 4))
+			for range *states / 10 {
+				s.walk(nil, random)
+			}
+		})
+	}
+}
+
 // budget is how often what is not a matter of course may happen.
-type budget struct{ wants, lost, late, cancels, ends, deletes, looks int }
+type budget struct{ wants, lost, late, cancels, ends, deletes, looks, strangers int }
+
+// roomFor2 is the policy of a semaphore of two, whose entries are of one unit each.
+var roomFor2 = queue.Policy{
+	Values: true, Departures: true, Horizon: func() int { return 2 },
+	Alone:   func([]queue.Entry) bool { return false },
+	Blocker: roomForTwo.Blocker, Entered: roomForTwo.Entered,
+}
 
 // search is breadth first. A state is reached anew by its path each time, since a machine cannot be copied.
 type search struct {
@@ -122,6 +149,7 @@ type model struct {
 	budget
 	revision int64
 	entries  []queue.Entry
+	room     int // how many may hold a name
 	all      []*process
 	log      strings.Builder
 	deleted  bool // somebody has deleted an entry: then a hold may outlive it for a moment
@@ -163,12 +191,20 @@ type modelView struct {
 }
 
 func newModel(b budget) *model {
-	w := &model{budget: b, revision: 1}
-	for i, prefixes := range [][]string{{"x/"}, {"x/", "y/"}, {"y/"}} {
+	w := &model{budget: b, revision: 1, room: 1}
+	policy, names := queue.Mutex, [][]string{{"x/"}, {"x/", "y/"}, {"y/"}}
+	if b.strangers > 0 {
+		policy, names, w.room = roomFor2, [][]string{{"x/"}, {"x/"}, {"x/"}}, 2
+	}
+	for range b.strangers {
+		w.revision++
+		w.entries = append(w.entries, queue.Entry{Key: fmt.Sprintf("x/stranger%d", w.revision), Create: w.revision, Mod: w.revision, Lease: 9})
+	}
+	for i, prefixes := range names {
 		p := &process{of: w, name: string(rune('A' + i)), epoch: &keeper.Epoch{}, lease: clientv3.LeaseID(100 * (i + 1)), left: b.wants}
 		p.m = &machine{world: p, private: len(prefixes) > 1}
 		for _, prefix := range prefixes {
-			p.m.tracks = append(p.m.tracks, track{ref: &Ref{Name: prefix}, policy: queue.Mutex, prefix: prefix, end: clientv3.GetPrefixRangeEnd(prefix), opts: &Options{}})
+			p.m.tracks = append(p.m.tracks, track{ref: &Ref{Name: prefix}, policy: policy, prefix: prefix, end: clientv3.GetPrefixRangeEnd(prefix), opts: &Options{}})
 		}
 		w.all = append(w.all, p)
 	}
@@ -187,14 +223,15 @@ func (p *process) spot(i int, lease clientv3.LeaseID) (of spot) {
 // choice is an event that may be next.
 type choice struct {
 	what string
+	act  bool // of somebody, and not on its way already
 	do   func()
 }
 
 // choices are all events that may be next, in an order that is the same each time.
 func (w *model) choices() (all []choice) {
 	for _, p := range w.all {
-		add := func(what string, do func()) { all = append(all, choice{p.name + " " + what, do}) }
-		p.calls(add)
+		add := func(what string, do func()) { all = append(all, choice{p.name + " " + what, false, do}) }
+		p.calls(func(what string, do func()) { all = append(all, choice{p.name + " " + what, true, do}) })
 		p.requests(add)
 		p.watches(add)
 		if p.why != nil {
@@ -219,12 +256,17 @@ func (w *model) choices() (all []choice) {
 			add("waits", func() { p.now = at; p.step(&event{what: onTick}) })
 		}
 		if w.ends > 0 && p.m.attempt != nil {
-			add("loses its lease", func() { w.ends--; p.lose() })
+			all = append(all, choice{p.name + " loses its lease", true, func() { w.ends--; p.lose() }})
+		}
+	}
+	for _, e := range w.entries[:min(len(w.entries), 3)] { // who holds, or has had enough
+		if e.Lease == 9 {
+			all = append(all, choice{e.Key + " leaves", true, func() { w.remove(func(o queue.Entry) bool { return o.Key == e.Key }) }})
 		}
 	}
 	if w.deletes > 0 {
 		for _, e := range w.entries {
-			all = append(all, choice{"somebody deletes " + e.Key, func() {
+			all = append(all, choice{"somebody deletes " + e.Key, true, func() {
 				w.deletes--
 				w.deleted = true
 				w.remove(func(o queue.Entry) bool { return o.Key == e.Key })
@@ -391,6 +433,9 @@ func (w *model) execute(p *process, r *request) *answer {
 				x.entries = append(x.entries, e)
 			}
 		}
+		if r.near > 0 {
+			x.entries = x.entries[max(len(x.entries)-r.near-1, 0):]
+		}
 	}
 	return x
 }
@@ -429,7 +474,13 @@ func (w *model) join(p *process, r *request, x *answer) {
 	for i := range r.a.spots {
 		line := w.in(target{key: p.m.tracks[i].prefix, end: p.m.tracks[i].end})
 		in := seen{look: r.looks[i], known: true, count: int64(len(line))}
-		if r.looks[i] != lookCount {
+		switch r.looks[i] {
+		case lookCount:
+		case lookAll:
+			in.entries = line
+		case lookNear:
+			in.entries = line[max(len(line)-r.near-1, 0):]
+		default:
 			in.entries = line[max(len(line)-2, 0):]
 		}
 		x.seen = append(x.seen, in)
@@ -491,23 +542,35 @@ func (w *model) check() error {
 	if w.failed != nil {
 		return w.failed
 	}
-	holders := map[string]string{}
+	holders := map[string]int{}
 	for _, p := range w.all {
 		for _, h := range p.m.holds {
 			for i := range h.attempt.spots {
 				prefix := p.m.tracks[i].prefix
-				if other := holders[prefix]; other != "" && !w.deleted {
-					return fmt.Errorf("%s and %s hold %s", other, p.name, prefix)
+				if holders[prefix]++; holders[prefix] > w.room && !w.deleted {
+					return fmt.Errorf("%d hold %s, %s among them", holders[prefix], prefix, p.name)
 				}
-				holders[prefix] = p.name
-				first := w.in(target{key: prefix, end: p.m.tracks[i].end})
-				if key := h.attempt.spots[i].key; !w.deleted && (len(first) == 0 || first[0].Key != key) {
-					return fmt.Errorf("%s holds %s, and %v is first", p.name, prefix, first)
+				line := w.in(target{key: prefix, end: p.m.tracks[i].end})
+				first := line[:min(len(line), w.room)]
+				if _, in := queue.Find(first, h.attempt.spots[i].key); !in && !w.deleted {
+					return fmt.Errorf("%s holds %s, and first are %v", p.name, prefix, first)
 				}
 			}
 		}
 	}
-	if len(w.choices()) > 0 {
+	choices := w.choices()
+	if slices.ContainsFunc(choices, func(c choice) bool { return !c.act }) {
+		return nil
+	}
+	for _, p := range w.all { // nothing is on its way
+		if a := p.m.attempt; a != nil && a.stage == queued && !p.m.private && p.waiter != nil {
+			t := &p.m.tracks[0]
+			if v, _ := t.policy.Judge(w.revision, w.in(target{key: t.prefix, end: t.end}), a.spots[0].entry); v != queue.Blocked {
+				return fmt.Errorf("%s waits, though it is %v: %s; in etcd %v", p.name, v, p.m, w.entries)
+			}
+		}
+	}
+	if len(choices) > 0 {
 		return nil
 	}
 	for _, p := range w.all {
