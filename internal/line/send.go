@@ -345,9 +345,11 @@ func nearest(n int) []clientv3.OpOption {
 // confirmNear looks at the nearest of those ahead, and at what stands beside the line.
 func (l *Line) confirmNear(ctx context.Context, r *request, x *answer) error {
 	t := &l.m.tracks[r.i]
-	resp, err := l.keeper.KV().Txn(ctx).Then(
-		clientv3.OpGet(t.dir(), append(nearest(r.near), clientv3.WithMaxCreateRev(r.a.spots[r.i].entry.Create))...),
-		clientv3.OpGet(t.policy.Beside)).Commit()
+	ops := []clientv3.Op{clientv3.OpGet(t.dir(), append(nearest(r.near), clientv3.WithMaxCreateRev(r.a.spots[r.i].entry.Create))...)}
+	if t.policy.Beside != "" {
+		ops = append(ops, clientv3.OpGet(t.policy.Beside))
+	}
+	resp, err := l.keeper.KV().Txn(ctx).Then(ops...).Commit()
 	if err == nil {
 		x.revision = resp.Header.Revision
 		for _, op := range resp.Responses {

@@ -16,15 +16,15 @@ import (
 )
 
 // guide registers a service as the guides of etcd's clients show it: the address is in the key, and the value says no more than that it
-// is there.
+// is there. What is garbage comes first, so that it is there when the others are.
 const guide = `
 import sys, etcd3
 host, port, service = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 etcd = etcd3.client(host=host, port=port)
 lease = etcd.lease(30)
+etcd.put("services/%s/garbage" % service, "up and running", lease)
 etcd.put("services/%s/10.0.0.1:80" % service, "available", lease)
 etcd.put("services/%s/node-2" % service, "10.0.0.2:80", lease)
-etcd.put("services/%s/garbage" % service, "up and running", lease)
 sys.stdin.readline()
 lease.revoke()
 `
