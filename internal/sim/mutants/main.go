@@ -30,7 +30,7 @@ var mutants = []mutant{
 	{"an entry before the last is overlooked", "internal/queue/policy.go", "func nearest(ahead []Entry) int { return len(ahead) - 1 }", "func nearest(ahead []Entry) int { return len(ahead) - 2 }", ""},
 	{"a reader overlooks the nearest writer", "internal/queue/policy.go", "for i := len(ahead) - 1; i >= 0; i-- {\n\t\tif !reads", "for i := len(ahead) - 2; i >= 0; i-- {\n\t\tif !reads", ""},
 	{"a list that is older than the entry is believed", "internal/queue/policy.go", "if revision < mine.Create {\n\t\treturn Undecided, Entry{}\n\t}", "if revision < mine.Create {\n\t\treturn Granted, Entry{}\n\t}", ""},
-	{"a semaphore has one unit more", "semaphore/rule.go", "sum(ahead)+n > limit", "sum(ahead)+n > limit+1", ""},
+	{"a semaphore has one unit more", "semaphore/policy.go", "sum(ahead)+n > limit", "sum(ahead)+n > limit+1", ""},
 	{"an entry whose guard was seen is handed on", "internal/line/next.go", "case a.uses > 0 && (a.exposed || a.turns.full() || m.isTurnOver(a, w)):", "case a.uses > 0 && m.isTurnOver(a, w):", ""},
 	{"a guard forgets which entry it was", "internal/line/send.go", "\t\tclientv3.Compare(clientv3.CreateRevision(s.key), \"=\", s.entry.Create),\n", "", ""},
 	{"a tick is claimed without looking at the record", "cron/claim.go", "If(clientv3.Compare(clientv3.ModRevision(j.prefix+main), \"=\", s.modified),\n\t\t\tclientv3.Compare(clientv3.ModRevision(j.prefix+claimKey(c.slot)), \"=\", c.claim)).", "If().", ""},
