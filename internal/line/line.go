@@ -103,7 +103,7 @@ func (l *Line) mindTimer() {
 		return
 	}
 	l.armed = at
-	wait := max(at-l.m.at.now, 0) + time.Microsecond
+	wait := max(at-l.m.at.now, time.Millisecond) // a clock that stands still must not have it fire at once, again and again
 	if l.timer != nil {
 		l.timer.Reset(wait)
 		return
