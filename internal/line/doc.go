@@ -22,7 +22,7 @@
 //
 // Around it:
 //
-//   - line.go: the driver; send.go, leave.go, died.go: requests as transactions
+//   - line.go: the driver; send.go, join.go, leave.go, died.go: requests as transactions
 //   - hold.go: a grant, and its end; set.go: one of several lines
 //   - table.go: the lines of a Session; slots.go: the names of entries; who.go: who is in the way
 //
