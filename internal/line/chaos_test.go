@@ -84,8 +84,7 @@ func TestReadersAndWritersSurviveLostAndLateAnswers(t *testing.T) {
 	}
 	wg.Wait()
 	settle(flaky)
-	time.Sleep(4 * time.Second)
-	empty(t, client, name+"/")
+	emptied(t, client, name+"/")
 	t.Log(turns.Load(), "turns")
 	for _, s := range sessions {
 		_ = s.Close(context.Background())
@@ -165,9 +164,8 @@ func TestSetsSurviveLostAndLateAnswers(t *testing.T) {
 	}
 	wg.Wait()
 	settle(flaky)
-	time.Sleep(4 * time.Second)
 	for i := range 3 {
-		empty(t, client, fmt.Sprintf("%s%d/", name, i))
+		emptied(t, client, fmt.Sprintf("%s%d/", name, i))
 	}
 	t.Log(turns.Load(), "turns")
 	for _, s := range sessions {

@@ -118,12 +118,16 @@ func TestTryDoesNotWaitOutATakeoverDelay(t *testing.T) {
 	defer cancel()
 	go func() { _, _ = rw.Acquire(ctx, reading, opts, false) }()
 	etcdtest.Eventually(t, 5*time.Second, "queued", func() bool { return len(etcdtest.Keys(t, r.Keeper.Client, r.Prefix)) == 2 })
-	time.Sleep(100 * time.Millisecond)
+	etcdtest.Eventually(t, 5*time.Second, "its own knowledge of that", func() bool {
+		return rw[reading].look(func(l *Line) bool { return l.m.attempt != nil && l.m.attempt.stage == queued })
+	})
 	if _, err := r.Keeper.Client.Revoke(t.Context(), hs.Lease()); err != nil {
 		t.Fatal(err)
 	}
 	etcdtest.Eventually(t, 5*time.Second, "first", func() bool { return len(etcdtest.Keys(t, r.Keeper.Client, r.Prefix)) == 1 })
-	time.Sleep(300 * time.Millisecond)
+	etcdtest.Eventually(t, 5*time.Second, "the death to be known", func() bool {
+		return rw[reading].look(func(l *Line) bool { return l.m.attempt.spots[0].died })
+	})
 	tctx, tcancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer tcancel()
 	began := time.Now()

@@ -108,6 +108,12 @@ func empty(t *testing.T, client *clientv3.Client, prefix string) {
 	}
 }
 
+// emptied waits until nothing is left in a line.
+func emptied(t *testing.T, client *clientv3.Client, prefix string) {
+	t.Helper()
+	etcdtest.Eventually(t, 10*time.Second, "nothing in the line", func() bool { return len(etcdtest.Keys(t, client, prefix)) == 0 })
+}
+
 func TestEnqueueThatArrivesAfterItsWaiterLeftFails(t *testing.T) {
 	r, kv, client := late(t, etcdtest.Name(t))
 	kv.next(1, false)

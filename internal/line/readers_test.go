@@ -70,7 +70,7 @@ func TestWriterWhoGivesUpLeavesADowngradedEntryAlone(t *testing.T) {
 	if _, err := rw.Acquire(ctx, writing, &Options{}, false); err == nil {
 		t.Fatal("granted")
 	}
-	time.Sleep(300 * time.Millisecond)
+	rw[writing].idle(t)
 	if n := len(etcdtest.Keys(t, client, r.Prefix)); n != 1 {
 		t.Errorf("%d entries; the read hold: ended %v", n, context.Cause(w.Context()))
 	}
@@ -128,8 +128,7 @@ func TestDowngradeThatIsUnansweredAndThenRefusedLeavesNothing(t *testing.T) {
 	n.Store(1)
 	t.Log("Demote:", <-done)
 	t.Log("Release:", w.Release(t.Context()))
-	time.Sleep(500 * time.Millisecond)
-	empty(t, client, r.Prefix)
+	emptied(t, client, r.Prefix)
 }
 
 func TestDowngradeWakesReadersInALongLine(t *testing.T) {
@@ -141,8 +140,10 @@ func TestDowngradeWakesReadersInALongLine(t *testing.T) {
 	n := 7
 	client := m.Client(t)
 	got := make(chan *Hold, n)
+	var readers []*sides
 	for i := range n {
 		rw := rwOf(ref(t, m, name))
+		readers = append(readers, rw)
 		go func() {
 			h, err := rw.Acquire(t.Context(), reading, &Options{}, false)
 			if err != nil {
@@ -152,7 +153,11 @@ func TestDowngradeWakesReadersInALongLine(t *testing.T) {
 		}()
 		etcdtest.Eventually(t, 5*time.Second, "queued", func() bool { return len(etcdtest.Keys(t, client, name+"/")) == i+2 })
 	}
-	time.Sleep(500 * time.Millisecond)
+	for _, rw := range readers {
+		etcdtest.Eventually(t, 5*time.Second, "a watch of the writer", func() bool {
+			return rw[reading].look(func(l *Line) bool { v := l.m.tracks[0].view; return v != nil && v.ready })
+		})
+	}
 	began := time.Now()
 	if err := w.Demote(t.Context()); err != nil {
 		t.Fatal(err)
