@@ -59,7 +59,7 @@ func (r *Ref) Who(ctx context.Context, refusal error) (h session.Holder) {
 		line = r.front(ctx, seen.revision)
 	}
 	if e, entered, found := r.Policy.First(line); found {
-		h, _ = who.Meet(ctx, r.Keeper, r.Prefix, e, standingOf(entered))
+		h, _ = who.Meet(ctx, r.Keeper, r.Prefix, e, standingOf(entered)) // what could not be found out is left out
 	}
 	return h
 }
