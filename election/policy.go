@@ -13,7 +13,7 @@ import (
 	"github.com/fenceline/fenceline/internal/queue"
 )
 
-// rule is a mutex's, but for those who step aside while they wait.
+// policy is a mutex's, but for those who step aside while they wait.
 func (e *Election) policy(value string) queue.Policy {
 	r := queue.Mutex
 	r.Value, r.Suffix, r.Whole = value, keyspace.PrioritySuffix(e.opts.priority), true

@@ -32,6 +32,7 @@ type listener struct {
 	heard    atomic.Int64 // when the last one came, or the stream was opened
 	relied   atomic.Int64 // until when somebody relies on silence who has asked
 	relying  atomic.Int64 // how many do until they say otherwise
+	rarely   atomic.Bool  // the stream is asked more rarely than at first
 	wake     chan struct{}
 }
 
@@ -40,6 +41,9 @@ func (l *listener) now() int64 { return int64(time.Since(l.made)) }
 func (l *listener) hear() {
 	l.messages.Add(1)
 	l.heard.Store(max(l.now(), 1))
+	if l.rarely.Load() {
+		signal(l.wake)
+	}
 }
 
 // Alive says whether anything was heard within TrustFor. Who asks relies on it: the stream is asked each second from here
@@ -82,6 +86,10 @@ func (s *Stream) listen(ctx context.Context) {
 	for {
 		now := l.now()
 		last := max(l.heard.Load(), opened)
+		if l.messages.Load()-asked > answersOfPing { // others have come than those to the last question
+			late = first
+		}
+		l.rarely.Store(late > first)
 		limit := late
 		if l.relying.Load() > 0 || l.relied.Load() > now {
 			limit = askSoon
@@ -101,15 +109,10 @@ func (s *Stream) listen(ctx context.Context) {
 			}
 			wait = silentAfter / 2
 		} else if quiet := time.Duration(now - last); quiet >= limit {
-			n := l.messages.Load()
-			switch {
-			case limit == askSoon:
-			case n-asked > answersOfPing: // others have come than those to the last question
-				late = first
-			default:
+			if asked > 0 && limit != askSoon {
 				late = min(2*late, askRarely)
 			}
-			asked = n
+			asked = l.messages.Load()
 			s.Ping()
 			wait = silentAfter / 2
 		} else {
