@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/fenceline/fenceline/internal/watch"
 )
 
 // fakeClock is the bubble's time, and what the machine has slept.
@@ -58,6 +60,7 @@ type rig struct {
 	*Keeper
 	etcd  *fakeEtcd
 	clock *fakeClock
+	watch *watch.Stream // nil: none
 
 	mu   sync.Mutex
 	told []told
@@ -75,7 +78,7 @@ func (r *rig) open(ctx context.Context, ttl time.Duration) error {
 		defer r.mu.Unlock()
 		r.told = append(r.told, told{from, to, cause, r.clock.Elapsed()})
 	}
-	k, err := open(ctx, cfg, r.etcd, r.clock, nil)
+	k, err := open(ctx, cfg, r.etcd, r.clock, r.watch)
 	r.Keeper = k
 	return err
 }
