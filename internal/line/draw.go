@@ -134,6 +134,9 @@ func (r *request) String() string {
 	if r.a != nil {
 		text += " " + r.a.spots[r.i].key
 	}
+	if r.kind == askJoin && r.looks[0] >= lookSum {
+		text += map[look]string{lookSum: ", counting", lookNear: ", looking at the nearest"}[r.looks[0]]
+	}
 	if r.old != nil {
 		text += " in place of " + r.old.spots[0].key
 	}

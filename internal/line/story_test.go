@@ -54,6 +54,7 @@ var policies = map[string]queue.Policy{"mutex": queue.Mutex, "reader": queue.Rea
 var roomForTwo = queue.Policy{
 	Values: true, Departures: true, Dir: "line/", Beside: "l/limit",
 	Horizon: func() int { return 2 },
+	Fits:    func(count int64, _ []queue.Entry) bool { return count <= 2 },
 	Alone:   func([]queue.Entry) bool { return false },
 	Blocker: func(ahead []queue.Entry) int {
 		if len(ahead) < 2 {
