@@ -114,12 +114,13 @@ func (l *Latch) Wait(ctx context.Context) error {
 	if _, err := l.left(ctx); errors.Is(err, ErrParties) { // told before the wait; the rest is for the wait to find
 		return l.failed("wait at", err)
 	}
-	return l.failed("wait at", waitKey(ctx, l.keeper, l.opened, func(kv *mvccpb.KeyValue) (bool, error) {
+	_, err := waitKey(ctx, l.keeper, l.opened, func(kv *mvccpb.KeyValue) (bool, error) {
 		if kv == nil {
 			return false, nil
 		}
 		return true, l.check([]*mvccpb.KeyValue{kv})
-	}))
+	})
+	return l.failed("wait at", err)
 }
 
 // Left is how many count-downs are missing; 0: the latch is open. ctx bounds it, or 5 s when ctx has no deadline.

@@ -3,16 +3,15 @@ package barrier
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/mirror"
 )
 
 // party is one entry in etcd, from Enter to its end. One goroutine at a time uses it.
@@ -125,14 +124,15 @@ func (p *party) await(ctx, alive context.Context) (round, error) {
 	if done, err := w.judge(ctx); done || err != nil {
 		return w.round, err
 	}
-	stream := p.at.keeper.Watch()
-	err := follow(ctx, p.at.keeper, func(f *feed) func() {
-		if p.breaks { // who dies is to be noticed
-			return stream.Watch(p.at.prefix, clientv3.GetPrefixRangeEnd(p.at.prefix), f)
-		}
-		own, all := stream.Deletes(p.key, "", quiet{f}), stream.Watch(p.at.record, "", f)
-		return func() { own(); all() }
-	}, w)
+	all, watched := mirror.Prefix(p.at.prefix), mirror.Keys{Key: p.at.record}
+	s := newSight()
+	if p.breaks { // who dies is to be noticed
+		watched = all
+	} else { // before the other, which lists once it stands: so the list comes after both
+		defer mirror.Listen(p.at.keeper, p.key, &own{sight: s}).Stop()
+	}
+	defer mirror.FollowOne(p.at.keeper, watched, all, s).Stop()
+	err := s.until(ctx, p.at.keeper, p.at.prefix, w.pause, func(n news) (bool, error) { return w.look(ctx, n) })
 	return w.round, err
 }
 
@@ -150,39 +150,50 @@ type waiting struct {
 // dally is how long the last party of a round is given to publish it, before any other does.
 const dally = 200 * time.Millisecond
 
-func (w *waiting) patience() time.Duration {
+func (w *waiting) pause() time.Duration {
 	if !w.full.IsZero() {
 		return dally
 	}
-	return etcd.Jitter(w.at.keeper.Silence())
+	return 0
 }
 
-func (w *waiting) list(ctx context.Context, revision int64) (bool, error) {
+// look takes what was told. Nothing was: see what has become of a round that is full.
+func (w *waiting) look(ctx context.Context, n news) (bool, error) {
+	if n.doubt > 0 || n.revision == 0 && n.events == nil {
+		return w.read(ctx, n.doubt)
+	}
+	before, next := w.seen.record.mod, w.seen
+	var err error
+	if n.revision > next.rev {
+		next, err = w.at.snapshot(n.kvs, n.revision)
+	}
+	if err == nil {
+		next, err = next.apply(w.at, n.events)
+	}
+	if err != nil {
+		return false, err
+	}
+	w.learn(next)
+	if v, _ := next.judge(w.create, w.parties); n.revision == 0 && before != next.record.mod && v == wait {
+		return w.read(ctx, 0) // more parties than a round takes, and who of them stands the record does not tell
+	}
+	return w.judge(ctx)
+}
+
+// read looks, as of revision or later; zero: as the quorum has it.
+func (w *waiting) read(ctx context.Context, revision int64) (bool, error) {
 	var next snapshot
 	err := w.at.keeper.Retry(ctx, w.alive, w.at.prefix, func(try context.Context) (err error) {
-		next, err = w.at.readAt(try, max(revision, w.seen.rev))
+		if revision > 0 {
+			revision = max(revision, w.seen.rev)
+		}
+		next, err = w.at.readAt(try, revision)
 		return err
 	})
 	if err != nil {
 		return false, err
 	}
 	w.learn(next)
-	return w.judge(ctx)
-}
-
-func (w *waiting) told(ctx context.Context, events []*mvccpb.Event) (bool, error) {
-	if !w.breaks && slices.ContainsFunc(events, func(ev *mvccpb.Event) bool { return string(ev.Kv.Key) == w.key }) {
-		return w.list(ctx, events[len(events)-1].Kv.ModRevision) // two watches, and no order between them
-	}
-	next, err := w.seen.apply(w.at, events)
-	if err != nil {
-		return false, err
-	}
-	changed := next.record.mod != w.seen.record.mod
-	w.learn(next)
-	if v, _ := next.judge(w.create, w.parties); changed && v == wait {
-		return w.list(ctx, 0) // more parties than a round takes, and who of them stands the record does not tell
-	}
 	return w.judge(ctx)
 }
 

@@ -11,7 +11,6 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	"github.com/fenceline/fenceline/internal/chance"
-	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
@@ -159,54 +158,39 @@ func (p *Pass) leave(ctx context.Context) error {
 // others waits for them. It follows one at a time, any, until that is gone: to hear of each would cost the round as
 // many events as there are pairs, and this costs a party only as many reads as its number has bits.
 func (p *Pass) others(ctx context.Context) error {
-	k := p.party.at.keeper
+	at := p.party.at
+	k := at.keeper
 	ctx, cancel := k.WhileOpen(ctx)
 	defer cancel()
-	o := &others{pass: p, seen: p.party.seen}
-	for {
-		left := o.left()
+	for seen := p.party.seen; ; {
+		left := p.stillIn(seen)
 		if len(left) == 0 {
 			return nil
 		}
-		o.one = left[chance.N(len(left))]
-		err := follow(ctx, k, func(f *feed) func() { return k.Watch().Deletes(o.one.key, "", f) }, o)
+		one := left[chance.N(len(left))]
+		revision, err := waitKey(ctx, k, one.key, func(kv *mvccpb.KeyValue) (bool, error) {
+			return kv == nil || kv.CreateRevision != one.create, nil
+		})
+		if err != nil {
+			return err
+		}
+		err = k.Retry(ctx, ctx, at.prefix, func(try context.Context) (err error) {
+			seen, err = at.readAt(try, max(revision, seen.rev))
+			return err
+		})
 		if err != nil {
 			return err
 		}
 	}
 }
 
-type others struct {
-	pass *Pass
-	seen snapshot
-	one  entry
-}
-
-// left are those of the round that are still in it.
-func (o *others) left() []entry {
+// stillIn are the others of the round that are.
+func (p *Pass) stillIn(s snapshot) []entry {
 	var in []entry
-	for _, e := range o.seen.in {
-		if slices.Contains(o.pass.round.In, e.create) && e.create != o.pass.party.create {
+	for _, e := range s.in {
+		if slices.Contains(p.round.In, e.create) && e.create != p.party.create {
 			in = append(in, e)
 		}
 	}
 	return in
 }
-
-func (o *others) list(ctx context.Context, revision int64) (bool, error) {
-	at := o.pass.party.at
-	err := at.keeper.Retry(ctx, ctx, at.prefix, func(try context.Context) error {
-		s, err := at.readAt(try, max(revision, o.seen.rev))
-		if err == nil {
-			o.seen = s
-		}
-		return err
-	})
-	return !o.seen.stands(o.one.create), err
-}
-
-func (o *others) told(ctx context.Context, events []*mvccpb.Event) (bool, error) {
-	return o.list(ctx, events[len(events)-1].Kv.ModRevision)
-}
-
-func (o *others) patience() time.Duration { return etcd.Jitter(o.pass.party.at.keeper.Silence()) }

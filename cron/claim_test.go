@@ -2,6 +2,7 @@ package cron
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -113,20 +114,26 @@ func TestWhoHasRunTheLastTicksLetsOthersGoFirst(t *testing.T) {
 
 // Its revisions begin again at an earlier one.
 func TestClusterRestoredFromABackupIsBelieved(t *testing.T) {
-	for what, ask := range map[string]func(*job, *state) (state, error){
-		"list": func(j *job, _ *state) (state, error) { return j.list() },
-		"commit": func(j *job, s *state) (state, error) {
+	for what, ask := range map[string]func(*job){
+		"list": func(j *job) {
+			j.Trouble(errors.New("the watch has ended"))
+			resp, err := j.keeper.Client.Get(t.Context(), j.prefix+claims, clientv3.WithRange(j.prefix+runs))
+			if err != nil {
+				t.Fatal(err)
+			}
+			j.Load(resp.Header.Revision, resp.Kvs)
+		},
+		"commit": func(j *job) {
 			_, after, err := j.commit(&state{}, record{}, change{})
-			return after, err
+			if err != nil {
+				t.Fatal(err)
+			}
+			j.learn(after)
 		},
 	} {
-		j, _, s := claimed(t)
+		j, _, _ := claimed(t)
 		j.learn(state{revision: 1 << 40, claims: map[int]claim{}})
-		after, err := ask(j, &s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		j.learn(after)
+		ask(j)
 		if j.revision() >= 1<<40 || len(j.state.claims) != 1 {
 			t.Errorf("%s: %+v", what, j.state)
 		}

@@ -157,7 +157,7 @@ func newJob(c *Scheduler, name, text string, fn func(context.Context, Tick) erro
 		prefix: keyspace.Line(c.keeper.Namespace, "cron", name),
 		rules: rules{schedule: parsed, text: text, zone: o.loc.String(), missed: o.missed, late: o.late,
 			overlap: o.overlap, retries: o.retries, jitter: o.jitter, most: o.most}, timeout: o.timeout,
-		running: map[string]*running{}, spent: map[string]bool{}, after: map[attempt]time.Time{}, wake: make(chan struct{}, 1)}, nil
+		running: map[string]*running{}, spent: map[string]bool{}, after: map[attempt]time.Time{}, wake: make(chan struct{}, 1), unseen: errUnseen}, nil
 }
 
 // Run takes part in running the jobs until ctx ends; then it starts no more, waits for those that run here, and

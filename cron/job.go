@@ -37,6 +37,9 @@ type job struct {
 	spent   map[string]bool     // claims that have been run and may stand for a while yet
 	since   time.Time           // by the wall clock; see rules.due
 	busy    bool                // no tick may be started, as far as is known
+	unseen  error               // why state may be old; nil: it is not
+	known   bool                // there was a list
+	before  int64               // as of which revision state was when it became unseen
 
 	// The following are the loop's.
 	after map[attempt]time.Time
@@ -52,23 +55,28 @@ func (j *job) run(ctx context.Context) error {
 	j.mu.Lock()
 	j.since = j.sched.now().Round(0)
 	j.mu.Unlock()
-	known := false
-	for failed := 1; ; failed++ {
-		listed, err := j.follow(ctx)
-		if j.over(ctx) {
-			return nil
+	defer j.follow()()
+	for !j.over(ctx) {
+		d := nap
+		unseen, known := j.sight()
+		switch {
+		case unseen == nil:
+			d = j.step(ctx)
+		case refused(unseen, known) && ctx.Err() == nil:
+			return j.keeper.Explain(unseen, j.prefix)
 		}
-		if refused(err, known || listed) && ctx.Err() == nil {
-			return j.keeper.Explain(err, j.prefix)
+		if d == 0 {
+			continue
 		}
-		if listed {
-			known, failed = true, 1
-			j.keeper.Log.Warn("cron job has lost sight of etcd", "job", j.name, "error", err)
+		t := time.NewTimer(d)
+		select {
+		case <-t.C:
+		case <-j.wake:
+		case <-ending(ctx):
 		}
-		if !j.pause(ctx, etcd.Steady.Wait(failed)) {
-			return nil
-		}
+		t.Stop()
 	}
+	return nil
 }
 
 // refused says that it is no use going on: somebody has to grant a permission first. Once the job was followed, that

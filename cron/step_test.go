@@ -43,7 +43,7 @@ func TestNextStep(t *testing.T) {
 		"done ahead of our clock": {func(_ *rules, s *state, _ *here) { s.record.Last = at("2026-01-01T12:07:00Z") },
 			step{at: at("2026-01-01T12:08:00Z")}},
 		"to be ended":          {func(_ *rules, _ *state, h *here) { h.last = true }, nothing},
-		"cannot be read":       {func(_ *rules, s *state, _ *here) { s.broken = errMute }, nothing},
+		"cannot be read":       {func(_ *rules, s *state, _ *here) { s.broken = errUnseen }, nothing},
 		"runs elsewhere":       {func(_ *rules, s *state, _ *here) { opened(s, elsewhere, true) }, nothing},
 		"runs elsewhere, over": {func(r *rules, s *state, _ *here) { r.overlap = true; opened(s, elsewhere, true) }, due},
 		"a claim nobody knows": {func(_ *rules, s *state, _ *here) { s.claims[0] = claim{id: "?"} }, nothing},

@@ -3,136 +3,64 @@ package cron
 import (
 	"context"
 	"errors"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/mirror"
 )
 
-// listEvery is how often etcd is asked whether the watch has missed something, while there is a run whose end it
-// would tell. Claims need no such question: a claim on a state that is old fails, and brings the present one.
-const listEvery = 10 * time.Second
+// errUnseen is why a job does nothing before the first list.
+var errUnseen = errors.New("cron: etcd has not been heard of yet")
 
-var errMute = errors.New("cron: no answer to a request to watch")
-
-// feed is one watch of a job's keys. Events that come before the list are kept until it is there: on an older state
-// they would make one that never was.
-type feed struct {
-	*job
-	created chan struct{}
-	ended   chan error
-
-	listed bool // with what follows, under the job's mutex
-	early  []*mvccpb.Event
+// follow keeps the job's state up to date with etcd's until stop is called.
+func (j *job) follow() (stop func()) {
+	return mirror.Follow(j.keeper, mirror.Keys{Key: j.prefix + claims, End: j.prefix + runs}, j).Stop
 }
 
-// Created, Events and Ended are called by the stream.
-func (f *feed) Created(int64) { close(f.created) }
-
-func (f *feed) Events(events []*mvccpb.Event) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.listed {
-		f.early = append(f.early, events...)
-		return
-	}
-	next := f.state.apply(f.prefix, events)
-	f.compareClocks(&next)
-	f.become(next)
+// Load, Apply, Trouble and Idle are called by the follower. A transaction may have brought a later state than a list. But one that is
+// earlier than what was known before the watch that it follows shows a cluster that was restored from a backup.
+func (j *job) Load(revision int64, kvs []*mvccpb.KeyValue) {
+	j.rewound(j.before, revision)
+	j.learn(listed(j.prefix, revision, kvs))
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.unseen, j.known = nil, true
+	j.nudge()
 }
 
-func (f *feed) Ended(err error) {
-	select {
-	case f.ended <- err:
-	default:
-	}
+func (j *job) Apply(events []*mvccpb.Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	next := j.state.apply(j.prefix, events)
+	j.compareClocks(&next)
+	j.become(next)
 }
 
-// begin takes the list that was read after the watch was created. A transaction may have brought a later state.
-func (f *feed) begin(s state) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if s.revision < f.state.revision {
-		s = f.state
+// Trouble has the job do nothing more than to end what runs, until the next Load.
+func (j *job) Trouble(err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.unseen == nil {
+		j.keeper.Log.Warn("cron job has lost sight of etcd", "job", j.name, "error", err)
 	}
-	f.become(s.apply(f.prefix, f.early))
-	f.listed, f.early = true, nil
+	j.unseen, j.before = err, j.state.revision
+	j.nudge()
 }
 
-// follow is the life of one watch. It answers why it ended, and whether it got as far as a list; nil once the job is
-// over.
-func (j *job) follow(ctx context.Context) (listed bool, err error) {
-	f := &feed{job: j, created: make(chan struct{}), ended: make(chan error, 1)}
-	defer j.keeper.Watch().Watch(j.prefix+claims, j.prefix+runs, f)()
-	if err := f.open(ctx); err != nil {
-		return false, err
-	}
-	list := time.NewTicker(listEvery + chance.N(listEvery/2))
-	defer list.Stop()
-	for !j.over(ctx) {
-		d := j.step(ctx)
-		if d == 0 {
-			select {
-			case err := <-f.ended:
-				return true, err
-			default:
-				continue
-			}
-		}
-		t := time.NewTimer(d)
-		select {
-		case <-t.C:
-		case <-j.wake:
-		case <-list.C:
-			err = j.check()
-		case err = <-f.ended:
-		case <-ending(ctx):
-		}
-		t.Stop()
-		if err != nil {
-			return true, err
-		}
-	}
-	return true, nil
+// Idle: claims need no certainty. One that is made on a state that is old fails, and brings the present one. What a silent watch may keep
+// to itself is the end of a run, so while there is one the keys are listed now and then.
+func (j *job) Idle() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.state.record.Open) == 0 && len(j.state.claims) == 0
 }
 
-// open waits for the watch, which starts from now, and then reads the list.
-func (f *feed) open(ctx context.Context) error {
-	late := time.NewTimer(f.keeper.RequestTimeout())
-	defer late.Stop()
-	for waiting := true; waiting && !f.over(ctx); {
-		select {
-		case <-f.created:
-			waiting = false
-		case err := <-f.ended:
-			return err
-		case <-late.C: // the connection stands, and nobody is at the other end
-			f.keeper.Watch().Restart()
-			return errMute
-		case <-f.wake:
-		case <-ending(ctx):
-		}
-	}
-	s, err := f.list()
-	if err == nil {
-		f.begin(s)
-	}
-	return err
-}
-
-func (j *job) list() (state, error) {
-	ctx, cancel := j.request()
-	defer cancel()
-	known := j.revision()
-	resp, err := j.keeper.KV().Get(ctx, j.prefix+claims, clientv3.WithRange(j.prefix+runs))
-	if err != nil {
-		return state{}, err
-	}
-	j.rewound(known, resp.Header.Revision)
-	return listed(j.prefix, resp.Header.Revision, resp.Kvs), nil
+// sight says why etcd is not seen at present, if it is not, and whether it has been.
+func (j *job) sight() (unseen error, known bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.unseen, j.known
 }
 
 func (j *job) revision() int64 {
@@ -154,21 +82,6 @@ func (j *job) rewound(known, revision int64) {
 // request is a context for one request. It does not end with Run's: what has begun is brought to its end.
 func (j *job) request() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(j.keeper.Context(), j.keeper.RequestTimeout())
-}
-
-// check looks for what the watch should have told.
-func (j *job) check() error {
-	j.mu.Lock()
-	quiet := len(j.state.record.Open) == 0 && len(j.state.claims) == 0
-	j.mu.Unlock()
-	if quiet {
-		return nil
-	}
-	s, err := j.list()
-	if err == nil {
-		j.learn(s)
-	}
-	return err
 }
 
 // learn takes a state that was read, unless a later one is known.

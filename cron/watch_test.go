@@ -1,6 +1,7 @@
 package cron
 
 import (
+	"errors"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -48,32 +49,31 @@ func followed(t *testing.T) *job {
 	return nil
 }
 
-// A watch that begins anew has a gap before it: what it tells says nothing until the list is there.
-func TestEventsBeforeTheListWaitForIt(t *testing.T) {
-	j := followed(t)
-	j.learn(listed("p/", 10, []*mvccpb.KeyValue{kv("claim/0", "a", 9)}))
-	f := &feed{job: j}
-	f.Events([]*mvccpb.Event{put("claim/1", "b", 20)})
-	if j.revision() != 10 {
-		t.Errorf("revision %d", j.revision())
-	}
-	f.begin(listed("p/", 19, nil)) // claim/0 went in the gap
-	if len(j.state.claims) != 1 || j.state.claims[1].id != "b" || j.revision() != 20 {
-		t.Errorf("%+v", j.state)
-	}
-	f.Events([]*mvccpb.Event{gone("claim/1", 21)})
-	if len(j.state.claims) != 0 {
-		t.Errorf("%+v", j.state)
-	}
-}
-
 func TestOlderStatesAreNotBelieved(t *testing.T) {
 	j := followed(t)
 	j.learn(listed("p/", 20, []*mvccpb.KeyValue{kv("claim/0", "a", 19)}))
 	j.learn(listed("p/", 18, nil))
-	f := &feed{job: j}
-	f.begin(listed("p/", 17, nil))
+	j.Load(17, nil)
 	if len(j.state.claims) != 1 || j.revision() != 20 {
 		t.Errorf("%+v", j.state)
+	}
+}
+
+func TestJobDoesNothingWhileItDoesNotSeeEtcd(t *testing.T) {
+	j := followed(t)
+	for _, step := range []struct {
+		what string
+		do   func()
+		seen bool
+	}{
+		{"before the first list", func() {}, false},
+		{"listed", func() { j.Load(10, nil) }, true},
+		{"the watch has ended", func() { j.Trouble(errors.New("away")) }, false},
+		{"listed again", func() { j.Load(20, nil) }, true},
+	} {
+		step.do()
+		if unseen, _ := j.sight(); (unseen == nil) != step.seen {
+			t.Errorf("%s: %v", step.what, unseen)
+		}
 	}
 }

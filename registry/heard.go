@@ -2,44 +2,28 @@ package registry
 
 import (
 	"sync"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
-	"github.com/fenceline/fenceline/internal/chance"
+	"github.com/fenceline/fenceline/internal/mirror"
 )
 
-// heard is what a watch tells of an entry. It is written by the session's watch stream, and read by the loop.
+// heard is what a watch tells of an entry. The session's watch stream writes it, and the loop reads it. It lists nothing: a thousand
+// registrations would cost a thousand reads, and each knows as of which revision it has put its entry.
 type heard struct {
-	r *Registration
+	r    *Registration
+	stop func()
 
 	mu      sync.Mutex
 	created int64 // what happened up to this revision, nobody has told
 	last    int64 // revision of the latest event
 	doubted bool  // something may have been missed
-	stopped bool
-	cancel  func()
 }
 
 func listen(r *Registration) *heard {
 	h := &heard{r: r}
-	h.open()
+	h.stop = mirror.Listen(r.keeper, r.key, h).Stop
 	return h
-}
-
-func (h *heard) open() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.stopped {
-		h.cancel = h.r.keeper.Watch().Watch(h.r.key, "", h)
-	}
-}
-
-func (h *heard) stop() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.stopped = true
-	h.cancel()
 }
 
 func (h *heard) note(f func()) {
@@ -49,18 +33,16 @@ func (h *heard) note(f func()) {
 	h.r.nudge()
 }
 
-// Created, Events and Ended are called by the stream.
-func (h *heard) Created(revision int64) { h.note(func() { h.created = revision }) }
+// Load, Apply and Trouble are called by the follower.
+func (h *heard) Load(revision int64, _ []*mvccpb.KeyValue) {
+	h.note(func() { h.created, h.doubted = revision, h.doubted || revision == 0 })
+}
 
-func (h *heard) Events(events []*mvccpb.Event) {
+func (h *heard) Apply(events []*mvccpb.Event) {
 	h.note(func() { h.last = events[len(events)-1].Kv.ModRevision })
 }
 
-// Ended opens the watch again, after a while: the end of a watch is no answer.
-func (h *heard) Ended(error) {
-	h.note(func() { h.doubted = true })
-	time.AfterFunc(time.Second/2+chance.N(time.Second), h.open)
-}
+func (h *heard) Trouble(error) { h.doubt() }
 
 func (h *heard) doubt() { h.note(func() { h.doubted = true }) }
 

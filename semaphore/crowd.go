@@ -35,7 +35,7 @@ type crowd struct {
 func gather(k *keeper.Keeper, prefix string, changed func()) *crowd {
 	c := &crowd{prefix: prefix, keeper: k, changed: changed, entries: map[string]queue.Entry{}}
 	c.rely = k.Watch().Rely()
-	c.follower = mirror.Follow(k, prefix, clientv3.GetPrefixRangeEnd(prefix), c)
+	c.follower = mirror.Follow(k, mirror.Prefix(prefix), c)
 	return c
 }
 

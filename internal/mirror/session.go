@@ -2,142 +2,52 @@ package mirror
 
 import (
 	"context"
-	"sync"
-	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
-	"github.com/fenceline/fenceline/internal/watch"
 )
 
-// Follower keeps a Copy of some keys up to date by the session's stream, which many of them share: it costs a watch, and no goroutine.
-// A watch that ends is opened anew. One that stays silent is believed for keeper.Silence: then the keys are listed again.
-type Follower struct {
-	keeper   *keeper.Keeper
-	key, end string
-	copy     Copy
+// Keys are [Key, End), or Key alone if End is empty.
+type Keys struct{ Key, End string }
 
-	mu      sync.Mutex
-	feed    *feed // of the present watch; nil: there is none, or the Follower was stopped
-	cancel  func()
-	failed  int
-	again   *time.Timer   // when to list, or to watch, again
-	asked   time.Duration // when the quorum was asked last that has answered, on the keeper's clock; negative: never
-	stopped bool
-}
+// Prefix are all keys that begin with prefix.
+func Prefix(prefix string) Keys { return Keys{prefix, clientv3.GetPrefixRangeEnd(prefix)} }
 
-// Follow has c kept up to date with [key, end), or with key alone if end is empty, until Stop. c's methods are called one at a time; they must
-// not block, and not call the Follower's.
-func Follow(k *keeper.Keeper, key, end string, c Copy) *Follower {
-	f := &Follower{keeper: k, key: key, end: end, copy: c, asked: -1}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.open()
-	return f
-}
+// Follow has c kept up to date with keys by the session's stream, which many share: it costs a watch, and no goroutine. While the watch is
+// silent the keys are listed again each keeper.Silence, unless c is an Idler and idle.
+func Follow(k *keeper.Keeper, keys Keys, c Copy) *Follower { return FollowOne(k, keys, keys, c) }
 
-// Stop ends it. A call of c that is under way may outlast Stop.
-func (f *Follower) Stop() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.stopped = true
-	f.close()
-	if f.again != nil {
-		f.again.Stop()
-	}
-}
-
-// Believed says whether the copy may be relied on for what it does not show: the quorum was asked not long ago, and the stream is heard of.
-func (f *Follower) Believed() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.feed != nil && f.asked >= 0 && f.keeper.Elapsed()-f.asked < 2*f.keeper.Silence() && f.keeper.Watch().Alive()
-}
-
-// open watches, and lists once the watch stands. It is called with the mutex held, as close is.
-func (f *Follower) open() {
-	f.feed = &feed{copy: f.copy}
-	f.cancel = f.keeper.Watch().Watch(f.key, f.end, &followed{f.feed, f})
-}
-
-func (f *Follower) close() {
-	if f.feed == nil {
-		return
-	}
-	f.cancel()
-	feed := f.feed
-	f.feed = nil
-	feed.close()
-}
-
-// later has do called after d, unless there is something else by then.
-func (f *Follower) later(d time.Duration, do func()) {
-	if f.again != nil {
-		f.again.Stop()
-	}
-	f.again = time.AfterFunc(d, do)
-}
-
-// list reads the keys, at revision at least; 0: as the quorum has them.
-func (f *Follower) list(ctx context.Context, of *feed, revision int64) {
-	ctx, cancel := context.WithTimeout(ctx, f.keeper.RequestTimeout())
-	defer cancel()
-	asked := f.keeper.Elapsed()
-	var opts []clientv3.OpOption
-	if f.end != "" {
-		opts = append(opts, clientv3.WithRange(f.end))
-	}
-	resp, err := f.keeper.KV().ReadAt(ctx, revision, f.key, opts...)
-	if err != nil {
-		f.ended(of, err)
-		return
-	}
-	of.load(resp.Header.Revision, resp.Kvs)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.feed != of {
-		return
-	}
-	f.failed = 0
-	if revision == 0 {
-		f.asked = asked
-	}
-	f.later(etcd.Jitter(f.keeper.Silence()), func() { f.keeper.Go(func(ctx context.Context) { f.list(ctx, of, 0) }) })
-}
-
-// ended is the end of a watch, or of an attempt to list.
-func (f *Follower) ended(of *feed, err error) {
-	f.mu.Lock()
-	if f.feed != of || f.stopped {
-		f.mu.Unlock()
-		return
-	}
-	f.close()
-	f.failed++
-	f.asked = -1 // what was known then is as old as that, and a new watch does not know it
-	f.later(etcd.Steady.Wait(f.failed), func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if !f.stopped && f.feed == nil && f.keeper.Context().Err() == nil {
-			f.open()
+// FollowOne is Follow for a Copy of keys of which only some have to be watched.
+func FollowOne(k *keeper.Keeper, watched, keys Keys, c Copy) *Follower {
+	s := ofSession(k, watched, c)
+	s.list = func(ctx context.Context) (int64, []*mvccpb.KeyValue, error) {
+		ctx, cancel := context.WithTimeout(ctx, k.RequestTimeout())
+		defer cancel()
+		var opts []clientv3.OpOption
+		if keys.End != "" {
+			opts = append(opts, clientv3.WithRange(keys.End))
 		}
-	})
-	f.mu.Unlock()
-	f.copy.Trouble(err)
+		resp, err := k.KV().Get(ctx, keys.Key, opts...)
+		if err != nil {
+			return 0, nil, err
+		}
+		return resp.Header.Revision, resp.Kvs, nil
+	}
+	return start(s, c)
 }
 
-// followed is the handler of one watch.
-type followed struct {
-	*feed
-	of *Follower
+// Listen is Follow for a Copy that reads by itself: it is told by Load from which revision on it will hear of everything, and no keys.
+// Revision 0: etcd has not told.
+func Listen(k *keeper.Keeper, key string, c Copy) *Follower {
+	return start(ofSession(k, Keys{Key: key}, c), c)
 }
 
-var _ watch.Handler = (*followed)(nil)
-
-func (w *followed) Created(revision int64) {
-	w.of.keeper.Go(func(ctx context.Context) { w.of.list(ctx, w.feed, 0) })
+func ofSession(k *keeper.Keeper, keys Keys, c Copy) source {
+	return source{key: keys.Key, end: keys.End, stream: k.Watch(), every: k.Silence, spawn: k.Go, elapsed: k.Elapsed,
+		trouble: func(err error) {
+			k.Log.Debug("watch ended", "key", keys.Key, "error", err)
+			c.Trouble(err)
+		}}
 }
-
-func (w *followed) Ended(err error) { w.of.ended(w.feed, err) }
