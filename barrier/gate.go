@@ -95,6 +95,6 @@ func (g *Gate) Wait(ctx context.Context) error {
 		return g.err
 	}
 	open := func(kv *mvccpb.KeyValue) (bool, error) { return kv == nil, nil }
-	_, err := waitKey(ctx, g.keeper, g.key, open)
+	err := waitKey(ctx, g.keeper, g.key, open)
 	return g.failed("wait at", err)
 }

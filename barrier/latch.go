@@ -114,7 +114,7 @@ func (l *Latch) Wait(ctx context.Context) error {
 	if _, err := l.left(ctx); errors.Is(err, ErrParties) { // told before the wait; the rest is for the wait to find
 		return l.failed("wait at", err)
 	}
-	_, err := waitKey(ctx, l.keeper, l.opened, func(kv *mvccpb.KeyValue) (bool, error) {
+	err := waitKey(ctx, l.keeper, l.opened, func(kv *mvccpb.KeyValue) (bool, error) {
 		if kv == nil {
 			return false, nil
 		}

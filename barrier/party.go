@@ -131,7 +131,7 @@ func (p *party) await(ctx, alive context.Context) (round, error) {
 	} else { // before the other, which lists once it stands: so the list comes after both
 		defer mirror.Listen(p.at.keeper, p.key, &own{sight: s}).Stop()
 	}
-	defer mirror.FollowOne(p.at.keeper, watched, all, s).Stop()
+	defer mirror.FollowPart(p.at.keeper, watched, all, s).Stop()
 	err := s.until(ctx, p.at.keeper, p.at.prefix, w.pause, func(n news) (bool, error) { return w.look(ctx, n) })
 	return w.round, err
 }

@@ -8,10 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
-
 	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/mirror"
 )
 
 // Pass is a party's place in a round that was full. It ends once: by Leave, or by loss.
@@ -158,30 +157,40 @@ func (p *Pass) leave(ctx context.Context) error {
 // others waits for them. It follows one at a time, any, until that is gone: to hear of each would cost the round as
 // many events as there are pairs, and this costs a party only as many reads as its number has bits.
 func (p *Pass) others(ctx context.Context) error {
-	at := p.party.at
-	k := at.keeper
-	ctx, cancel := k.WhileOpen(ctx)
+	ctx, cancel := p.party.at.keeper.WhileOpen(ctx)
 	defer cancel()
 	for seen := p.party.seen; ; {
 		left := p.stillIn(seen)
 		if len(left) == 0 {
 			return nil
 		}
-		one := left[chance.N(len(left))]
-		revision, err := waitKey(ctx, k, one.key, func(kv *mvccpb.KeyValue) (bool, error) {
-			return kv == nil || kv.CreateRevision != one.create, nil
-		})
-		if err != nil {
-			return err
-		}
-		err = k.Retry(ctx, ctx, at.prefix, func(try context.Context) (err error) {
-			seen, err = at.readAt(try, max(revision, seen.rev))
-			return err
-		})
-		if err != nil {
+		var err error
+		if seen, err = p.outlast(ctx, left[chance.N(len(left))], seen); err != nil {
 			return err
 		}
 	}
+}
+
+// outlast waits until one is gone, and returns who is in then.
+func (p *Pass) outlast(ctx context.Context, one entry, seen snapshot) (snapshot, error) {
+	at := p.party.at
+	s := newSight()
+	defer mirror.FollowPart(at.keeper, mirror.Keys{Key: one.key}, mirror.Prefix(at.prefix), s).Stop()
+	err := s.until(ctx, at.keeper, at.prefix, noPause, func(n news) (done bool, err error) {
+		if n.revision > seen.rev {
+			if seen, err = at.snapshot(n.kvs, n.revision); err != nil {
+				return false, err
+			}
+		}
+		if events := len(n.events); events > 0 {
+			err = at.keeper.Retry(ctx, ctx, at.prefix, func(try context.Context) (err error) {
+				seen, err = at.readAt(try, max(n.events[events-1].Kv.ModRevision, seen.rev))
+				return err
+			})
+		}
+		return !seen.stands(one.create), err
+	})
+	return seen, err
 }
 
 // stillIn are the others of the round that are.

@@ -108,51 +108,53 @@ var never <-chan time.Time
 
 func noPause() time.Duration { return 0 }
 
-// waitKey waits until what stands under key satisfies seen, which gets nil when nothing does, and returns as of which revision that was.
-func waitKey(ctx context.Context, k *keeper.Keeper, key string, seen func(*mvccpb.KeyValue) (bool, error)) (revision int64, err error) {
+// condition is what a wait wants of a key; it gets nil when nothing stands there.
+type condition func(*mvccpb.KeyValue) (bool, error)
+
+// waitKey waits until what stands under key satisfies it. Most often it does, and needs no watch.
+func waitKey(ctx context.Context, k *keeper.Keeper, key string, satisfies condition) error {
 	ctx, cancel := k.WhileOpen(ctx)
 	defer cancel()
 	if ctx.Err() != nil {
-		return 0, context.Cause(ctx)
-	}
-	look := func(n news) (done bool, err error) {
-		if n.revision > 0 {
-			revision = n.revision
-			var kv *mvccpb.KeyValue
-			if len(n.kvs) > 0 {
-				kv = n.kvs[0]
-			}
-			done, err = seen(kv)
-		}
-		for _, ev := range n.events {
-			if done || err != nil {
-				break
-			}
-			revision = ev.Kv.ModRevision
-			kv := ev.Kv
-			if ev.Type == mvccpb.Event_DELETE {
-				kv = nil
-			}
-			done, err = seen(kv)
-		}
-		return done, err
+		return context.Cause(ctx)
 	}
 	done := false
-	err = k.Retry(ctx, ctx, key, func(try context.Context) error { // most often it is as wanted, and needs no watch
+	err := k.Retry(ctx, ctx, key, func(try context.Context) error {
 		resp, err := k.KV().Get(try, key)
 		if err != nil {
 			return err
 		}
-		if done, err = look(news{revision: resp.Header.Revision, kvs: resp.Kvs}); err != nil {
+		if done, err = satisfies.list(resp.Kvs); err != nil {
 			return etcd.Settled(err)
 		}
 		return nil
 	})
 	if done || err != nil {
-		return revision, err
+		return err
 	}
 	s := newSight()
 	defer mirror.Follow(k, mirror.Keys{Key: key}, s).Stop()
-	err = s.until(ctx, k, key, noPause, look)
-	return revision, err
+	return s.until(ctx, k, key, noPause, func(n news) (done bool, err error) {
+		if n.revision > 0 {
+			done, err = satisfies.list(n.kvs)
+		}
+		for _, ev := range n.events {
+			if done || err != nil {
+				break
+			}
+			kv := ev.Kv
+			if ev.Type == mvccpb.Event_DELETE {
+				kv = nil
+			}
+			done, err = satisfies(kv)
+		}
+		return done, err
+	})
+}
+
+func (c condition) list(kvs []*mvccpb.KeyValue) (bool, error) {
+	if len(kvs) == 0 {
+		return c(nil)
+	}
+	return c(kvs[0])
 }

@@ -37,7 +37,8 @@ func (r *Range) Follow(ctx context.Context, c Copy) error {
 
 	closed := make(chan struct{})
 	var once sync.Once
-	s := source{key: r.Prefix, end: r.End, stream: stream, list: r.List,
+	s := source{key: r.Prefix, end: r.End, stream: stream,
+		list: func(ctx context.Context, _ int64) (int64, []*mvccpb.KeyValue, error) { return r.List(ctx) },
 		// Nothing is listed again: a list may be long. But a watch goes on after the permission to read was taken away.
 		again:   func(ctx context.Context) error { return r.mayRead(ctx, stream) },
 		every:   func() time.Duration { return checkEvery },

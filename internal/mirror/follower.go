@@ -16,8 +16,10 @@ import (
 type source struct {
 	key, end string // what is watched
 	stream   *watch.Stream
-	// list reads what the copy is of, as the quorum has it; nil: nothing is.
-	list func(ctx context.Context) (revision int64, kvs []*mvccpb.KeyValue, err error)
+	// list reads what the copy is of, as of least or later; zero: as the quorum has it. nil: nothing is read.
+	list func(ctx context.Context, least int64) (revision int64, kvs []*mvccpb.KeyValue, err error)
+	// lax has the first list read as of the watch's beginning, of which a member may tell that is behind.
+	lax bool
 	// again is what is asked each now and then; nil: the list.
 	again func(ctx context.Context) error
 	// every says how often.
@@ -120,18 +122,20 @@ func (f *Follower) created(of *feed, revision int64) {
 	case f.feed != of:
 	case f.list == nil:
 		f.failed = 0
+	case f.lax:
+		f.spawn(func(ctx context.Context) { f.read(ctx, of, revision) })
 	default:
-		f.spawn(func(ctx context.Context) { f.read(ctx, of) })
+		f.spawn(func(ctx context.Context) { f.read(ctx, of, 0) })
 	}
 }
 
 // errRewound ends a watch that knows more than etcd does.
 var errRewound = errors.New("mirror: etcd is at an earlier revision than before: it was restored")
 
-// read lists.
-func (f *Follower) read(ctx context.Context, of *feed) {
+// read lists, as of least or later; zero: as the quorum has it.
+func (f *Follower) read(ctx context.Context, of *feed, least int64) {
 	asked, before := f.elapsed(), of.upTo()
-	revision, kvs, err := f.list(ctx)
+	revision, kvs, err := f.list(ctx, least)
 	if err == nil && revision < before {
 		err = errRewound
 	}
@@ -149,7 +153,10 @@ func (f *Follower) read(ctx context.Context, of *feed) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.feed == of {
-		f.failed, f.asked = 0, asked
+		f.failed = 0
+		if least == 0 {
+			f.asked = asked
+		}
 		f.askLater(of)
 	}
 }
@@ -164,7 +171,7 @@ func (f *Follower) ask(ctx context.Context, of *feed) {
 	switch {
 	case ok && idler.Idle():
 	case f.again == nil:
-		f.read(ctx, of)
+		f.read(ctx, of, 0)
 		return
 	default:
 		if err := f.again(ctx); err != nil {

@@ -17,25 +17,34 @@ func Prefix(prefix string) Keys { return Keys{prefix, clientv3.GetPrefixRangeEnd
 
 // Follow has c kept up to date with keys by the session's stream, which many share: it costs a watch, and no goroutine. While the watch is
 // silent the keys are listed again each keeper.Silence, unless c is an Idler and idle.
-func Follow(k *keeper.Keeper, keys Keys, c Copy) *Follower { return FollowOne(k, keys, keys, c) }
+func Follow(k *keeper.Keeper, keys Keys, c Copy) *Follower {
+	s := ofSession(k, keys, c)
+	s.list = listing(k, keys)
+	return start(s, c)
+}
 
-// FollowOne is Follow for a Copy of keys of which only some have to be watched.
-func FollowOne(k *keeper.Keeper, watched, keys Keys, c Copy) *Follower {
+// FollowPart is Follow for a Copy of keys of which only some have to be watched. The first list is as old as the watch, and not asked of the
+// quorum: that waits for etcd's disk, when others write.
+func FollowPart(k *keeper.Keeper, watched, keys Keys, c Copy) *Follower {
 	s := ofSession(k, watched, c)
-	s.list = func(ctx context.Context) (int64, []*mvccpb.KeyValue, error) {
+	s.list, s.lax = listing(k, keys), true
+	return start(s, c)
+}
+
+func listing(k *keeper.Keeper, keys Keys) func(context.Context, int64) (int64, []*mvccpb.KeyValue, error) {
+	return func(ctx context.Context, least int64) (int64, []*mvccpb.KeyValue, error) {
 		ctx, cancel := context.WithTimeout(ctx, k.RequestTimeout())
 		defer cancel()
 		var opts []clientv3.OpOption
 		if keys.End != "" {
 			opts = append(opts, clientv3.WithRange(keys.End))
 		}
-		resp, err := k.KV().Get(ctx, keys.Key, opts...)
+		resp, err := k.KV().ReadAt(ctx, least, keys.Key, opts...)
 		if err != nil {
 			return 0, nil, err
 		}
 		return resp.Header.Revision, resp.Kvs, nil
 	}
-	return start(s, c)
 }
 
 // Listen is Follow for a Copy that reads by itself: it is told by Load from which revision on it will hear of everything, and no keys.
