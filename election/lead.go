@@ -9,6 +9,7 @@ import (
 
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/since"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -28,6 +29,7 @@ func (e *Election) Lead(ctx context.Context, value string, fn func(ctx context.C
 	if e.err != nil {
 		return e.err
 	}
+	ctx = since.Owned(ctx)
 	c := &checker{check: e.opts.check, most: max(e.opts.threshold, 1)}
 	said, failed := "", 0
 	for {

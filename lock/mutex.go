@@ -6,6 +6,7 @@ import (
 
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/since"
 	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/session"
 )
@@ -65,6 +66,7 @@ func (m *Mutex) acquire(ctx context.Context, try bool) (*Lock, error) {
 // released after fn has returned, or panicked, never before. Do returns fn's error, joined with the loss if the hold
 // was lost meanwhile: then fn's last steps may have run unprotected.
 func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, l *Lock) error) (err error) {
+	ctx = since.Owned(ctx)
 	l, err := m.Acquire(ctx)
 	if err != nil {
 		return err

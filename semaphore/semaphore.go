@@ -9,6 +9,7 @@ import (
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/since"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -149,6 +150,7 @@ func (m *Semaphore) failed(verb string, err error) error {
 // are given back after fn has returned, or panicked, never before. Do returns fn's error, joined with the loss if the
 // permit was lost meanwhile: then fn's last steps may have run over the limit.
 func (m *Semaphore) Do(ctx context.Context, n int64, fn func(ctx context.Context, p *Permit) error) (err error) {
+	ctx = since.Owned(ctx)
 	p, err := m.Acquire(ctx, n)
 	if err != nil {
 		return err

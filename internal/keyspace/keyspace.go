@@ -1,6 +1,7 @@
 // Package keyspace says where things stand in etcd.
 //
 //	<namespace>session/<lease>               who a session is
+//	<namespace>since/<key>                    since when an entry waits or holds
 //	<namespace><kind>/<name>/<lease>[-<slot>] an entry in a line
 //
 // A lease is written in lower-case hex without padding, as etcd's concurrency package writes it. A name is escaped so
@@ -66,6 +67,12 @@ func Sessions(namespace string) string { return namespace + "session/" }
 func Session(namespace string, lease clientv3.LeaseID) string {
 	return Sessions(namespace) + Lease(lease)
 }
+
+// Notes is the prefix of all notes of since when entries wait and hold: see package since.
+func Notes(namespace string) string { return namespace + "since/" }
+
+// Since is the key of the note of an entry.
+func Since(namespace, entry string) string { return Notes(namespace) + Escape(entry) }
 
 // Lease is a lease as it stands in a key.
 func Lease(id clientv3.LeaseID) string { return strconv.FormatInt(int64(id), 16) }

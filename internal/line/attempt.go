@@ -8,6 +8,7 @@ import (
 
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/queue"
+	"github.com/fenceline/fenceline/internal/since"
 )
 
 // stage is how far an attempt has come.
@@ -38,7 +39,8 @@ type attempt struct {
 	unknown       bool // an enqueue went unanswered: it may have happened, or may yet
 	deleteUnknown bool // a delete did
 	spots         []spot
-	with          []string // keys that are deleted with the entries
+	with          []string   // keys that are deleted with the entries
+	mark          since.Mark // the driver's: since when they stand, and are held
 
 	turns     turns
 	uses      int    // local grants

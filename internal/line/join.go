@@ -14,6 +14,7 @@ import (
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/queue"
+	"github.com/fenceline/fenceline/internal/since"
 )
 
 // ops look at a line: one operation each, and lookSum, which has a machine of one line, one more.
@@ -58,7 +59,7 @@ func (l *Line) join(ctx context.Context, r *request, x *answer) error {
 	fence := false
 	if old := r.old; old != nil {
 		cmps = append(cmps, old.stands(0)...)
-		then = append([]clientv3.Op{clientv3.OpDelete(old.spots[0].key)}, then...)
+		then = slices.Concat([]clientv3.Op{clientv3.OpDelete(old.spots[0].key)}, old.mark.Ends(), then)
 		fence = old.write.Unknown()
 	}
 	resp, err := a.write.Commit(ctx, keeper.Attempt{If: append(cmps, terms.If...), Then: then, Else: append(terms.Else, gets...), Fence: fence})
@@ -98,8 +99,21 @@ func (l *Line) join(ctx context.Context, r *request, x *answer) error {
 		s := &a.spots[i]
 		x.entries = append(x.entries, queue.Entry{Key: s.key, Create: x.revision, Mod: x.revision, Lease: s.lease, Value: []byte(tracks[i].policy.Value)})
 	}
-	a.epoch.Saw(x.revision)
+	l.stood(a, x.revision)
 	return nil
+}
+
+// stood notes that the entries of a were put at revision.
+func (l *Line) stood(a *attempt, revision int64) {
+	a.epoch.Saw(revision)
+	l.mu.Lock()
+	owner := ""
+	if w := l.m.front(); w != nil {
+		owner = since.OwnerOf(w.ctx)
+	}
+	l.mu.Unlock()
+	s := &a.spots[0]
+	since.Of(l.keeper).Stands(&a.mark, s.key, s.lease, revision, owner)
 }
 
 func seenIn(line *pb.RangeResponse) seen {
@@ -121,7 +135,7 @@ func (l *Line) joinRefused(ctx context.Context, r *request, x *answer, terms que
 	if len(there) == len(a.spots) && a.write.Unknown() && l.areOurs(a, there) {
 		// An earlier attempt got through without its answer: ours to adopt. Who is ahead we do not know.
 		x.entries, x.seen = there, make([]seen, len(there))
-		a.epoch.Saw(there[0].Create)
+		l.stood(a, there[0].Create)
 		return nil
 	}
 	if len(there) > 0 {

@@ -3,6 +3,7 @@ package line
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -21,7 +22,8 @@ func (l *Line) leave(ctx context.Context, a *attempt) error {
 		if a.deleteUnknown {
 			why = append(why, clientv3.OpGet(s.key, clientv3.WithKeysOnly()))
 		}
-		resp, err := l.keeper.KV().Txn(ctx).If(a.stands(0)...).Then(clientv3.OpDelete(s.key)).Else(why...).Commit()
+		out := append([]clientv3.Op{clientv3.OpDelete(s.key)}, a.mark.Ends()...)
+		resp, err := l.keeper.KV().Txn(ctx).If(a.stands(0)...).Then(out...).Else(why...).Commit()
 		switch {
 		case err != nil:
 			return err
@@ -34,7 +36,7 @@ func (l *Line) leave(ctx context.Context, a *attempt) error {
 	if err != nil {
 		return err
 	}
-	done, _, err := a.write.Undo(ctx, append(outs, l.goneWith(a)...)...)
+	done, _, err := a.write.Undo(ctx, slices.Concat(outs, l.goneWith(a))...)
 	if err != nil {
 		return parkEnded(a, err)
 	}
@@ -60,7 +62,11 @@ func (l *Line) outs(ctx context.Context, a *attempt) ([]clientv3.Op, error) {
 			}
 			out = clientv3.OpPut(s.key, string(s.entry.Value), clientv3.WithLease(s.parking))
 		}
-		ops = append(ops, clientv3.OpTxn(ours, []clientv3.Op{out}, nil))
+		outs := []clientv3.Op{out}
+		if i == 0 {
+			outs = append(outs, a.mark.Ends()...)
+		}
+		ops = append(ops, clientv3.OpTxn(ours, outs, nil))
 	}
 	return ops, nil
 }

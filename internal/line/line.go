@@ -12,6 +12,7 @@ import (
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/queue"
+	"github.com/fenceline/fenceline/internal/since"
 	"github.com/fenceline/fenceline/internal/who"
 	"github.com/fenceline/fenceline/session"
 )
@@ -131,8 +132,11 @@ func (l *Line) do(effects []effect) (then *event) {
 		e := &effects[i]
 		switch e.do {
 		case doReply:
-			if e.w.hold != nil {
-				e.w.hold.line = l
+			if h := e.w.hold; h != nil {
+				h.line = l
+				if h.attempt.uses == 1 { // those after it are others here
+					h.attempt.mark.Holds(since.OwnerOf(e.w.ctx))
+				}
 			}
 			if e.w.ready != nil {
 				close(e.w.ready)
