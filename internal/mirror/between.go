@@ -16,7 +16,7 @@ const history = time.Second
 
 // between applies what happened after one revision and up to another, if etcd still has all of that, and else nothing: the
 // list that follows says what there is.
-func (r *Range) between(ctx context.Context, after, upTo int64, c Copy) {
+func (r *Range) between(ctx context.Context, after, upTo int64, of *feed) {
 	ctx, cancel := context.WithTimeout(ctx, history)
 	var asking sync.WaitGroup
 	defer asking.Wait()
@@ -46,7 +46,7 @@ func (r *Range) between(ctx context.Context, after, upTo int64, c Copy) {
 			n++
 		}
 		if all[0].Kv.ModRevision <= upTo {
-			c.Apply(all[:n])
+			of.beforeLoad(func(c Copy) { c.Apply(all[:n]) })
 		}
 		all = all[n:]
 	}

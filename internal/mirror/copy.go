@@ -77,6 +77,15 @@ func (f *feed) load(revision int64, kvs []*mvccpb.KeyValue) {
 	f.early = nil
 }
 
+// beforeLoad calls f with the copy, which has no list of this watch yet, unless the watch has ended.
+func (f *feed) beforeLoad(do func(Copy)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.closed && !f.loaded {
+		do(f.copy)
+	}
+}
+
 // upTo is what the copy has by now; 0: nothing.
 func (f *feed) upTo() int64 {
 	f.mu.Lock()

@@ -56,9 +56,11 @@ func (r *Range) Follow(ctx context.Context, c Copy) error {
 		},
 	}
 	if w, ok := c.(Witness); ok {
-		s.missed = func(ctx context.Context, after, upTo int64, kvs []*mvccpb.KeyValue) {
-			if w.Misses(kvs) {
-				r.between(ctx, after, upTo, c)
+		s.missed = func(ctx context.Context, after, upTo int64, kvs []*mvccpb.KeyValue, of *feed) {
+			misses := false
+			of.beforeLoad(func(Copy) { misses = w.Misses(kvs) })
+			if misses {
+				r.between(ctx, after, upTo, of)
 			}
 		}
 	}

@@ -24,8 +24,8 @@ type source struct {
 	again func(ctx context.Context) error
 	// every says how often.
 	every func() time.Duration
-	// missed applies what happened after one revision and up to that of a list; nil: nobody asks.
-	missed func(ctx context.Context, after, upTo int64, kvs []*mvccpb.KeyValue)
+	// missed tells of what happened after one revision and up to that of a list, before that is loaded; nil: nobody asks.
+	missed func(ctx context.Context, after, upTo int64, kvs []*mvccpb.KeyValue, of *feed)
 	// spawn has a function called on a goroutine of its own, and returns false when it is too late for that.
 	spawn   func(func(ctx context.Context)) bool
 	elapsed func() time.Duration
@@ -39,8 +39,9 @@ type Follower struct {
 	copy Copy
 
 	mu      sync.Mutex
-	feed    *feed // of the present watch; nil: there is none, or the Follower was stopped
-	cancel  func()
+	feed    *feed  // of the present watch; nil: there is none, or the Follower was stopped
+	cancel  func() // of the watch
+	halt    func() // of what is asked on its account; nil: nothing was yet
 	failed  int
 	timer   *time.Timer   // what comes next by itself
 	asked   time.Duration // when the quorum was asked last that has answered, by elapsed; negative: never
@@ -85,6 +86,10 @@ func (f *Follower) close() {
 		return
 	}
 	f.cancel()
+	if f.halt != nil {
+		f.halt()
+		f.halt = nil
+	}
 	f.feed.close()
 	if known := f.feed.upTo(); known > 0 {
 		f.known = known // which is less than before, if etcd was restored from a backup
@@ -132,8 +137,26 @@ func (f *Follower) created(of *feed, revision int64) {
 // errRewound ends a watch that knows more than etcd does.
 var errRewound = errors.New("mirror: etcd is at an earlier revision than before: it was restored")
 
+// while is ctx that ends with the watch, too; false: that has ended.
+func (f *Follower) while(ctx context.Context, of *feed) (context.Context, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.feed != of {
+		return nil, false
+	}
+	if f.halt != nil { // what was asked before has been answered
+		f.halt()
+	}
+	ctx, f.halt = context.WithCancel(ctx)
+	return ctx, true
+}
+
 // read lists, as of least or later; zero: as the quorum has it.
 func (f *Follower) read(ctx context.Context, of *feed, least int64) {
+	ctx, ok := f.while(ctx, of)
+	if !ok {
+		return
+	}
 	asked, before := f.elapsed(), of.upTo()
 	revision, kvs, err := f.list(ctx, least)
 	if err == nil && revision < before {
@@ -147,7 +170,7 @@ func (f *Follower) read(ctx context.Context, of *feed, least int64) {
 	known := f.known
 	f.mu.Unlock()
 	if f.missed != nil && before == 0 && known > 0 && known < revision {
-		f.missed(ctx, known, revision, kvs)
+		f.missed(ctx, known, revision, kvs, of)
 	}
 	of.load(revision, kvs)
 	f.mu.Lock()
@@ -174,6 +197,10 @@ func (f *Follower) ask(ctx context.Context, of *feed) {
 		f.read(ctx, of, 0)
 		return
 	default:
+		ctx, ok := f.while(ctx, of)
+		if !ok {
+			return
+		}
 		if err := f.again(ctx); err != nil {
 			f.ended(of, err)
 			return
