@@ -28,3 +28,6 @@ var (
 	// ErrNotHeld: the handle was released before. It is also the cause of a Context that ended by a release.
 	ErrNotHeld = keeper.ErrNotHeld
 )
+
+// BrokenError is the ErrEntryGone of a hold that somebody has broken on purpose, as "fenceline release --force" and inspect.Break do.
+type BrokenError = keeper.BrokenError

@@ -2,6 +2,7 @@
 //
 //	<namespace>session/<lease>               who a session is
 //	<namespace>since/<key>                    since when an entry waits or holds
+//	<namespace>broken/<revision>              who has broken the hold of that create revision
 //	<namespace><kind>/<name>/<lease>[-<slot>] an entry in a line
 //
 // A lease is written in lower-case hex without padding, as etcd's concurrency package writes it. A name is escaped so
@@ -73,6 +74,11 @@ func Notes(namespace string) string { return namespace + "since/" }
 
 // Since is the key of the note of an entry.
 func Since(namespace, entry string) string { return Notes(namespace) + Escape(entry) }
+
+// Broken is the key of the record of who has broken the hold whose entry was created at revision, and why: see package inspect.
+func Broken(namespace string, revision int64) string {
+	return namespace + "broken/" + strconv.FormatInt(revision, 10)
+}
 
 // Lease is a lease as it stands in a key.
 func Lease(id clientv3.LeaseID) string { return strconv.FormatInt(int64(id), 16) }

@@ -39,7 +39,8 @@ func (l *Line) hasDied(ctx context.Context, dir string, d departure) (bool, erro
 	record := keyspace.Session(l.keeper.Namespace, d.entry.Lease)
 	resp, err := kv.Txn(ctx).Then(
 		clientv3.OpGet(record, clientv3.WithRev(d.stood)),
-		clientv3.OpGet(record, clientv3.WithRev(d.gone), clientv3.WithKeysOnly())).Commit()
+		clientv3.OpGet(record, clientv3.WithRev(d.gone), clientv3.WithKeysOnly()),
+		clientv3.OpGet(keyspace.Broken(l.keeper.Namespace, d.entry.Create), clientv3.WithKeysOnly())).Commit()
 	if errors.Is(err, rpctypes.ErrCompacted) {
 		return l.leaseIsGone(ctx, d.entry.Lease)
 	}
@@ -48,6 +49,8 @@ func (l *Line) hasDied(ctx context.Context, dir string, d departure) (bool, erro
 	}
 	before, after := resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs
 	switch {
+	case len(resp.Responses[2].GetResponseRange().Kvs) > 0: // who was told to go may not have heard of it
+		return true, nil
 	case len(after) == 1, len(before) == 1 && keeper.Closing(string(before[0].Value)):
 		return false, nil
 	case len(before) == 1:

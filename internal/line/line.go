@@ -2,6 +2,7 @@ package line
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/internal/since"
 	"github.com/fenceline/fenceline/internal/who"
@@ -318,7 +320,21 @@ const explainWithin = 250 * time.Millisecond
 func (l *Line) explain(ctx context.Context, a *attempt) {
 	ctx, cancel := context.WithTimeout(ctx, explainWithin)
 	defer cancel()
-	l.happens(&event{what: onReason, a: a, err: a.epoch.Renew(ctx)})
+	err := a.epoch.Renew(ctx)
+	if err == nil {
+		err = l.broken(ctx, a)
+	}
+	l.happens(&event{what: onReason, a: a, err: err})
+}
+
+// broken is who has broken a hold on a, as a *keeper.BrokenError; nil: nobody, as far as is known.
+func (l *Line) broken(ctx context.Context, a *attempt) error {
+	resp, err := l.keeper.KV().Get(ctx, keyspace.Broken(l.keeper.Namespace, a.spots[0].entry.Create))
+	by := &keeper.BrokenError{}
+	if err != nil || len(resp.Kvs) == 0 || json.Unmarshal(resp.Kvs[0].Value, by) != nil {
+		return nil
+	}
+	return by
 }
 
 // meet finds out whose an entry in the i-th line is.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fenceline/fenceline/barrier"
+	"github.com/fenceline/fenceline/inspect"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -60,11 +61,11 @@ func (r *barrierRun) look(ctx context.Context) string {
 		return ""
 	}
 	here := 0
-	if len(l.ahead(r.session.Lease())) == len(l.Entries) { // we have left already
+	if len(l.Ahead(r.session.Lease())) == len(l.Entries) { // we have left already
 		here++
 	}
 	for _, e := range l.Entries {
-		if e.State != stateInside { // of a round before
+		if e.State != inspect.Inside { // of a round before
 			here++
 		}
 	}

@@ -95,7 +95,7 @@ func (r *electRun) look(ctx context.Context) string {
 	if err != nil {
 		return ""
 	}
-	return l.waiting(r.session.Lease(), "")
+	return waitingFor(l, r.session.Lease(), "")
 }
 
 // resign ends the term, and answers true if that was lost unnoticed.

@@ -85,7 +85,7 @@ refuses; 130, 143 interrupted by SIGINT, SIGTERM.`,
 					if err != nil {
 						return ""
 					}
-					return l.inTheWay(clientv3.NoLease, "")
+					return inTheWay(l, clientv3.NoLease, "")
 				}
 				return f.waits(ctx, h, fmt.Sprintf("gate %q", args[0]), gate.Wait, closedBy, func(ctx context.Context) (bool, error) {
 					ctx, cancel := context.WithTimeout(ctx, g.connection.commandTimeout)

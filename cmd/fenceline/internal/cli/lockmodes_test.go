@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/fence"
+	"github.com/fenceline/fenceline/inspect"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
@@ -33,10 +34,10 @@ func keysUnder(t *testing.T, client *clientv3.Client, prefix string, want int) {
 }
 
 // lsJSON is what ls says as JSON.
-func lsJSON(t *testing.T, m *etcdtest.Member, args ...string) listing {
+func lsJSON(t *testing.T, m *etcdtest.Member, args ...string) inspect.Snapshot {
 	t.Helper()
 	code, stdout, stderr := fenceline(append([]string{"ls", "-o", "json", "--endpoints", m.Endpoint()}, args...)...)
-	var got listing
+	var got inspect.Snapshot
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 0 {
 		t.Fatalf("code %d, %v: %s%s", code, err, stdout, stderr)
 	}
@@ -44,7 +45,7 @@ func lsJSON(t *testing.T, m *etcdtest.Member, args ...string) listing {
 }
 
 // states are those of all entries, as "position mode state".
-func (l *line) states() string {
+func statesOf(l *inspect.Line) string {
 	var all []string
 	for _, e := range l.Entries {
 		all = append(all, strings.TrimSpace(fmt.Sprintf("%d %s", e.Position, strings.TrimSpace(e.Mode+" "+e.State))))
@@ -101,8 +102,8 @@ func TestLsShowsModesAndAllWhoHold(t *testing.T) {
 	reader := started(t, m.Endpoint(), "lock", "-s", name, "true")
 	keysUnder(t, m.Client(t), "fenceline/rwlock/"+name+"/", 4)
 	got := lsJSON(t, m, "rwlock", name)
-	if want := "1 read holds, 2 read holds, 3 write waits, 4 read waits"; len(got.Lines) != 1 || got.Lines[0].states() != want {
-		t.Errorf("%s, want %s", got.Lines[0].states(), want)
+	if want := "1 read holds, 2 read holds, 3 write waits, 4 read waits"; len(got.Lines) != 1 || statesOf(got.Lines[0]) != want {
+		t.Errorf("%s, want %s", statesOf(got.Lines[0]), want)
 	}
 	if _, stdout, _ := fenceline("ls", "rwlock", name, "--endpoints", m.Endpoint()); !strings.Contains(stdout, "MODE") || strings.Contains(stdout, "VALUE") {
 		t.Error(stdout)
@@ -263,12 +264,12 @@ func TestLsSaysThatASetWaitsWhereItIsFirstToo(t *testing.T) {
 	entries(t, m.Client(t), b, 2)
 	for _, args := range [][]string{{"lock"}, {"lock", a}} {
 		for _, l := range lsJSON(t, m, args...).Lines {
-			if l.Name == a && l.states() != "1 waits" {
-				t.Errorf("%q: %s", args, l.states())
+			if l.Name == a && statesOf(l) != "1 waits" {
+				t.Errorf("%q: %s", args, statesOf(l))
 			}
 		}
 	}
-	if got := lsJSON(t, m, "lock", b).Lines[0].states(); got != "1 holds, 2 waits" {
+	if got := statesOf(lsJSON(t, m, "lock", b).Lines[0]); got != "1 holds, 2 waits" {
 		t.Error(got)
 	}
 	release()

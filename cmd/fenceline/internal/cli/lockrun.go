@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
+	"github.com/fenceline/fenceline/inspect"
 	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/lock"
 	"github.com/fenceline/fenceline/session"
@@ -90,12 +91,12 @@ func (r *lockRun) trace() *session.Trace {
 }
 
 // look says who is in the way of the lock, or of which of several.
-func (r *lockRun) look(ctx context.Context) string { return r.lookAs(ctx, (*line).inTheWay) }
+func (r *lockRun) look(ctx context.Context) string { return r.lookAs(ctx, inTheWay) }
 
 // ahead says how many are as well.
-func (r *lockRun) ahead(ctx context.Context) string { return r.lookAs(ctx, (*line).waiting) }
+func (r *lockRun) ahead(ctx context.Context) string { return r.lookAs(ctx, waitingFor) }
 
-func (r *lockRun) lookAs(ctx context.Context, words func(*line, clientv3.LeaseID, string) string) string {
+func (r *lockRun) lookAs(ctx context.Context, words func(*inspect.Line, clientv3.LeaseID, string) string) string {
 	mode := ""
 	if r.shared {
 		mode = queue.ReadValue

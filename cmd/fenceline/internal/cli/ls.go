@@ -3,20 +3,16 @@ package cli
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/etcd"
+	"github.com/fenceline/fenceline/inspect"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
@@ -48,7 +44,9 @@ semaphore, barrier, gate, latch), or that of one NAME. All is read at one revisi
   PRIORITY  of a candidate in an election: among those who wait, the highest goes first
   TOKEN  fencing token of its first holder: the create revision of the entry times 4096
   WHO    what the process says of itself; an entry that fenceline did not write is unknown
-  SINCE  when the process's session began, not when it got in line: etcd keeps no times
+  SINCE  when it came into this state, by the clock of its process, which says so once it has waited or held for a
+         second; who is not of fenceline does not
+  OWNER  for whom it holds or waits (session.WithOwner), if that was said
   VALUE  what a leader or candidate says, or an entry that is not of fenceline; of a barrier and a latch, their number.
          -o json has all of a long one
 
@@ -66,7 +64,7 @@ Exit codes: 0, also when nobody is there; 64 wrong command line; 69 etcd cannot 
 				return err
 			}
 			if len(found.Lines) == 0 && g.output == outputTable {
-				fmt.Fprintf(cmd.ErrOrStderr(), "fenceline: nobody holds or waits under %q\n", f.prefixes()[0])
+				fmt.Fprintf(cmd.ErrOrStderr(), "fenceline: nobody holds or waits under %s\n", f.where())
 				return nil
 			}
 			return g.printListing(cmd.OutOrStdout(), found)
@@ -108,7 +106,7 @@ func checkKind(kind string, alone bool) error {
 	}
 	err := fmt.Errorf("KIND %q: it is none of %s", kind, strings.Join(kinds, ", "))
 	switch {
-	case kind == sessionKind:
+	case kind == "session":
 		err = fmt.Errorf("KIND %q: nobody stands in line for a session; they are shown with what they hold", kind)
 	case alone && keyspace.CheckName(lockKind, kind) == nil:
 		if strings.ContainsFunc(kind, func(r rune) bool {
@@ -121,21 +119,34 @@ func checkKind(kind string, alone bool) error {
 	return usageErrorf("%w", err)
 }
 
-// prefixes are the ranges of keys to read: the entries, and the sessions if those are not among them.
-func (f *lsFlags) prefixes() []string {
-	sessions := f.namespace + sessionKind + "/"
+// options name the lines.
+func (f *lsFlags) options() []inspect.Option {
+	opts := []inspect.Option{inspect.WithNamespace(f.namespace)}
 	switch {
 	case f.prefix != "":
-		return []string{f.prefix + "/", sessions}
+		opts = append(opts, inspect.WithPrefix(f.prefix))
 	case f.name != "":
-		return []string{keyspace.Line(f.namespace, f.kind, f.name), sessions}
+		opts = append(opts, inspect.WithLine(f.kind, f.name))
 	case f.kind != "":
-		return []string{f.namespace + f.kind + "/", sessions}
+		opts = append(opts, inspect.WithKind(f.kind))
 	}
-	return []string{f.namespace}
+	return opts
 }
 
-func (f *lsFlags) read(ctx context.Context, g *globals) (*listing, error) {
+// where is what is looked at, for people.
+func (f *lsFlags) where() string {
+	switch {
+	case f.prefix != "":
+		return fmt.Sprintf("%q", f.prefix+"/")
+	case f.name != "":
+		return fmt.Sprintf("%q", keyspace.Line(f.namespace, f.kind, f.name))
+	case f.kind != "":
+		return fmt.Sprintf("%q", f.namespace+f.kind+"/")
+	}
+	return fmt.Sprintf("%q", f.namespace)
+}
+
+func (f *lsFlags) read(ctx context.Context, g *globals) (*inspect.Snapshot, error) {
 	client, err := g.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -146,60 +157,16 @@ func (f *lsFlags) read(ctx context.Context, g *globals) (*listing, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.connection.commandTimeout)
 	defer cancel()
-	var ops []clientv3.Op
-	for _, prefix := range f.prefixes() {
-		ops = append(ops, clientv3.OpGet(prefix, clientv3.WithPrefix()))
-	}
-	resp, err := client.Txn(ctx).Then(ops...).Commit() // one transaction, one revision
+	found, err := inspect.Read(ctx, client, f.options()...)
 	if err != nil {
-		return nil, unavailableErrorf("%w", f.explain(client, err))
+		return nil, unavailableErrorf("%w", err)
 	}
-	first, last := resp.Responses[0], resp.Responses[len(resp.Responses)-1]
-	found := &listing{
-		Revision: resp.Header.Revision,
-		limits:   f.limits(first.GetResponseRange().Kvs),
-		Lines:    f.lines(first.GetResponseRange().Kvs, f.sessions(last.GetResponseRange().Kvs)),
-	}
-	if err := f.askElsewhere(ctx, client, found); err != nil {
-		return nil, unavailableErrorf("%w", f.explain(client, err))
-	}
-	found.askHowLong(ctx, client)
 	return found, nil
-}
-
-// explain says what etcd had against reading. Which of the ranges it denies, etcd does not say.
-func (f *lsFlags) explain(client *clientv3.Client, err error) error {
-	if !errors.Is(err, rpctypes.ErrPermissionDenied) {
-		return etcd.Explain(client, err, f.prefixes()[0])
-	}
-	var keys []string
-	for _, prefix := range f.prefixes() {
-		keys = append(keys, fmt.Sprintf("%q*", prefix))
-	}
-	return fmt.Errorf("%s%s: the user's role needs read on what has that prefix: %w", denies, strings.Join(keys, " or "), err)
-}
-
-// askHowLong finds out until when what was given back is kept. etcd tells the time that a lease has left only by the
-// lease; who is gone by now has none left.
-func (found *listing) askHowLong(ctx context.Context, client *clientv3.Client) {
-	for _, l := range found.Lines {
-		for i := range l.Entries {
-			e := &l.Entries[i]
-			if e.State != stateReleased {
-				continue
-			}
-			resp, err := client.TimeToLive(ctx, e.lease)
-			if err == nil && resp.TTL >= 0 {
-				until := time.Now().Add(time.Duration(resp.TTL) * time.Second).UTC().Truncate(time.Second)
-				e.KeptUntil = &until
-			}
-		}
-	}
 }
 
 // printListing is print with everything escaped that a terminal could take for a command: names and values are other
 // people's bytes.
-func (g *globals) printListing(w io.Writer, found *listing) error {
+func (g *globals) printListing(w io.Writer, found *inspect.Snapshot) error {
 	if g.output != outputJSON {
 		return g.print(w, nil, draw(found))
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fenceline/fenceline/inspect"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
@@ -13,7 +14,7 @@ import (
 func states(t *testing.T, m *etcdtest.Member, kind, name string) string {
 	t.Helper()
 	code, stdout, stderr := fenceline("--endpoints", m.Endpoint(), "ls", kind, name, "-o", "json")
-	var found listing
+	var found inspect.Snapshot
 	if err := json.Unmarshal([]byte(stdout), &found); err != nil || code != 0 {
 		t.Fatalf("code %d, %v, %s", code, err, stderr)
 	}

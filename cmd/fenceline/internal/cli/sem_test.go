@@ -217,8 +217,8 @@ func TestSemStatusCountsUnitsAsLsDoes(t *testing.T) {
 		t.Error(stdout)
 	}
 	l := lsJSON(t, m, "semaphore", name).Lines[0]
-	if l.states() != "1 holds, 2 waits" || l.Limit != 4 || l.Entries[0].Units != 3 || l.Entries[1].Units != 2 {
-		t.Errorf("%s: %+v", l.states(), l)
+	if statesOf(l) != "1 holds, 2 waits" || l.Limit != 4 || l.Entries[0].Units != 3 || l.Entries[1].Units != 2 {
+		t.Errorf("%s: %+v", statesOf(l), l)
 	}
 	release()
 	waiter.exits(0)

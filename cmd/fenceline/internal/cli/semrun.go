@@ -93,7 +93,7 @@ func (r *semRun) look(ctx context.Context) string {
 	if err != nil {
 		return ""
 	}
-	return l.inTheWay(r.session.Lease(), "")
+	return inTheWay(l, r.session.Lease(), "")
 }
 
 // refused is the exit that says why the units were not to be had. What no waiting would change is a failure whatever

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fenceline/fenceline/inspect"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/semaphore"
 	"github.com/fenceline/fenceline/session"
@@ -94,12 +95,12 @@ Exit codes: 0; 1 nobody has stored a limit yet; 64 wrong command line; 69 etcd c
 	return cmd
 }
 
-func statusOf(found *listing, name string) (status semStatus, ok bool) {
-	limit, ok := found.limits[name]
+func statusOf(found *inspect.Snapshot, name string) (status semStatus, ok bool) {
+	limit, ok := found.Limit(name)
 	status = semStatus{Name: name, Limit: limit}
 	for _, l := range found.Lines {
 		for _, e := range l.Entries {
-			if e.State == stateHolds {
+			if e.State == inspect.Holds {
 				status.Held += e.Units
 			} else {
 				status.Waiting += e.Units

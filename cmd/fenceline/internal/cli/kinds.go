@@ -1,0 +1,14 @@
+package cli
+
+import "github.com/fenceline/fenceline/inspect"
+
+// The kinds of lines, as package inspect has them.
+const (
+	lockKind      = inspect.Lock
+	rwlockKind    = inspect.RWLock
+	electionKind  = inspect.Election
+	semaphoreKind = inspect.Semaphore
+	prefixKind    = inspect.Prefix
+)
+
+var kinds = inspect.Kinds()

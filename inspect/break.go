@@ -1,0 +1,138 @@
+package inspect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/fence"
+	"github.com/fenceline/fenceline/internal/etcd"
+	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/session"
+)
+
+// ErrNotThere: nobody holds with that token any more. Nothing was done.
+var ErrNotThere = errors.New("inspect: nobody holds with that token")
+
+// brokenFor is how long etcd keeps who has broken a hold.
+const brokenFor = 24 * time.Hour
+
+// WithActor says who breaks a hold; by default the program's user, host and process.
+func WithActor(who string) Option { return func(o *options) { o.actor = who } }
+
+// Break ends the hold of kind and name whose token was looked at, and no other: in one transaction that compares its entry. A hold that has moved
+// on since, to another process or to another entry of the same, is left alone, and Break returns ErrNotThere; so is one who only waits. The
+// turn of a token is not compared: which of a process's goroutines holds, etcd does not know.
+//
+// The holder's Context ends with a *session.BrokenError, which says who broke it and why, as soon as its process hears of it: in a moment, or, if
+// that is cut off or stopped, when it comes back, or at its own deadline. Until then it may go on. The next one does not wait for that, unless
+// it has a lock.WithTakeoverDelay: a guard of the broken hold fails, and its token is refused where a newer one was seen, from the moment of the
+// break. Of a set of locks all are given back. The record of the break stays for a day.
+//
+// reason must not be empty. ctx bounds it, or 5 s when ctx has no deadline. After another error than ErrNotThere the hold may have been broken or
+// not: call it again. The user needs to write the entry, and <namespace>broken/.
+func Break(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts ...Option) error {
+	if err := breakHold(ctx, c, kind, name, token, reason, opts); err != nil {
+		return fmt.Errorf("inspect: break %s %q: %w", kind, name, err)
+	}
+	return nil
+}
+
+func breakHold(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts []Option) error {
+	if err := keyspace.CheckName(kind, name); err != nil {
+		return err
+	}
+	if kind == Prefix {
+		opts = append(opts[:len(opts):len(opts)], WithPrefix(name))
+	} else {
+		opts = append(opts[:len(opts):len(opts)], WithLine(kind, name))
+	}
+	o, err := optionsOf(opts)
+	switch {
+	case err != nil:
+		return err
+	case reason == "":
+		return errors.New("the reason is empty")
+	case token <= 0:
+		return fmt.Errorf("token %d: it is not positive", token)
+	}
+	ctx, cancel := etcd.Bounded(ctx)
+	defer cancel()
+	s, err := Read(ctx, c, opts...)
+	if err != nil {
+		return err
+	}
+	var e *Entry
+	for _, l := range s.Lines {
+		for i := range l.Entries {
+			if l.Entries[i].Revision == token.Revision() && l.Entries[i].State == Holds {
+				e = &l.Entries[i]
+			}
+		}
+	}
+	if e == nil {
+		return ErrNotThere
+	}
+	keys, err := o.setOf(ctx, c, e)
+	if err != nil {
+		return o.explain(c, err)
+	}
+	return o.delete(ctx, c, e, keys, reason)
+}
+
+// setOf are the keys that came in by one transaction with e, which is among them.
+func (o *options) setOf(ctx context.Context, c *clientv3.Client, e *Entry) ([]string, error) {
+	if o.kind != Lock {
+		return []string{e.Key}, nil
+	}
+	resp, err := c.Get(ctx, o.namespace+Lock+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly(),
+		clientv3.WithMinCreateRev(e.Revision), clientv3.WithMaxCreateRev(e.Revision))
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	for _, kv := range resp.Kvs {
+		keys = append(keys, string(kv.Key))
+	}
+	return keys, nil
+}
+
+func (o *options) delete(ctx context.Context, c *clientv3.Client, e *Entry, keys []string, reason string) error {
+	lease, err := c.Grant(ctx, int64(brokenFor/time.Second))
+	if err != nil {
+		return o.explain(c, err)
+	}
+	text, err := json.Marshal(session.BrokenError{By: o.who(), Reason: reason, At: time.Now().UTC().Truncate(time.Millisecond)})
+	if err != nil {
+		return err
+	}
+	var stands []clientv3.Cmp
+	ops := []clientv3.Op{clientv3.OpPut(keyspace.Broken(o.namespace, e.Revision), string(text), clientv3.WithLease(lease.ID))}
+	for _, key := range keys {
+		stands = append(stands, clientv3.Compare(clientv3.CreateRevision(key), "=", e.Revision))
+		ops = append(ops, clientv3.OpDelete(key))
+	}
+	resp, err := c.Txn(ctx).If(stands...).Then(ops...).Commit()
+	switch {
+	case err != nil:
+		return o.explain(c, err)
+	case !resp.Succeeded:
+		_, _ = c.Revoke(ctx, lease.ID) // it would end by itself
+		return ErrNotThere
+	}
+	return nil
+}
+
+// who breaks.
+func (o *options) who() string {
+	if o.actor != "" {
+		return o.actor
+	}
+	host, _ := os.Hostname()
+	return fmt.Sprintf("%s@%s pid %d", os.Getenv("USER"), host, os.Getpid())
+}

@@ -1,0 +1,194 @@
+package inspect_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fenceline/fenceline/fence"
+	"github.com/fenceline/fenceline/fencetest"
+	"github.com/fenceline/fenceline/inspect"
+	"github.com/fenceline/fenceline/lock"
+	"github.com/fenceline/fenceline/session"
+)
+
+func inBubble(t *testing.T, f func(t *testing.T, etcd *fencetest.Etcd)) {
+	synctest.Test(t, func(t *testing.T) { f(t, fencetest.Start(t)) })
+}
+
+func held(t *testing.T, m *lock.Mutex) *lock.Lock {
+	t.Helper()
+	l, err := m.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// waits acquires in a goroutine.
+func waits(t *testing.T, m *lock.Mutex) <-chan *lock.Lock {
+	got := make(chan *lock.Lock, 1)
+	go func() {
+		l, err := m.Acquire(t.Context())
+		if err != nil && t.Context().Err() == nil {
+			t.Error(err)
+		}
+		got <- l
+	}()
+	synctest.Wait()
+	return got
+}
+
+func read(t *testing.T, etcd *fencetest.Etcd) *inspect.Snapshot {
+	t.Helper()
+	s, err := inspect.Read(t.Context(), etcd.Client(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestBreakEndsTheHoldThatWasLookedAtAndSaysWhoDidAndWhy(t *testing.T) {
+	inBubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		a, b := lock.New(etcd.Session(t), "x"), lock.New(etcd.Session(t), "x")
+		first := held(t, a)
+		next := waits(t, b)
+		time.Sleep(3 * time.Second)
+		line := read(t, etcd).Line(inspect.Lock, "x")
+		if len(line.Entries) != 2 || line.Entries[0].State != inspect.Holds || line.Entries[1].State != inspect.Waits {
+			t.Fatalf("%+v", line)
+		}
+		token := line.Entries[0].Token
+		if err := inspect.Break(t.Context(), etcd.Client(t), inspect.Lock, "x", token, "it hangs", inspect.WithActor("ann")); err != nil {
+			t.Fatal(err)
+		}
+		<-first.Context().Done()
+		cause := context.Cause(first.Context())
+		var by *session.BrokenError
+		if !errors.As(cause, &by) || by.By != "ann" || by.Reason != "it hangs" || !errors.Is(cause, session.ErrEntryGone) || !errors.Is(cause, session.ErrLost) {
+			t.Errorf("cause: %v", cause)
+		}
+		second := <-next
+		if second == nil || second.Token() <= token {
+			t.Fatalf("the next one: %v", second)
+		}
+		if err := inspect.Break(t.Context(), etcd.Client(t), inspect.Lock, "x", token, "again"); !errors.Is(err, inspect.ErrNotThere) {
+			t.Errorf("a second time: %v", err)
+		}
+		time.Sleep(3 * time.Second)
+		if err := second.Context().Err(); err != nil {
+			t.Errorf("the next one: %v", context.Cause(second.Context()))
+		}
+	})
+}
+
+func TestBreakDoesNothingToWhoHasMovedOnOrOnlyWaits(t *testing.T) {
+	inBubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		a, b := lock.New(etcd.Session(t), "x"), lock.New(etcd.Session(t), "x")
+		first := held(t, a)
+		old := first.Token()
+		if err := first.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		second := held(t, a)
+		waits(t, b)
+		before := etcd.Revision()
+		waiting := read(t, etcd).Line(inspect.Lock, "x").Entries[1].Token
+		for what, token := range map[string]fence.Token{"one that was released": old, "one that waits": waiting, "one of nobody": 1 << 40} {
+			if err := inspect.Break(t.Context(), etcd.Client(t), inspect.Lock, "x", token, "because"); !errors.Is(err, inspect.ErrNotThere) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if etcd.Revision() != before || second.Context().Err() != nil {
+			t.Errorf("%d writes, the holder: %v", etcd.Revision()-before, second.Context().Err())
+		}
+	})
+}
+
+func TestBreakOfASetGivesAllOfItBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		s := etcd.Session(t)
+		set, err := lock.AcquireAll(t.Context(), lock.New(s, "x"), lock.New(s, "y"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		token := read(t, etcd).Line(inspect.Lock, "y").Entries[0].Token
+		if err := inspect.Break(t.Context(), etcd.Client(t), inspect.Lock, "y", token, "because"); err != nil {
+			t.Fatal(err)
+		}
+		<-set.Context().Done()
+		if lines := read(t, etcd).Lines; len(lines) > 0 {
+			t.Errorf("%v", read(t, etcd))
+		}
+	})
+}
+
+func TestBreakRefusesWhatItCannotDoBeforeAnyWrite(t *testing.T) {
+	inBubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		l := held(t, lock.New(etcd.Session(t), "x"))
+		before := etcd.Revision()
+		for want, f := range map[string]func() error{
+			"the reason is empty": func() error {
+				return inspect.Break(t.Context(), etcd.Client(t), inspect.Lock, "x", l.Token(), "")
+			},
+			"token -1: it is not positive": func() error {
+				return inspect.Break(t.Context(), etcd.Client(t), inspect.Lock, "x", -1, "because")
+			},
+			`lock "": it is empty`: func() error {
+				return inspect.Break(t.Context(), etcd.Client(t), inspect.Lock, "", l.Token(), "because")
+			},
+		} {
+			if err := f(); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %s", err, want)
+			}
+		}
+		if etcd.Revision() != before {
+			t.Error("it has written")
+		}
+	})
+}
+
+// Two processes take two locks in opposite order, in functions of Do.
+func TestDeadlockOfTwoProcessesIsFoundAndEndedByOneBreak(t *testing.T) {
+	inBubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		s, other := etcd.Session(t), etcd.Session(t)
+		done := make(chan error, 2)
+		nest := func(outer, inner *lock.Mutex) {
+			done <- outer.Do(t.Context(), func(ctx context.Context, _ *lock.Lock) error {
+				time.Sleep(100 * time.Millisecond)
+				return inner.Do(ctx, func(context.Context, *lock.Lock) error { return nil })
+			})
+		}
+		go nest(lock.New(s, "x"), lock.New(s, "y"))
+		go nest(lock.New(other, "y"), lock.New(other, "x"))
+		time.Sleep(5 * time.Second)
+		found := read(t, etcd)
+		deadlocks := found.Deadlocks()
+		if len(deadlocks) != 1 || deadlocks[0].Possible || len(deadlocks[0].Waits) != 2 {
+			t.Fatalf("%v in\n%v", deadlocks, found)
+		}
+		time.Sleep(time.Second)
+		if len(read(t, etcd).Confirmed(deadlocks)) != 1 {
+			t.Error("not confirmed")
+		}
+		e := found.Line(inspect.Lock, "x").Entries[0]
+		if err := inspect.Break(t.Context(), etcd.Client(t), inspect.Lock, "x", e.Token, "deadlock"); err != nil {
+			t.Fatal(err)
+		}
+		lost := 0
+		for range 2 {
+			if err := <-done; errors.Is(err, session.ErrLost) {
+				lost++
+			} else if err != nil {
+				t.Error(err)
+			}
+		}
+		if lost != 1 {
+			t.Errorf("%d have lost", lost)
+		}
+	})
+}

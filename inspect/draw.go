@@ -1,0 +1,162 @@
+package inspect
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/fenceline/fenceline/internal/queue"
+)
+
+// String is a table: a row for each entry, in order, under a header. What a terminal could take for a command is quoted.
+func (s *Snapshot) String() string {
+	header, rows := s.Table()
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range append([][]string{header}, rows...) {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	_ = w.Flush() // a Builder takes everything
+	return b.String()
+}
+
+// Table is what String says, in cells. Columns that would be empty are left out.
+func (s *Snapshot) Table() (header []string, rows [][]string) {
+	columns := []struct {
+		name     string
+		cell     func(l *Line, e *Entry) string
+		optional bool
+	}{
+		{"KIND", func(l *Line, _ *Entry) string { return l.Kind }, false},
+		{"NAME", func(l *Line, _ *Entry) string { return l.Name }, false},
+		{"POS", func(_ *Line, e *Entry) string { return strconv.Itoa(e.Position) }, false},
+		{"MODE", func(_ *Line, e *Entry) string { return e.Mode }, true},
+		{"UNITS", func(l *Line, e *Entry) string { return l.share(e) }, true},
+		{"PRIORITY", func(_ *Line, e *Entry) string { return priority(e) }, true},
+		{"STATE", func(_ *Line, e *Entry) string { return e.state() }, false},
+		{"SINCE", func(_ *Line, e *Entry) string { return timeText(e.Since()) }, false},
+		{"TOKEN", func(_ *Line, e *Entry) string { return e.Token.String() }, false},
+		{"WHO", func(_ *Line, e *Entry) string { return e.Who() }, false},
+		{"OWNER", func(_ *Line, e *Entry) string { return e.Owner }, true},
+		{"VALUE", func(_ *Line, e *Entry) string { return e.value() }, true},
+	}
+	for _, l := range s.Lines {
+		rows = append(rows, make([][]string, len(l.Entries))...)
+	}
+	for _, column := range columns {
+		var cells []string
+		empty := true
+		for _, l := range s.Lines {
+			for i := range l.Entries {
+				cell := column.cell(l, &l.Entries[i])
+				empty = empty && cell == ""
+				cells = append(cells, cmp.Or(printable(cell), "-"))
+			}
+		}
+		if column.optional && empty {
+			continue
+		}
+		header = append(header, column.name)
+		for i, cell := range cells {
+			rows[i] = append(rows[i], cell)
+		}
+	}
+	return header, rows
+}
+
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Truncate(time.Second).Format(time.RFC3339)
+}
+
+// share is what an entry has or wants of a semaphore, in words.
+func (l *Line) share(e *Entry) string {
+	switch {
+	case e.Units == 0:
+		return ""
+	case l.Limit == 0:
+		return strconv.FormatInt(e.Units, 10)
+	}
+	return fmt.Sprintf("%d of %d", e.Units, l.Limit)
+}
+
+func priority(e *Entry) string {
+	if e.Priority == 0 {
+		return ""
+	}
+	return strconv.Itoa(e.Priority)
+}
+
+func (e *Entry) state() string {
+	switch {
+	case e.State == Released && e.KeptUntil != nil:
+		return "released, kept until " + e.KeptUntil.Format(time.RFC3339)
+	case e.State == Released:
+		return "released, kept for a while"
+	}
+	return e.State
+}
+
+// value is what the entry says beyond its mode.
+func (e *Entry) value() string {
+	if e.Value == e.Mode || e.Units > 0 || queue.SetOf(queue.Entry{Key: e.Key, Value: []byte(e.Value)}) != nil {
+		return ""
+	}
+	return shorten(e.Value)
+}
+
+// Who is the process as its session calls it, or what there is to know of an unknown one.
+func (e *Entry) Who() string {
+	s := e.Session
+	if e.nobodys {
+		return ""
+	}
+	if s == nil && e.parked {
+		return "its session has ended"
+	}
+	if s == nil {
+		text := "unknown, no lease"
+		if e.Lease != "" {
+			text = "unknown, lease " + e.Lease
+		}
+		if e.foreign {
+			text += ", key " + e.Key
+		}
+		return text
+	}
+	text := s.Name
+	if s.Host != "" {
+		text += "@" + s.Host
+	}
+	text += fmt.Sprintf(" pid %d", s.PID)
+	for _, label := range slices.Sorted(maps.Keys(s.Labels)) {
+		text += fmt.Sprintf(" %s=%s", label, s.Labels[label])
+	}
+	return text
+}
+
+// shorten keeps a value from filling the screen.
+func shorten(value string) string {
+	const most = 60
+	if utf8.RuneCountInString(value) <= most {
+		return value
+	}
+	return string([]rune(value)[:most]) + "…"
+}
+
+// printable is text, quoted as in Go if a terminal could take part of it for anything but text.
+func printable(text string) string {
+	if utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return text
+	}
+	return strconv.Quote(text)
+}
