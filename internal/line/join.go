@@ -64,6 +64,8 @@ func (l *Line) join(ctx context.Context, r *request, x *answer) error {
 	}
 	resp, err := a.write.Commit(ctx, keeper.Attempt{If: append(cmps, terms.If...), Then: then, Else: append(terms.Else, gets...), Fence: fence})
 	switch {
+	case errors.Is(err, rpctypes.ErrPermissionDenied) && r.old != nil && r.old.mark.Forget(): // that may be for the note's sake
+		return etcd.Again
 	case errors.Is(err, rpctypes.ErrTooManyOps) && len(a.spots) > 1 && !a.brief:
 		a.brief = true
 		return etcd.Again

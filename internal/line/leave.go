@@ -7,6 +7,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/etcd"
@@ -17,6 +18,14 @@ import (
 // places. If this process lives on, it deletes them when the time has come; if not, or if the session is closed, those leases end a little
 // later. It returns ErrLost if an entry was not there any more; one that an earlier leave without an answer may have deleted does not count.
 func (l *Line) leave(ctx context.Context, a *attempt) error {
+	err := l.leaveWith(ctx, a)
+	if errors.Is(err, rpctypes.ErrPermissionDenied) && a.mark.Forget() { // that may be for the note's sake
+		err = l.leaveWith(ctx, a)
+	}
+	return err
+}
+
+func (l *Line) leaveWith(ctx context.Context, a *attempt) error {
 	if s := &a.spots[0]; len(a.spots) == 1 && !a.write.Unknown() && !s.parks && len(a.with) == 0 {
 		var why []clientv3.Op
 		if a.deleteUnknown {

@@ -107,6 +107,18 @@ func (m *Mark) Ends() []clientv3.Op {
 	return []clientv3.Op{clientv3.OpDelete(keyspace.Since(b.keeper.Namespace, m.entry))}
 }
 
+// Forget says that the note cannot be deleted, and returns whether there may be one: it ends with the lease.
+func (m *Mark) Forget() bool {
+	if m.book == nil {
+		return false
+	}
+	m.book.mu.Lock()
+	defer m.book.mu.Unlock()
+	was := m.sent
+	m.sent = false
+	return was
+}
+
 // queue has m told in a while. It is called with the mutex held.
 func (b *Book) queue(m *Mark, now time.Time) {
 	m.due = now.Add(after)
@@ -144,8 +156,11 @@ func (b *Book) tell(ctx context.Context) {
 		}
 		b.keeper.Log.Debug("not told since when entries wait or hold", "entries", len(marks), "error", err)
 		b.mu.Lock()
-		if etcd.Final(err) {
+		if etcd.Final(err) { // nothing was written
 			b.until = time.Now().Add(refused)
+			for _, m := range marks {
+				m.sent = false
+			}
 		} else if !etcd.LeaseGone(err) {
 			for _, m := range marks {
 				b.queue(m, time.Now())

@@ -65,7 +65,7 @@ func TestRolesOfTheOperatorsPageSuffice(t *testing.T) {
 		args := append([]string{words[0], "--user", user, "--endpoints", m.Endpoint()}, words[1:]...)
 		switch words[0] {
 		case "lock", "elect", "sem", "barrier", "register":
-			args = append(args, "--", "true")
+			args = append(args, "--", "sleep", "1.5") // long enough for a note of since when, which the role may not write
 		}
 		switch {
 		case words[0] == "cron" && words[1] == "--job":
