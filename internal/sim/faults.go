@@ -79,7 +79,11 @@ var allFaults = []fault{
 	{"overwrite", func(s *scenario, r *rand.Rand) func() {
 		if key := s.takeEntry(r); key != "" {
 			s.etcd.Put(key, "somebody's")
-			return func() { s.etcd.Delete(key) }
+			return func() {
+				if value, _ := s.etcd.Get(key); value == "somebody's" { // else another entry stands there by now, of whose holder nobody was told
+					s.etcd.Delete(key)
+				}
+			}
 		}
 		return nil
 	}},

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/inspect"
+)
+
+func newHistoryCommand(g *globals) *cobra.Command {
+	n := &named{}
+	cmd := &cobra.Command{
+		Use:                   "history [flags] [KIND] NAME",
+		DisableFlagsInUseLine: true,
+		Short:                 "Show who has held a name, and how that ended",
+		Long: `Show who has held NAME, the latest last: from etcd's own history, which reaches to its last compaction. KIND is "lock" unless
+somebody uses NAME for something else at the moment.
+
+  SINCE  when it was granted, by the clock of its process; who held for less than a second has not said
+  FOR    how long it held, where both ends are known
+  END    released; died: its lease ran out or was revoked; closed: its session was; broken: see "fenceline release"
+
+Exit codes: 0; 1 nobody has held it, as far as etcd's history reaches; 64 wrong command line; 69 etcd cannot be reached, or refuses.`,
+		Example:           `  fenceline history nightly-backup`,
+		ValidArgsFunction: completeLs(g, &n.namespace),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := n.parse(args); err != nil {
+				return err
+			}
+			return g.look(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
+				if n.kind == "" {
+					l, err := n.read(ctx, client)
+					if err != nil {
+						return err
+					}
+					n.kind = lockKind
+					if l != nil {
+						n.kind = l.Kind
+					}
+				}
+				all, err := inspect.History(ctx, client, n.kind, n.name, inspect.WithNamespace(n.namespace))
+				if err != nil {
+					return err
+				}
+				if len(all) == 0 && g.output == outputTable {
+					return &ExitError{Code: exitFailure, Err: fmt.Errorf("nobody has held %s, as far as etcd's history reaches", n.what())}
+				}
+				return g.printHistory(cmd, all)
+			})
+		},
+	}
+	n.addFlags(cmd)
+	return cmd
+}
+
+func (g *globals) printHistory(cmd *cobra.Command, all []inspect.Held) error {
+	t := &table{header: []string{"SINCE", "FOR", "END", "TOKEN", "WHO", "WHY"}}
+	for _, h := range all {
+		since, held, end, why := "-", "-", cmp.Or(h.End, "holds"), "-"
+		if !h.EnteredAt.IsZero() {
+			since = h.EnteredAt.UTC().Truncate(time.Second).Format(time.RFC3339)
+		}
+		if d := h.For(); d > 0 {
+			held = d.Round(time.Second).String()
+		}
+		if h.Broken != nil {
+			why = printable(fmt.Sprintf("by %s: %s", h.Broken.By, h.Broken.Reason))
+		}
+		t.add(since, held, end, h.Token.String(), printable(h.Who), why)
+	}
+	if all == nil {
+		all = []inspect.Held{}
+	}
+	return g.print(cmd.OutOrStdout(), map[string]any{"held": all}, t)
+}
