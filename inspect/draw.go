@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/fenceline/fenceline/internal/queue"
+	"github.com/fenceline/fenceline/internal/since"
 )
 
 // String is a table: a row for each entry, in order, under a header. What a terminal could take for a command is quoted.
@@ -44,7 +45,7 @@ func (s *Snapshot) Table() (header []string, rows [][]string) {
 		{"SINCE", func(_ *Line, e *Entry) string { return timeText(e.Since()) }, false},
 		{"TOKEN", func(_ *Line, e *Entry) string { return e.Token.String() }, false},
 		{"WHO", func(_ *Line, e *Entry) string { return e.Who() }, false},
-		{"OWNER", func(_ *Line, e *Entry) string { return e.Owner }, true},
+		{"OWNER", func(_ *Line, e *Entry) string { return e.named() }, true},
 		{"VALUE", func(_ *Line, e *Entry) string { return e.value() }, true},
 	}
 	for _, l := range s.Lines {
@@ -69,6 +70,14 @@ func (s *Snapshot) Table() (header []string, rows [][]string) {
 		}
 	}
 	return header, rows
+}
+
+// named is the owner, if somebody has given it a name.
+func (e *Entry) named() string {
+	if strings.HasPrefix(e.Owner, since.Unnamed) {
+		return ""
+	}
+	return e.Owner
 }
 
 func timeText(t time.Time) string {

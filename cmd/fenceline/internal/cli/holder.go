@@ -15,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
+	"github.com/fenceline/fenceline/internal/since"
 	"github.com/fenceline/fenceline/lock"
 	"github.com/fenceline/fenceline/session"
 )
@@ -33,6 +34,7 @@ type holder struct {
 	say        func(format string, args ...any)
 	talks      bool // somebody wants to know what a wait is for
 	interrupts interrupts
+	owner      string // for whom things are held: what this command runs, and what fenceline commands that runs in turn
 
 	client  *clientv3.Client
 	session *session.Session
@@ -47,6 +49,9 @@ func newHolder(g *globals, f *holdFlags, what string, stderr io.Writer) (h *hold
 	}
 	h = &holder{flags: f, g: g, path: path, say: talk(stderr, fmt.Sprintf("fenceline: %s: ", what)), talks: f.verbose || isTerminal(stderr),
 		interrupts: interrupts{signals: make(chan os.Signal, 16)}}
+	if h.owner = os.Getenv(ownerVariable); h.owner == "" {
+		h.owner = since.OwnerOf(since.Owned(context.Background()))
+	}
 	child.Notify(h.interrupts.signals)
 	// A stderr that nobody reads must not end this process, and leave the command without it. Ignored, the signal
 	// would be so for the command as well.

@@ -17,6 +17,9 @@ const (
 	entryVariable = "ETCD_LOCK_KEY"
 )
 
+// ownerVariable is for whom a command holds: see session.WithOwner. Commands that it runs hold for the same.
+const ownerVariable = "FENCELINE_OWNER"
+
 // forgetOuterHold keeps the entry of a lock that this process runs under from being taken for --key.
 func forgetOuterHold() {
 	if entry := os.Getenv(entryVariable); entry != "" && entry == os.Getenv(keyVariable) {
@@ -33,7 +36,7 @@ var holdVariables = []string{
 
 // environment is what a command is told of its hold, beside what this process was told of other things.
 func (h *holder) environment(set ...string) []string {
-	set = append(set, "FENCELINE_ENDPOINTS="+strings.Join(h.client.Endpoints(), ","))
+	set = append(set, "FENCELINE_ENDPOINTS="+strings.Join(h.client.Endpoints(), ","), ownerVariable+"="+h.owner)
 	if os.Getenv("FENCELINE_DISCOVERY_SRV") != "" {
 		set = append(set, "FENCELINE_DISCOVERY_SRV=") // it would contradict its own answer
 	}

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"time"
+
+	"github.com/fenceline/fenceline/session"
 )
 
 // When a wait is spoken of: a shorter one is none to whoever sits there, and a line that changes faster is not read.
@@ -18,6 +20,9 @@ type look func(context.Context) string
 // patiently waits, and says for what if somebody wants to know: on a terminal, or with --verbose. It says so again when that
 // changes. spoke is whether it did.
 func (h *holder) patiently(ctx context.Context, look look, wait func(context.Context) error) (spoke bool, err error) {
+	if h.owner != "" {
+		ctx = session.WithOwner(ctx, h.owner)
+	}
 	if !h.talks {
 		return false, wait(ctx)
 	}
