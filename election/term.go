@@ -29,6 +29,9 @@ func (t *Term) Token() fence.Token { return t.hold.Token(0) }
 // Guard is "this very term still stands", for the If of an etcd transaction.
 func (t *Term) Guard() []clientv3.Cmp { return t.hold.Guard(0) }
 
+// Asked is closed once somebody wants the term given back: see lock.Lock.Asked.
+func (t *Term) Asked() <-chan struct{} { return t.hold.Asked() }
+
 // Deadline is until when the term may be trusted, if no renewal gets through before; the zero time once it has ended.
 func (t *Term) Deadline() time.Time { return t.hold.Deadline() }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -43,9 +44,61 @@ func Break(ctx context.Context, c *clientv3.Client, kind, name string, token fen
 	return nil
 }
 
-func breakHold(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts []Option) error {
-	if err := keyspace.CheckName(kind, name); err != nil {
+// Ask asks the hold of kind and name whose token was looked at to be given back. Its process hears of it in a moment (lock.Lock.Asked,
+// session.Trace.Asked; "fenceline lock" sends its command SIGTERM), if the hold is a second old, and does about it what it likes: who does not
+// answer keeps it. ErrNotThere: nobody holds with that token any more, and nobody was asked. ctx and reason are as with Break. The user needs to
+// write <namespace>asked/. The request goes with the hold.
+func Ask(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts ...Option) error {
+	o, e, err := find(ctx, c, kind, name, token, reason, opts)
+	if err == nil {
+		err = o.ask(ctx, c, e, reason)
+	}
+	if err != nil {
+		return fmt.Errorf("inspect: ask for %s %q: %w", kind, name, err)
+	}
+	return nil
+}
+
+func (o *options) ask(ctx context.Context, c *clientv3.Client, e *Entry, reason string) error {
+	ctx, cancel := etcd.Bounded(ctx)
+	defer cancel()
+	if e.lease == clientv3.NoLease || e.foreign {
+		return errors.New("its entry is not of fenceline: nobody would hear")
+	}
+	text, err := json.Marshal(session.Request{By: o.who(), Reason: reason, At: time.Now().UTC().Truncate(time.Millisecond)})
+	if err != nil {
 		return err
+	}
+	key := keyspace.Asked(o.namespace, e.owner) + strconv.FormatInt(e.Revision, 10)
+	resp, err := c.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(e.Key), "=", e.Revision)).
+		Then(clientv3.OpPut(key, string(text), clientv3.WithLease(e.lease))).Commit()
+	switch {
+	case err != nil:
+		return o.explain(c, err)
+	case !resp.Succeeded:
+		return ErrNotThere
+	}
+	return nil
+}
+
+func breakHold(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts []Option) error {
+	o, e, err := find(ctx, c, kind, name, token, reason, opts)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := etcd.Bounded(ctx)
+	defer cancel()
+	keys, err := o.setOf(ctx, c, e)
+	if err != nil {
+		return o.explain(c, err)
+	}
+	return o.delete(ctx, c, e, keys, reason)
+}
+
+// find is the entry that holds with token.
+func find(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts []Option) (*options, *Entry, error) {
+	if err := keyspace.CheckName(kind, name); err != nil {
+		return nil, nil, err
 	}
 	if kind == Prefix {
 		opts = append(opts[:len(opts):len(opts)], WithPrefix(name))
@@ -55,34 +108,24 @@ func breakHold(ctx context.Context, c *clientv3.Client, kind, name string, token
 	o, err := optionsOf(opts)
 	switch {
 	case err != nil:
-		return err
+		return nil, nil, err
 	case reason == "":
-		return errors.New("the reason is empty")
+		return nil, nil, errors.New("the reason is empty")
 	case token <= 0:
-		return fmt.Errorf("token %d: it is not positive", token)
+		return nil, nil, fmt.Errorf("token %d: it is not positive", token)
 	}
-	ctx, cancel := etcd.Bounded(ctx)
-	defer cancel()
 	s, err := Read(ctx, c, opts...)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	var e *Entry
 	for _, l := range s.Lines {
 		for i := range l.Entries {
 			if l.Entries[i].Revision == token.Revision() && l.Entries[i].State == Holds {
-				e = &l.Entries[i]
+				return &o, &l.Entries[i], nil
 			}
 		}
 	}
-	if e == nil {
-		return ErrNotThere
-	}
-	keys, err := o.setOf(ctx, c, e)
-	if err != nil {
-		return o.explain(c, err)
-	}
-	return o.delete(ctx, c, e, keys, reason)
+	return nil, nil, ErrNotThere
 }
 
 // setOf are the keys that came in by one transaction with e, which is among them.

@@ -192,3 +192,93 @@ func TestDeadlockOfTwoProcessesIsFoundAndEndedByOneBreak(t *testing.T) {
 		}
 	})
 }
+
+func TestAskIsHeardByTheHolderWhoMayKeepIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		heard := make(chan session.Request, 10)
+		trace := &session.Trace{Asked: func(kind, name string, r session.Request) {
+			if kind != inspect.Lock || name != "x" {
+				t.Errorf("asked for %s %q", kind, name)
+			}
+			heard <- r
+		}}
+		a, b := lock.New(etcd.Session(t, session.WithTrace(trace)), "x"), lock.New(etcd.Session(t), "x")
+		first := held(t, a)
+		next := waits(t, b)
+		here := waits(t, a) // another goroutine of the same process
+		time.Sleep(2 * time.Second)
+		if err := inspect.Ask(t.Context(), etcd.Client(t), inspect.Lock, "x", first.Token(), "maintenance", inspect.WithActor("ann")); err != nil {
+			t.Fatal(err)
+		}
+		<-first.Asked()
+		if r := <-heard; r.By != "ann" || r.Reason != "maintenance" {
+			t.Errorf("%+v", r)
+		}
+		time.Sleep(30 * time.Second)
+		if first.Context().Err() != nil || len(heard) > 0 {
+			t.Errorf("who keeps it: %v, and heard %d times more", first.Context().Err(), len(heard))
+		}
+		if err := first.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if l := <-next; l == nil {
+			t.Fatal("the other process did not get it")
+		} else if err := l.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		l := <-here
+		select {
+		case <-l.Asked():
+			t.Error("the next hold is asked for what the one before was")
+		default:
+		}
+		if err := l.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, kv := range etcd.Keys() {
+			if !strings.Contains(string(kv.Key), "/session/") {
+				t.Errorf("%s is left", kv.Key)
+			}
+		}
+		if n := etcd.Watches(); n > 2 { // of lines, for a while
+			time.Sleep(10 * time.Second)
+			if n := etcd.Watches(); n > 0 {
+				t.Errorf("%d watches are left", n)
+			}
+		}
+	})
+}
+
+func TestAskOfAHoldThatIsGoneAsksNobody(t *testing.T) {
+	inBubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		m := lock.New(etcd.Session(t), "x")
+		l := held(t, m)
+		token := l.Token()
+		if err := l.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		held(t, m)
+		before := etcd.Revision()
+		if err := inspect.Ask(t.Context(), etcd.Client(t), inspect.Lock, "x", token, "because"); !errors.Is(err, inspect.ErrNotThere) {
+			t.Error(err)
+		}
+		if etcd.Revision() != before {
+			t.Error("it has written")
+		}
+	})
+}
+
+// A lease that is lost takes along what listened for it.
+func TestNobodyListensForHoldsThatAreLost(t *testing.T) {
+	inBubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		s := etcd.Session(t)
+		l := held(t, lock.New(s, "x"))
+		time.Sleep(3 * time.Second)
+		etcd.Revoke(s.Lease())
+		<-l.Context().Done()
+		time.Sleep(20 * time.Second)
+		if n := etcd.Watches(); n > 0 {
+			t.Errorf("%d watches are left", n)
+		}
+	})
+}

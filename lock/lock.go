@@ -44,6 +44,11 @@ func (l *Lock) Deadline() time.Time { return l.hold.Deadline() }
 // Key is the entry's key in etcd. It exposes the entry. After a release, a handle that was never asked answers "".
 func (l *Lock) Key() string { return l.hold.Key(l.part) }
 
+// Asked is closed once somebody wants the lock given back: an operator, by "fenceline release" or inspect.Ask. session.Trace.Asked says who, and why.
+// Nothing happens by itself: who does not give it back keeps it. Only a hold that is a second old is asked, and what is asked is the entry:
+// of goroutines of one process that have taken turns on it, the one that holds then.
+func (l *Lock) Asked() <-chan struct{} { return l.hold.Asked() }
+
 // Lease is the lease that the hold hangs on.
 func (l *Lock) Lease() clientv3.LeaseID { return l.hold.Lease(l.part) }
 

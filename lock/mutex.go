@@ -6,8 +6,8 @@ import (
 
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/line"
-	"github.com/fenceline/fenceline/internal/since"
 	"github.com/fenceline/fenceline/internal/queue"
+	"github.com/fenceline/fenceline/internal/since"
 	"github.com/fenceline/fenceline/session"
 )
 

@@ -114,6 +114,9 @@ func (s *Set) index(m *Mutex) int {
 	return -1
 }
 
+// Asked is closed once somebody wants the set given back: see lock.Lock.Asked.
+func (s *Set) Asked() <-chan struct{} { return s.hold.Asked() }
+
 // Context ends with the set, as Lock.Context does.
 func (s *Set) Context() context.Context { return s.hold.Context() }
 

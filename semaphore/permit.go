@@ -24,6 +24,9 @@ type Permit struct {
 // ctx, not its deadline. An entry that somebody deletes by hand is noticed once the permit is over a second old.
 func (p *Permit) Context() context.Context { return p.hold.Context() }
 
+// Asked is closed once somebody wants the permit given back: see lock.Lock.Asked.
+func (p *Permit) Asked() <-chan struct{} { return p.hold.Asked() }
+
 // Guard is "this very permit still stands", for the If of an etcd transaction. A transaction whose guard fails has
 // written nothing. An entry whose guard was looked at is never handed on to another goroutine here.
 func (p *Permit) Guard() []clientv3.Cmp { return p.hold.Guard(0) }

@@ -71,13 +71,18 @@ type Trace struct {
 	Missed func(kind, name string, ticks int)
 	// Stalled: a job of cron's is not run here, and why; nil: it is again. Each cause is told once.
 	Stalled func(kind, name string, why error)
+	// Asked: somebody wants a hold to be given back, as "fenceline release" does; see lock.Lock.Asked. Nothing happens by itself.
+	Asked func(kind, name string, r Request)
 }
+
+// Request is who wants a hold to be given back, and why.
+type Request = keeper.Request
 
 func (t *Trace) hooks() keeper.Hooks {
 	if t == nil {
 		return keeper.Hooks{}
 	}
-	h := keeper.Hooks{Queued: t.Queued, Granted: t.Granted, Released: t.Released, Lost: t.Lost, Overrun: t.Overrun, Missed: t.Missed, Stalled: t.Stalled}
+	h := keeper.Hooks{Queued: t.Queued, Granted: t.Granted, Released: t.Released, Lost: t.Lost, Overrun: t.Overrun, Missed: t.Missed, Stalled: t.Stalled, Asked: t.Asked}
 	if t.StateChanged != nil {
 		h.State = func(from, to keeper.State, cause error) { t.StateChanged(State(from), State(to), cause) }
 	}

@@ -43,6 +43,7 @@ type Hooks struct {
 	Overrun  func(kind, name string, by time.Duration)
 	Missed   func(kind, name string, ticks int)
 	Stalled  func(kind, name string, why error)
+	Asked    func(kind, name string, r Request)
 }
 
 // Config is what a Keeper is made of.

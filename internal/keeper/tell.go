@@ -166,3 +166,16 @@ func (k *Keeper) Stalled(kind, name string, why error) {
 		k.teller.tell(func() { f(kind, name, why) })
 	}
 }
+
+func (k *Keeper) Asked(kind, name string, r Request) {
+	if f := k.Hooks.Asked; f != nil {
+		k.teller.tell(func() { f(kind, name, r) })
+	}
+}
+
+// Request is who wants a hold to be given back, and why.
+type Request struct {
+	By     string    `json:"by"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"` // by the clock of whoever asks
+}

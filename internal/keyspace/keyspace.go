@@ -3,6 +3,7 @@
 //	<namespace>session/<lease>               who a session is
 //	<namespace>since/<key>                    since when an entry waits or holds
 //	<namespace>broken/<revision>              who has broken the hold of that create revision
+//	<namespace>asked/<lease>/<revision>       who wants that hold to be given back
 //	<namespace><kind>/<name>/<lease>[-<slot>] an entry in a line
 //
 // A lease is written in lower-case hex without padding, as etcd's concurrency package writes it. A name is escaped so
@@ -78,6 +79,11 @@ func Since(namespace, entry string) string { return Notes(namespace) + Escape(en
 // Broken is the key of the record of who has broken the hold whose entry was created at revision, and why: see package inspect.
 func Broken(namespace string, revision int64) string {
 	return namespace + "broken/" + strconv.FormatInt(revision, 10)
+}
+
+// Asked is the prefix of requests to holders whose entries came with lease; behind it is the entry's create revision.
+func Asked(namespace string, lease clientv3.LeaseID) string {
+	return namespace + "asked/" + Lease(lease) + "/"
 }
 
 // Lease is a lease as it stands in a key.

@@ -39,8 +39,10 @@ type attempt struct {
 	unknown       bool // an enqueue went unanswered: it may have happened, or may yet
 	deleteUnknown bool // a delete did
 	spots         []spot
-	with          []string   // keys that are deleted with the entries
-	mark          since.Mark // the driver's: since when they stand, and are held
+	with          []string      // keys that are deleted with the entries
+	mark          since.Mark    // the driver's: since when they stand, and are held
+	asked         chan struct{} // closed when somebody wants them given back; nil: nobody has looked
+	isAsked       bool
 
 	turns     turns
 	uses      int    // local grants

@@ -104,6 +104,20 @@ func (h *Hold) Key(i int) string {
 	return h.attempt.spots[i].key
 }
 
+// Asked is closed once somebody wants the entry given back.
+func (h *Hold) Asked() <-chan struct{} {
+	h.line.mu.Lock()
+	defer h.line.mu.Unlock()
+	a := h.attempt
+	if a.asked == nil {
+		a.asked = make(chan struct{})
+		if a.isAsked {
+			close(a.asked)
+		}
+	}
+	return a.asked
+}
+
 // Lease is the lease that the hold hangs on.
 func (h *Hold) Lease(i int) clientv3.LeaseID { return h.attempt.spots[i].lease }
 

@@ -115,7 +115,20 @@ func (l *Line) stood(a *attempt, revision int64) {
 	}
 	l.mu.Unlock()
 	s := &a.spots[0]
-	since.Of(l.keeper).Stands(&a.mark, s.key, s.lease, revision, owner)
+	since.Of(l.keeper).Stands(&a.mark, s.key, s.lease, revision, owner, func(r keeper.Request) { l.asked(a, r) })
+}
+
+// asked is told that somebody wants a back. It is not handed on any more: whoever gives it back gives it to etcd.
+func (l *Line) asked(a *attempt, r keeper.Request) {
+	l.mu.Lock()
+	a.isAsked, a.exposed = true, true
+	if a.asked != nil {
+		close(a.asked)
+	}
+	l.mu.Unlock()
+	for i := range l.m.tracks {
+		l.keeper.Asked(l.m.tracks[i].ref.Kind, l.m.tracks[i].ref.Name, r)
+	}
 }
 
 func seenIn(line *pb.RangeResponse) seen {

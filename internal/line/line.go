@@ -179,6 +179,7 @@ func (l *Line) doAbout(e *effect) {
 		a.epoch.OnLoss(a, func(error) { l.happens(&event{what: onTick}) })
 	case doForget:
 		a.epoch.Forget(a)
+		a.mark.Done()
 	case doShare:
 		for i := range a.spots {
 			a.epoch.Again(a.spots[i].lease)

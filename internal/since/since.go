@@ -41,6 +41,10 @@ type Mark struct {
 	queued bool
 	sent   bool // it may stand in etcd
 	over   bool
+
+	asked   func(keeper.Request) // is called once, if somebody wants the hold back
+	listens bool                 // for that
+	heard   bool
 }
 
 // Book has the marks of a session.
@@ -51,13 +55,14 @@ type Book struct {
 	due     []*Mark // to be told, in the order in which they are due
 	armed   bool
 	telling bool
-	until   time.Time // etcd has refused: nothing is told until then
+	until   time.Time                 // etcd has refused: nothing is told until then
+	ears    map[clientv3.LeaseID]*ear // while something is held for a second under these leases
 }
 
 // Of is the book of k's session.
 func Of(k *keeper.Keeper) *Book {
 	type key struct{}
-	return k.Table(key{}, func() any { return &Book{keeper: k} }).(*Book)
+	return k.Table(key{}, func() any { return &Book{keeper: k, ears: map[clientv3.LeaseID]*ear{}} }).(*Book)
 }
 
 const (
@@ -67,12 +72,12 @@ const (
 	refused = time.Minute            // after a refusal nothing is told for so long
 )
 
-// Stands begins with an entry that stands in etcd since now, for owner.
-func (b *Book) Stands(m *Mark, entry string, lease clientv3.LeaseID, revision int64, owner string) {
+// Stands begins with an entry that stands in etcd since now, for owner. asked is called if somebody wants its hold back; it must not block.
+func (b *Book) Stands(m *Mark, entry string, lease clientv3.LeaseID, revision int64, owner string, asked func(keeper.Request)) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	*m = Mark{book: b, entry: entry, lease: lease, note: Note{Revision: revision, Owner: owner, Waits: now}}
+	*m = Mark{book: b, entry: entry, lease: lease, note: Note{Revision: revision, Owner: owner, Waits: now}, asked: asked}
 	b.queue(m, now)
 }
 
@@ -101,10 +106,26 @@ func (m *Mark) Ends() []clientv3.Op {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m.over = true
+	b.deafen(m)
 	if !m.sent {
 		return nil
 	}
-	return []clientv3.Op{clientv3.OpDelete(keyspace.Since(b.keeper.Namespace, m.entry))}
+	ops := []clientv3.Op{clientv3.OpDelete(keyspace.Since(b.keeper.Namespace, m.entry))}
+	if m.heard {
+		ops = append(ops, clientv3.OpDelete(m.request()))
+	}
+	return ops
+}
+
+// Done says that nobody counts on the entry any more, whether it stands or not.
+func (m *Mark) Done() {
+	if m.book == nil {
+		return
+	}
+	m.book.mu.Lock()
+	defer m.book.mu.Unlock()
+	m.over = true
+	m.book.deafen(m)
 }
 
 // Forget says that the note cannot be deleted, and returns whether there may be one: it ends with the lease.
@@ -193,6 +214,9 @@ func (b *Book) take() (marks []*Mark) {
 		default:
 			m.queued, m.sent = false, true
 			marks = append(marks, m)
+			if !m.note.Holds.IsZero() {
+				b.listen(m)
+			}
 		}
 	}
 	b.due = later

@@ -76,6 +76,13 @@ func (h *holder) open(interruptible context.Context, trace *session.Trace) (err 
 			go h.say("a renewal is overdue: %v", cause)
 		}
 	}
+	trace.Asked = func(_, _ string, r session.Request) {
+		go h.say("%s asks for it to be given back: %s: sending SIGTERM", r.By, r.Reason)
+		select {
+		case h.interrupts.signals <- syscall.SIGTERM:
+		default: // there are enough
+		}
+	}
 	h.session, err = session.Open(ctx, h.client, session.WithTTL(time.Duration(h.flags.ttl)), session.WithNamespace(h.flags.namespace),
 		session.WithName(cmp.Or(h.flags.program, filepath.Base(h.flags.command[0]))), session.WithTrace(trace))
 	if err == nil {

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +27,9 @@ func TestWrongOperatorsCommandLinesAre64BeforeAnyRequest(t *testing.T) {
 		{[]string{"history", "session", "a"}, `KIND "session"`},
 		{[]string{"sessions", "a"}, `"a": one argument too many`},
 		{[]string{"deadlocks", "--namespace", ""}, "--namespace: it is empty"},
-		{[]string{"release", "a"}, "--force is missing"},
+		{[]string{"release", "a"}, "--reason is missing"},
+		{[]string{"release", "a", "--reason", "x", "-w", "-1"}, "it is negative"},
+		{[]string{"release", "a", "--force", "--reason", "x", "-w", "1"}, "--force and -w exclude each other"},
 		{[]string{"release", "a", "--force"}, "--reason is missing, or empty"},
 		{[]string{"release", "a", "--force", "--reason", ""}, "--reason is missing, or empty"},
 		{[]string{"release", "a", "--force", "--reason", "x", "--token", "y"}, `--token "y": it is no token`},
@@ -103,6 +107,38 @@ func TestReleaseBreaksTheHoldThatWasLookedAtAndHistoryTells(t *testing.T) {
 	if code, _, stderr := fenceline(append([]string{"history", name + "-unused"}, at...)...); code != 1 || !strings.Contains(stderr, "nobody has held lock") {
 		t.Errorf("of nobody: code %d, %q", code, stderr)
 	}
+}
+
+func TestReleaseAsksTheHolderWhoseCommandMayKeepIt(t *testing.T) {
+	m, name := etcdtest.Shared(t), etcdtest.Name(t)
+	ask := func(wait string) (int, string) {
+		code, stdout, stderr := fenceline("release", name, "--reason", "maintenance", "-w", wait, "--endpoints", m.Endpoint())
+		if stdout != "" {
+			t.Errorf("stdout %q", stdout)
+		}
+		return code, stderr
+	}
+	if code, stderr := ask("1"); code != 1 || !strings.Contains(stderr, "nobody holds") {
+		t.Errorf("of nobody: code %d, %q", code, stderr)
+	}
+	w := started(t, m.Endpoint(), "lock", name, "sh", "-c", "trap 'echo > $D/asked' TERM; echo > $D/in; while [ ! -e $D/end ]; do sleep 0.05; done")
+	w.until("in")
+	code, stderr := ask("3")
+	if code != 1 || !strings.Contains(stderr, "is asked to give back") || !strings.Contains(stderr, "keeps it; --force breaks it") {
+		t.Errorf("of one who keeps it: code %d, %q", code, stderr)
+	}
+	w.until("asked")
+	if err := os.WriteFile(filepath.Join(w.dir, "end"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.exits(0)
+	w.says(" asks for it to be given back: maintenance: sending SIGTERM")
+	next := started(t, m.Endpoint(), "lock", name, "sh", "-c", "echo > $D/in; exec sleep 60")
+	next.until("in")
+	if code, stderr := ask("30"); code != 0 || !strings.Contains(stderr, "is given back") {
+		t.Errorf("of one who gives it back: code %d, %q", code, stderr)
+	}
+	next.exits(143)
 }
 
 // Each of two commands runs another under the lock that the other one has.

@@ -6,33 +6,42 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/inspect"
+	"github.com/fenceline/fenceline/internal/etcd"
 )
+
+// lookAgainEvery is how often it is looked whether a hold that was asked for is given back.
+const lookAgainEvery = 200 * time.Millisecond
 
 func newReleaseCommand(g *globals) *cobra.Command {
 	n := &named{}
-	token, reason, force := "", "", false
+	token, reason, force, wait := "", "", false, seconds(30*time.Second)
 	cmd := &cobra.Command{
-		Use:                   "release [flags] --force --reason WHY [KIND] NAME",
+		Use:                   "release [flags] --reason WHY [KIND] NAME",
 		DisableFlagsInUseLine: true,
-		Short:                 "Break somebody's hold",
-		Long: `Break the hold on NAME of whoever has it: its entry is deleted, and the next one enters. The process that held hears of it in
-a moment, and who broke its hold and why; "fenceline lock" then ends its command as for any lock that is lost. A process that
-is cut off or stopped hears of it when it comes back: UNTIL THEN WHAT IT RUNS MAY GO ON. What checks tokens or guards refuses it from
-now on; what does not, needs that process stopped first.
+		Short:                 "Ask for a hold to be given back, or break it",
+		Long: `Ask whoever holds NAME to give it back, and wait until that is done. "fenceline lock", "elect" and "sem" send their command SIGTERM,
+and give back when it has ended; other processes do as they like (session.Trace.Asked), or nothing.
 
-With --token it ends the hold that was looked at ("fenceline ls" shows tokens), and nothing if that has moved on. Without, who holds
-now. Of several holders (readers, a semaphore) it has to be said which. Who only waits is let wait.
+With --force, break the hold: its entry is deleted, and the next one enters. The process that held hears of it in a moment, and
+who broke its hold and why; "fenceline lock" then ends its command as for any lock that is lost. A process that is cut off or
+stopped hears of it when it comes back: UNTIL THEN WHAT IT RUNS MAY GO ON. What checks tokens or guards refuses it from now on;
+what does not, needs that process stopped first.
 
-Exit codes: 0 broken; 1 nobody holds with that token any more, or nobody at all; 64 wrong command line; 69 etcd cannot be reached, or
-refuses.`,
-		Example: `  fenceline release nightly-backup --force --reason "hangs since 3 a.m., pid 7 was killed"
-  fenceline release sem uploads --token 118784 --force --reason test`,
+With --token it is about the hold that was looked at ("fenceline ls" shows tokens), and does nothing if that has moved on. Without,
+about who holds now. Of several holders (readers, a semaphore) it has to be said which. Who only waits is let wait.
+
+Exit codes: 0 given back, or broken; 1 nobody holds, or not with that token any more, or it was not given back in time (-w); 64 wrong
+command line; 69 etcd cannot be reached, or refuses.`,
+		Example: `  fenceline release nightly-backup --reason maintenance
+  fenceline release nightly-backup --force --reason "hangs since 3 a.m., its machine is off"`,
 		ValidArgsFunction: completeLs(g, &n.namespace),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := n.parse(args); err != nil {
@@ -42,40 +51,87 @@ refuses.`,
 			switch parsed, err := fence.Parse(token); {
 			case token != "" && err != nil:
 				return usageErrorf("--token %q: it is no token", token)
-			case !force:
-				return usageErrorf("--force is missing: nobody is asked, the hold is broken")
 			case reason == "":
 				return usageErrorf("--reason is missing, or empty: the holder is told, and the history keeps it")
+			case force && cmd.Flags().Changed("wait"):
+				return usageErrorf("--force and -w exclude each other: what is broken is not waited for")
 			default:
 				at = parsed
 			}
-			return g.look(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
-				l, err := n.read(ctx, client)
-				if err != nil {
-					return err
-				}
-				e, err := n.holder(l, at)
-				if err != nil {
-					return err
-				}
-				err = inspect.Break(ctx, client, l.Kind, l.Name, e.Token, reason, inspect.WithNamespace(n.namespace), inspect.WithActor(actor()))
-				switch {
-				case errors.Is(err, inspect.ErrNotThere):
-					return &ExitError{Code: exitFailure, Err: fmt.Errorf("%s %q has moved on: nobody holds with token %v any more", l.Kind, l.Name, e.Token)}
-				case err != nil:
-					return err
-				}
-				fmt.Fprintf(cmd.ErrOrStderr(), "fenceline: %s %q is broken; %s held it with token %v, and what it runs may go on until it hears of that\n",
-					l.Kind, l.Name, printable(e.Who()), e.Token)
-				return nil
-			})
+			r := &release{named: n, reason: reason, say: talk(cmd.ErrOrStderr(), "fenceline: ")}
+			err := g.look(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error { return r.find(ctx, client, at, force) })
+			if err != nil || force {
+				return err
+			}
+			return r.await(cmd.Context(), g, time.Duration(wait))
 		},
 	}
 	n.addFlags(cmd)
 	cmd.Flags().StringVar(&token, "token", "", "the hold with this `token`, and no other")
 	cmd.Flags().StringVar(&reason, "reason", "", "`why`, for the holder and the history")
 	cmd.Flags().BoolVar(&force, "force", false, "break the hold")
+	cmd.Flags().VarP(&wait, "wait", "w", "wait for it for so many `seconds`")
 	return cmd
+}
+
+// release is one hold that is to be given back.
+type release struct {
+	*named
+	reason string
+	say    func(string, ...any)
+	line   *inspect.Line
+	entry  *inspect.Entry
+}
+
+// find finds it, and asks for it or breaks it.
+func (r *release) find(ctx context.Context, client *clientv3.Client, token fence.Token, force bool) (err error) {
+	if r.line, err = r.read(ctx, client); err != nil {
+		return err
+	}
+	if r.entry, err = r.holder(r.line, token); err != nil {
+		return err
+	}
+	do := inspect.Ask
+	if force {
+		do = inspect.Break
+	}
+	err = do(ctx, client, r.line.Kind, r.line.Name, r.entry.Token, r.reason, inspect.WithNamespace(r.namespace), inspect.WithActor(actor()))
+	who := printable(r.entry.Who())
+	switch {
+	case errors.Is(err, inspect.ErrNotThere):
+		return &ExitError{Code: exitFailure, Err: fmt.Errorf("%s %q has moved on: nobody holds with token %v any more", r.line.Kind, r.line.Name, r.entry.Token)}
+	case err != nil:
+		return err
+	case force:
+		r.say("%s %q is broken; %s held it with token %v, and what it runs may go on until it hears of that", r.line.Kind, r.line.Name, who, r.entry.Token)
+	default:
+		r.say("%s is asked to give back %s %q", who, r.line.Kind, r.line.Name)
+	}
+	return nil
+}
+
+// await waits until the entry is gone.
+func (r *release) await(ctx context.Context, g *globals, most time.Duration) error {
+	client, err := g.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	r.kind, r.name = r.line.Kind, r.line.Name
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	for {
+		l, err := r.read(ctx, client)
+		if err == nil && (l == nil || !slices.ContainsFunc(l.Entries, func(e inspect.Entry) bool { return e.Revision == r.entry.Revision })) {
+			r.say("%s %q is given back", r.kind, r.name)
+			return nil
+		}
+		if !etcd.Sleep(ctx, lookAgainEvery) {
+			break
+		}
+	}
+	return &ExitError{Code: exitFailure, Err: fmt.Errorf("%s %q is not given back within %v: %s keeps it; --force breaks it", r.kind, r.name, most,
+		printable(r.entry.Who()))}
 }
 
 // holder is the entry to break.
