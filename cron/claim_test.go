@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
@@ -116,7 +117,7 @@ func TestWhoHasRunTheLastTicksLetsOthersGoFirst(t *testing.T) {
 func TestClusterRestoredFromABackupIsBelieved(t *testing.T) {
 	for what, ask := range map[string]func(*job){
 		"list": func(j *job) {
-			j.Trouble(errors.New("the watch has ended"))
+			j.Asking()
 			resp, err := j.keeper.Client.Get(t.Context(), j.prefix+claims, clientv3.WithRange(j.prefix+runs))
 			if err != nil {
 				t.Fatal(err)
@@ -137,5 +138,20 @@ func TestClusterRestoredFromABackupIsBelieved(t *testing.T) {
 		if j.revision() >= 1<<40 || len(j.state.claims) != 1 {
 			t.Errorf("%s: %+v", what, j.state)
 		}
+	}
+}
+
+// A list may be asked for before a change of ours, and answered after it; etcd may have been restored before that.
+func TestListThatIsOlderThanWhatATransactionBroughtIsNotBelieved(t *testing.T) {
+	j, _, _ := claimed(t)
+	j.learn(state{revision: 1 << 40, claims: map[int]claim{}})
+	j.Trouble(errors.New("etcd was restored"))
+	j.rewound(1<<40, 56)
+	j.learn(state{revision: 56, claims: map[int]claim{0: {id: "ours"}}})
+	j.Asking()
+	j.learn(state{revision: 70, claims: map[int]claim{}}) // it was given back
+	j.Load(69, []*mvccpb.KeyValue{kv("claim/0", "ours", 56)})
+	if len(j.state.claims) > 0 || j.revision() != 70 {
+		t.Errorf("%+v", j.state)
 	}
 }

@@ -39,7 +39,7 @@ type job struct {
 	busy    bool                // no tick may be started, as far as is known
 	unseen  error               // why state may be old; nil: it is not
 	known   bool                // there was a list
-	before  int64               // as of which revision state was when it became unseen
+	before  int64               // as of which revision state was when the last list was asked for
 
 	// The following are the loop's.
 	after map[attempt]time.Time

@@ -18,10 +18,16 @@ func (j *job) follow() (stop func()) {
 	return mirror.Follow(j.keeper, mirror.Keys{Key: j.prefix + claims, End: j.prefix + runs}, j).Stop
 }
 
-// Load, Apply, Trouble and Idle are called by the follower. A transaction may have brought a later state than a list. But one that is
-// earlier than what was known before the watch that it follows shows a cluster that was restored from a backup.
+// Asking, Load, Apply, Trouble and Idle are called by the follower. A transaction may have brought a later state than a list. But one that is
+// earlier than what was known before it was asked for shows a cluster that was restored from a backup.
+func (j *job) Asking() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.before = j.state.revision
+}
+
 func (j *job) Load(revision int64, kvs []*mvccpb.KeyValue) {
-	j.rewound(j.before, revision)
+	j.rewound(j.knewBefore(), revision)
 	j.learn(listed(j.prefix, revision, kvs))
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -44,7 +50,7 @@ func (j *job) Trouble(err error) {
 	if j.unseen == nil {
 		j.keeper.Log.Warn("cron job has lost sight of etcd", "job", j.name, "error", err)
 	}
-	j.unseen, j.before = err, j.state.revision
+	j.unseen = err
 	j.nudge()
 }
 
@@ -54,6 +60,12 @@ func (j *job) Idle() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return len(j.state.record.Open) == 0 && len(j.state.claims) == 0
+}
+
+func (j *job) knewBefore() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.before
 }
 
 // sight says why etcd is not seen at present, if it is not, and whether it has been.

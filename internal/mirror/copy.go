@@ -24,6 +24,12 @@ type Witness interface {
 	Misses(kvs []*mvccpb.KeyValue) bool
 }
 
+// Asker is a Copy that learns of its keys from others, too.
+type Asker interface {
+	// Asking is called before a list is asked for: what the copy knows by then, the list is not older than, unless etcd has gone back.
+	Asking()
+}
+
 // Idler is a Copy that is not always relied on.
 type Idler interface {
 	// Idle says that nothing depends at present on what a silent watch may have missed: the keys need not be listed again.

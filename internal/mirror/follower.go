@@ -158,6 +158,9 @@ func (f *Follower) read(ctx context.Context, of *feed, least int64) {
 		return
 	}
 	asked, before := f.elapsed(), of.upTo()
+	if a, ok := f.copy.(Asker); ok {
+		a.Asking()
+	}
 	revision, kvs, err := f.list(ctx, least)
 	if err == nil && revision < before {
 		err = errRewound
