@@ -43,7 +43,7 @@ type Barrier struct {
 // New does no I/O. A Barrier may be shared or made again at will: each call of Enter is a party of its own, two
 // goroutines of one Session are two. An invalid name or number is an error of Enter.
 func New(s *session.Session, name string, parties int, opts ...Option) *Barrier {
-	b := &Barrier{name: name, parties: parties, at: newPlace(s.Keeper(), name)}
+	b := &Barrier{name: name, parties: parties, at: newPlace(keeper.Of(s), name)}
 	for _, opt := range opts {
 		opt(&b.opts)
 	}

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
+	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -83,7 +84,7 @@ func TestCompactionWhileWaitingIsNoAnswer(t *testing.T) {
 		}
 	}
 	etcdtest.Compact(t, client)
-	s.Keeper().Watch().Restart()
+	keeper.Of(s).Watch().Restart()
 	etcdtest.Compact(t, client)
 	waits(t, ends)
 	waits(t, one)
@@ -167,7 +168,7 @@ func TestRoundWhoseLastPartyDiesUnheardIsPublishedByAnother(t *testing.T) {
 	if _, err := client.Put(t.Context(), "fenceline/barrier/"+name+"/in/1", "2"); err != nil {
 		t.Fatal(err)
 	}
-	s.Keeper().Watch().Restart() // else it is noticed when one looks again, after some seconds
+	keeper.Of(s).Watch().Restart() // else it is noticed when one looks again, after some seconds
 	p := mustPass(t, one)
 	if _, err := client.Delete(t.Context(), "fenceline/barrier/"+name+"/in/1"); err != nil {
 		t.Fatal(err)

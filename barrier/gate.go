@@ -24,7 +24,7 @@ type Gate struct {
 
 // NewGate does no I/O. An invalid name is an error of the first verb.
 func NewGate(s *session.Session, name string) *Gate {
-	k := s.Keeper()
+	k := keeper.Of(s)
 	return &Gate{name: name, key: keyspace.Line(k.Namespace, "gate", name) + "closed", keeper: k,
 		err: keyspace.CheckName("gate", name)}
 }

@@ -32,7 +32,7 @@ type Latch struct {
 
 // NewLatch does no I/O. An invalid name or count is an error of the first verb.
 func NewLatch(s *session.Session, name string, count int64) *Latch {
-	k := s.Keeper()
+	k := keeper.Of(s)
 	prefix := keyspace.Line(k.Namespace, "latch", name)
 	l := &Latch{name: name, count: count, prefix: prefix, tally: prefix + "tally", opened: prefix + "open", keeper: k,
 		err: keyspace.CheckName("latch", name)}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/mirror"
@@ -105,6 +107,17 @@ func (c passContext) Err() error {
 	}
 	return c.Context.Err()
 }
+
+// Deadline is until when the pass may be trusted, if no renewal gets through before; the zero time once it has ended.
+func (p *Pass) Deadline() time.Time {
+	if p.ctx.Err() != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(p.party.epoch.Remaining())
+}
+
+// Lease is the lease that the pass hangs on.
+func (p *Pass) Lease() clientv3.LeaseID { return p.party.lease }
 
 // Leave takes this party out of the round, and waits until all others have left it, or died. The next round does not
 // wait for that. When ctx ends, this party has left all the same, and only the wait is over; also if ctx had ended

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/chance"
 	"github.com/fenceline/fenceline/internal/keeper"
@@ -22,6 +24,32 @@ type Tick struct {
 	Scheduled time.Time   // in the job's time zone
 	Attempt   int         // 1, and one more with each Retry
 	Token     fence.Token // larger with each run of the job that does not overlap the one before
+
+	run *running
+}
+
+// Context is fn's: it ends when the claim on the tick is lost, or the run has taken longer than WithTimeout allows.
+func (t Tick) Context() context.Context {
+	if t.run == nil {
+		return context.Background()
+	}
+	return t.run.ctx
+}
+
+// Deadline is until when the claim may be trusted, if no renewal gets through before; the zero time once it has ended.
+func (t Tick) Deadline() time.Time {
+	if t.run == nil || t.run.ctx.Err() != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(t.run.epoch.Remaining())
+}
+
+// Lease is the lease that the claim hangs on; clientv3.NoLease of a Tick that is no run's.
+func (t Tick) Lease() clientv3.LeaseID {
+	if t.run == nil {
+		return clientv3.NoLease
+	}
+	return t.run.lease
 }
 
 // Scheduler runs this process's share of the ticks. It is safe for concurrent use. One per Session is the normal
@@ -57,7 +85,7 @@ func MaxRunning(n int) SchedulerOption {
 
 // New does no I/O.
 func New(s *session.Session, opts ...SchedulerOption) *Scheduler {
-	k := s.Keeper()
+	k := keeper.Of(s)
 	c := &Scheduler{keeper: k, now: time.Now, by: who(k.Record), mine: fmt.Sprintf("%016x-", chance.Uint64()),
 		gate: newGate(), jobs: map[string]*job{}}
 	for _, opt := range opts {

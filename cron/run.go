@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
@@ -20,6 +22,7 @@ type running struct {
 	epoch  *keeper.Epoch
 	tick   open
 	token  int64
+	lease  clientv3.LeaseID
 	began  time.Time
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -42,6 +45,9 @@ func (j *job) begin(ctx context.Context, e *keeper.Epoch, tick open, token int64
 	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	r.ctx, r.cancel = runContext{inner, r}, cancel
 	j.mu.Lock()
+	if r.lease = e.ID(); j.state.claims[tick.Slot].modify == token { // one of the epoch's
+		r.lease = clientv3.LeaseID(j.state.claims[tick.Slot].lease)
+	}
 	j.running[tick.Claim] = r
 	j.holds(r) // the watch may have been faster than the answer to the claim
 	j.changed()
@@ -153,7 +159,7 @@ func (r *running) call() (err error) {
 			}
 		}()
 		err = r.job.fn(r.ctx, Tick{Job: r.job.name, Scheduled: r.tick.Scheduled.In(r.job.loc), Attempt: r.tick.Attempt,
-			Token: fence.TokenAt(r.token, 0)})
+			Token: fence.TokenAt(r.token, 0), run: r})
 	}()
 	<-done
 	r.mu.Lock()

@@ -34,7 +34,7 @@ type Election struct {
 
 // New does no I/O. An invalid name or option is an error of the first verb.
 func New(s *session.Session, name string, opts ...Option) *Election {
-	e := &Election{name: name, keeper: s.Keeper()}
+	e := &Election{name: name, keeper: keeper.Of(s)}
 	for _, opt := range opts {
 		opt(&e.opts)
 	}
@@ -54,7 +54,7 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 		return nil, e.err
 	}
 	ref := &line.Ref{Keeper: e.keeper, Kind: "election", Name: e.name, Prefix: e.prefix, Policy: e.policy(value)}
-	hold, err := line.AcquireAll(ctx, []line.Member{{Ref: ref, Options: &line.Options{}}})
+	hold, err := line.AcquireAll(ctx, []line.Member{{Ref: ref, Options: &line.Options{}}}, false)
 	if err != nil {
 		return nil, e.failed("campaign in", err)
 	}
@@ -68,13 +68,19 @@ func (e *Election) failed(verb string, err error) error {
 	return fmt.Errorf("election: %s %q: %w", verb, e.name, err)
 }
 
+// Leading says whether a term that this Election has won stands. It looks at the clock, and asks nobody.
+func (e *Election) Leading() bool {
+	t := e.term.Load()
+	return e.err == nil && t != nil && t.Context().Err() == nil
+}
+
 // IsLeader answers from memory, and looks at the clock: nil while a term that this Election has won stands, else
 // ErrNotLeader. With it, an Election is an Elector of gocron. It needs somebody to stand: Lead or Campaign.
 func (e *Election) IsLeader(context.Context) error {
 	if e.err != nil {
 		return e.err
 	}
-	if t := e.term.Load(); t == nil || t.Context().Err() != nil {
+	if !e.Leading() {
 		return fmt.Errorf("%w of %q", ErrNotLeader, e.name)
 	}
 	return nil

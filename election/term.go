@@ -35,6 +35,9 @@ func (t *Term) Asked() <-chan struct{} { return t.hold.Asked() }
 // Deadline is until when the term may be trusted, if no renewal gets through before; the zero time once it has ended.
 func (t *Term) Deadline() time.Time { return t.hold.Deadline() }
 
+// Lease is the lease that the term hangs on.
+func (t *Term) Lease() clientv3.LeaseID { return t.hold.Lease(0) }
+
 // Key is the entry's key in etcd.
 func (t *Term) Key() string { return t.hold.Key(0) }
 

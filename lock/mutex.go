@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/fenceline/fenceline/internal/etcd"
+	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/line"
 	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/internal/since"
@@ -24,7 +25,7 @@ type Mutex struct {
 // with one entry in etcd. An invalid name or option is an error of the first verb.
 func New(s *session.Session, name string, opts ...Option) *Mutex {
 	m := &Mutex{name: name, opts: defaults(opts)}
-	k := s.Keeper()
+	k := keeper.Of(s)
 	prefix, err := m.opts.resolve(k.Namespace, "lock", name)
 	m.err, m.id = err, lineID{s, "lock", prefix}
 	m.ref = line.Ref{Keeper: k, Kind: "lock", Name: name, Prefix: prefix, Policy: queue.Mutex}
@@ -65,9 +66,13 @@ func (m *Mutex) acquire(ctx context.Context, try bool) (*Lock, error) {
 // the hold, whichever is first. The lock is
 // released after fn has returned, or panicked, never before. Do returns fn's error, joined with the loss if the hold
 // was lost meanwhile: then fn's last steps may have run unprotected.
-func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, l *Lock) error) (err error) {
+func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, l *Lock) error) error {
+	return do(ctx, m.Acquire, fn)
+}
+
+func do(ctx context.Context, acquire func(context.Context) (*Lock, error), fn func(ctx context.Context, l *Lock) error) (err error) {
 	ctx = since.Owned(ctx)
-	l, err := m.Acquire(ctx)
+	l, err := acquire(ctx)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
+	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/lock"
 	"github.com/fenceline/fenceline/session"
 )
@@ -61,7 +62,7 @@ func TestRecordThatWentBackDoesNotMakeALoopOfProposals(t *testing.T) {
 	m := etcdtest.Start(t)
 	client := m.Client(t)
 	s := open(t, client, session.WithTTL(20*time.Second))
-	s.Keeper().Current().RecordWritten(1 << 40) // as if it had been
+	keeper.Of(s).Current().RecordWritten(1 << 40) // as if it had been
 	l, err := lock.New(s, "x").Acquire(within(t))
 	if err != nil {
 		t.Fatal(err)

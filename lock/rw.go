@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/fenceline/fenceline/internal/etcd"
+	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/line"
 	"github.com/fenceline/fenceline/session"
 )
@@ -40,7 +41,7 @@ type lineID struct {
 func NewRW(s *session.Session, name string, opts ...Option) *RWMutex {
 	m := &RWMutex{name: name, opts: defaults(opts)}
 	m.opts.Linger = 0 // the entry of one lane would be in the way of the other
-	k := s.Keeper()
+	k := keeper.Of(s)
 	prefix, err := m.opts.resolve(k.Namespace, "rwlock", name)
 	m.err, m.id = err, lineID{s, "rwlock", prefix}
 	m.rw = newRW(k, name, prefix)
@@ -85,6 +86,16 @@ func (m *RWMutex) acquire(ctx context.Context, lane side, try bool) (*Lock, erro
 		return nil, failed(sideNames[lane], m.name, err, func() session.Holder { return m.rw.who(ctx, lane, err) })
 	}
 	return &Lock{hold: h, name: m.name, of: m.id}, nil
+}
+
+// DoRead runs fn while holding the lock for reading, as Mutex.Do does.
+func (m *RWMutex) DoRead(ctx context.Context, fn func(ctx context.Context, l *Lock) error) error {
+	return do(ctx, m.AcquireRead, fn)
+}
+
+// DoWrite runs fn while holding the lock for writing, as Mutex.Do does.
+func (m *RWMutex) DoWrite(ctx context.Context, fn func(ctx context.Context, l *Lock) error) error {
+	return do(ctx, m.AcquireWrite, fn)
 }
 
 // Downgrade turns a write hold into a read hold without letting anyone in between: readers who wait right behind it

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/fence"
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/line"
 	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/session"
@@ -32,7 +35,17 @@ type Set struct {
 //
 // After an error nothing is held and nothing stays queued, as with Acquire. If the lease or one of the entries is lost
 // while it waits, all are put in line again, at the back. The value of its entries in etcd says in which lines they stand.
-func AcquireAll(ctx context.Context, ms ...*Mutex) (*Set, error) {
+func AcquireAll(ctx context.Context, ms ...*Mutex) (*Set, error) { return acquireAll(ctx, ms, false) }
+
+// TryAcquireAll is AcquireAll that never waits for others: ErrHeld says that somebody holds, or waits for, one of the locks, and then nothing was
+// written. HeldError says who. It waits for etcd's answer, within ctx, or 5 s when ctx has no deadline.
+func TryAcquireAll(ctx context.Context, ms ...*Mutex) (*Set, error) {
+	ctx, cancel := etcd.Bounded(ctx)
+	defer cancel()
+	return acquireAll(ctx, ms, true)
+}
+
+func acquireAll(ctx context.Context, ms []*Mutex, try bool) (*Set, error) {
 	s := &Set{}
 	var members []line.Member
 	if len(ms) == 0 {
@@ -55,7 +68,7 @@ func AcquireAll(ctx context.Context, ms ...*Mutex) (*Set, error) {
 		members = append(members, line.Member{Ref: &m.ref, Options: &m.opts.Options})
 	}
 	tellOfSet(members)
-	hold, err := line.AcquireAll(ctx, members)
+	hold, err := line.AcquireAll(ctx, members, try)
 	if err != nil {
 		return nil, failedSet(ctx, ms, err)
 	}
@@ -119,6 +132,16 @@ func (s *Set) Asked() <-chan struct{} { return s.hold.Asked() }
 
 // Context ends with the set, as Lock.Context does.
 func (s *Set) Context() context.Context { return s.hold.Context() }
+
+// Token orders the sets and holds of each of these locks: it is the same for all of them, since their entries came at one revision. Its turn is
+// 0 always.
+func (s *Set) Token() fence.Token { return s.hold.Token(0) }
+
+// Deadline is until when the set may be trusted, if no renewal gets through before; the zero time once it has ended.
+func (s *Set) Deadline() time.Time { return s.hold.Deadline() }
+
+// Lease is a lease that the set hangs on: that of its first lock. Those of the others may be further ones of the Session, and end with it.
+func (s *Set) Lease() clientv3.LeaseID { return s.hold.Lease(0) }
 
 // Lock is the hold on m, nil if m is not in the set. Its Token, Guard and Context are its own; it cannot be released
 // by itself.

@@ -26,7 +26,7 @@ var ErrDuplicate = errors.New("registry: already registered")
 // After an error nothing is registered: when ctx ends Register returns at once, and the Session takes back in the
 // background what may have arrived. ErrInvalid and session.ErrInvalidName come before any request.
 func Register(ctx context.Context, s *session.Session, service string, in Instance, opts ...Option) (*Registration, error) {
-	r, err := register(ctx, s.Keeper(), service, in, opts)
+	r, err := register(ctx, keeper.Of(s), service, in, opts)
 	if err != nil {
 		return nil, fmt.Errorf("registry: register %q: %w", service, err)
 	}

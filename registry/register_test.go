@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
+	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -207,7 +208,7 @@ func TestCancelledRegisterLeavesNothing(t *testing.T) {
 		case !errors.Is(err, context.DeadlineExceeded):
 			t.Error(err)
 		}
-		eventually(t, "the place", func() bool { return len(rosterOf(s.Keeper()).all()) == 0 })
+		eventually(t, "the place", func() bool { return len(rosterOf(keeper.Of(s)).all()) == 0 })
 	}
 	p.DropAnswers()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -216,7 +217,7 @@ func TestCancelledRegisterLeavesNothing(t *testing.T) {
 		t.Error(err)
 	}
 	p.Heal()
-	eventually(t, "the place", func() bool { return len(rosterOf(s.Keeper()).all()) == 0 })
+	eventually(t, "the place", func() bool { return len(rosterOf(keeper.Of(s)).all()) == 0 })
 	if keys := etcdtest.Keys(t, direct, "services/"+name); len(keys) != 0 {
 		t.Errorf("left: %q", keys)
 	}
@@ -266,7 +267,7 @@ func TestSpreadIsAThirdOfTheTTLAndFiveSecondsAtMost(t *testing.T) {
 func TestNothingIsRegisteredBeforeEtcdHasIt(t *testing.T) {
 	client := etcdtest.Shared(t).Client(t)
 	s := opened(t, client)
-	r := &Registration{keeper: s.Keeper(), epoch: s.Keeper().Current(), everStood: true}
+	r := &Registration{keeper: keeper.Of(s), epoch: keeper.Of(s).Current(), everStood: true}
 	if err := r.Registered(); !errors.Is(err, errOnItsWay) {
 		t.Error(err)
 	}

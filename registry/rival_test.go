@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
+	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -125,7 +126,7 @@ func TestDeadPredecessorIsWaitedFor(t *testing.T) {
 	if _, err := Register(ctx, s, name, Instance{Addr: "10.0.0.1:80"}); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrDuplicate) {
 		t.Errorf("while it is not known whether it lives: %v", err)
 	}
-	eventually(t, "that to be over", func() bool { return len(rosterOf(s.Keeper()).all()) == 0 })
+	eventually(t, "that to be over", func() bool { return len(rosterOf(keeper.Of(s)).all()) == 0 })
 	r := registered(t, s, name, Instance{Addr: "10.0.0.1:80"})
 	if err := r.Registered(); err != nil {
 		t.Error(err)

@@ -14,7 +14,7 @@ import (
 
 // follow keeps the copy until ctx ends.
 func (d *Directory) follow(ctx context.Context, r *mirror.Range) {
-	err := r.Follow(ctx, d)
+	err := r.Follow(ctx, directoryCopy{d})
 	if err == nil {
 		return
 	}
@@ -24,8 +24,10 @@ func (d *Directory) follow(ctx context.Context, r *mirror.Range) {
 	d.troubled(r.Explain(err))
 }
 
-// Misses, Load, Apply and Trouble are called by follow, and by nobody else. Who is missed may have said that it leaves.
-func (d *Directory) Misses(kvs []*mvccpb.KeyValue) bool {
+// directoryCopy is the Directory as follow keeps it up to date. Who is missed may have said that it leaves.
+type directoryCopy struct{ *Directory }
+
+func (d directoryCopy) Misses(kvs []*mvccpb.KeyValue) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.heard {
@@ -45,7 +47,7 @@ func (d *Directory) Misses(kvs []*mvccpb.KeyValue) bool {
 	return false
 }
 
-func (d *Directory) Load(_ int64, kvs []*mvccpb.KeyValue) {
+func (d directoryCopy) Load(_ int64, kvs []*mvccpb.KeyValue) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
@@ -75,7 +77,7 @@ func (d *Directory) Load(_ int64, kvs []*mvccpb.KeyValue) {
 	d.show(maps.Keys(d.services), now)
 }
 
-func (d *Directory) Apply(events []*mvccpb.Event) {
+func (d directoryCopy) Apply(events []*mvccpb.Event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
@@ -98,7 +100,7 @@ func (d *Directory) Apply(events []*mvccpb.Event) {
 	d.show(maps.Keys(touched), now)
 }
 
-func (d *Directory) Trouble(err error) {
+func (d directoryCopy) Trouble(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.troubled(err)

@@ -55,7 +55,7 @@ type Semaphore struct {
 // New does no I/O. limit is stored with the name by whoever comes first; 0 accepts what is stored. An invalid name or
 // limit is an error of the first verb.
 func New(s *session.Session, name string, limit int64) *Semaphore {
-	k := s.Keeper()
+	k := keeper.Of(s)
 	m := &Semaphore{name: name, want: limit, keeper: k, prefix: keyspace.Line(k.Namespace, "semaphore", name)}
 	if err := keyspace.CheckName("semaphore", name); err != nil {
 		m.err = err

@@ -119,5 +119,7 @@ func (s *Session) Healthy() error { return s.keeper.Healthy() }
 // wait for up to one TTL. A ctx that has ended already does not keep the lease from being revoked.
 func (s *Session) Close(ctx context.Context) error { return s.keeper.Close(ctx) }
 
-// Keeper is the inner face of a Session, for this module's own packages: its type cannot be named elsewhere.
-func (s *Session) Keeper() *keeper.Keeper { return s.keeper }
+// The module's own packages reach the inner face of a Session so.
+func init() {
+	keeper.Of = func(s any) *keeper.Keeper { return s.(*Session).keeper }
+}

@@ -57,6 +57,9 @@ type Config struct {
 	Clock     Clock // nil: the client's, see WithClock, or the system's
 }
 
+// Of is the Keeper of a *session.Session. Package session sets it: so its users have no way to it.
+var Of func(session any) *Keeper
+
 type Keeper struct {
 	Config
 	leases leases

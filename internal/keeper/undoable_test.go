@@ -20,7 +20,7 @@ func TestUndoneWriteTakesNoEffectLater(t *testing.T) {
 	m := etcdtest.Start(t)
 	client, ctx := m.Client(t), t.Context()
 	s := open(t, client)
-	e := s.Keeper().Current()
+	e := keeper.Of(s).Current()
 	for _, step := range []struct {
 		name string
 		do   func()
@@ -64,7 +64,7 @@ func TestUndoneWriteTakesNoEffectLater(t *testing.T) {
 // heard of meanwhile is no restore from a backup.
 func TestAnswerThatIsOvertakenIsNoRestore(t *testing.T) {
 	client, ctx := etcdtest.Shared(t).Client(t), t.Context()
-	k := open(t, client).Keeper()
+	k := keeper.Of(open(t, client))
 	e := k.Current()
 	write := func() int64 { // as another goroutine does
 		resp, err := client.Put(ctx, e.Record(), k.Record, clientv3.WithLease(e.ID()))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
+	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/session"
 )
@@ -37,7 +38,7 @@ func TestReadersAndWritersSurviveLostAndLateAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 		sessions = append(sessions, s)
-		rw := bothSides(s.Keeper(), name, name+"/")
+		rw := bothSides(keeper.Of(s), name, name+"/")
 		for range 3 {
 			wg.Go(func() {
 				for ctx.Err() == nil {
@@ -113,7 +114,7 @@ func TestSetsSurviveLostAndLateAnswers(t *testing.T) {
 		var refs [3]*Ref
 		for i := range refs {
 			n := fmt.Sprintf("%s%d", name, i)
-			refs[i] = &Ref{Keeper: s.Keeper(), Kind: "test", Name: n, Prefix: n + "/", Policy: queue.Mutex}
+			refs[i] = &Ref{Keeper: keeper.Of(s), Kind: "test", Name: n, Prefix: n + "/", Policy: queue.Mutex}
 		}
 		for range 3 {
 			wg.Go(func() {
@@ -127,7 +128,7 @@ func TestSetsSurviveLostAndLateAnswers(t *testing.T) {
 						for _, i := range perm {
 							ms = append(ms, Member{refs[i], opts})
 						}
-						a, err := AcquireAll(patience, ms)
+						a, err := AcquireAll(patience, ms, false)
 						cancel()
 						if err != nil {
 							continue

@@ -53,8 +53,11 @@ func (l *Line) join(ctx context.Context, r *request, x *answer) error {
 		terms = of()
 	}
 	then := slices.Concat(terms.Then, puts, looks)
-	if r.try {
+	switch {
+	case r.try && len(puts) == 1:
 		then = []clientv3.Op{l.ifFirst(puts[0])}
+	case r.try:
+		then = []clientv3.Op{l.ifFirstInAll(puts)}
 	}
 	fence := false
 	if old := r.old; old != nil {
@@ -79,12 +82,14 @@ func (l *Line) join(ctx context.Context, r *request, x *answer) error {
 	x.revision = resp.Header.Revision
 	x.seen = make([]seen, len(a.spots))
 	if r.try {
-		wrote, others := tried(resp.Responses[len(resp.Responses)-1].GetResponseTxn())
-		if !wrote {
-			x.seen[0] = seenIn(others)
+		i, others := tried(resp.Responses[len(resp.Responses)-1].GetResponseTxn())
+		if others != nil {
+			x.taken, x.seen[0] = i, seenIn(others)
 			return errOthers
 		}
-		x.seen[0] = seen{known: true, count: 1}
+		for i := range x.seen {
+			x.seen[i] = seen{known: true, count: 1}
+		}
 	} else {
 		answers := resp.Responses[len(resp.Responses)-len(looks):]
 		for i := range a.spots {
@@ -197,14 +202,29 @@ func (l *Line) ifFirst(put clientv3.Op) clientv3.Op {
 	return clientv3.OpTxn([]clientv3.Cmp{empty}, []clientv3.Op{put}, otherwise)
 }
 
-// tried says whether ifFirst wrote, or who was there.
-func tried(resp *pb.TxnResponse) (wrote bool, others *pb.RangeResponse) {
+// ifFirstInAll is puts, if nobody is in any of the lines: whoever wants several shares none of them. Else it shows one of each line.
+func (l *Line) ifFirstInAll(puts []clientv3.Op) clientv3.Op {
+	var empty []clientv3.Cmp
+	var otherwise []clientv3.Op
+	for i := range l.m.tracks {
+		prefix := l.m.tracks[i].prefix
+		empty = append(empty, clientv3.Compare(clientv3.CreateRevision(prefix).WithPrefix(), "=", 0))
+		otherwise = append(otherwise, clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithLimit(1)))
+	}
+	return clientv3.OpTxn(empty, puts, otherwise)
+}
+
+// tried says who was there in which line, if ifFirst or ifFirstInAll has not written; nil: it has.
+func tried(resp *pb.TxnResponse) (i int, others *pb.RangeResponse) {
 	for !resp.Succeeded {
 		inner := resp.Responses[0].GetResponseTxn()
 		if inner == nil {
-			return false, resp.Responses[0].GetResponseRange()
+			for i < len(resp.Responses)-1 && resp.Responses[i].GetResponseRange().Count == 0 {
+				i++
+			}
+			return i, resp.Responses[i].GetResponseRange()
 		}
 		resp = inner
 	}
-	return true, nil
+	return 0, nil
 }

@@ -77,7 +77,7 @@ func TestSetWhoseAnswersAreLostIsOneSet(t *testing.T) {
 	r, kv, client := late(t, etcdtest.Name(t))
 	for range 3 {
 		kv.next(2, true) // of the enqueue
-		a, err := AcquireAll(t.Context(), set(r))
+		a, err := AcquireAll(t.Context(), set(r), false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +97,7 @@ func TestSetThatArrivesAfterItsCallerLeftFails(t *testing.T) {
 	kv.next(1, false)
 	ctx, cancel := context.WithCancel(t.Context())
 	failed := make(chan error, 1)
-	go func() { _, err := AcquireAll(ctx, set(r)); failed <- err }()
+	go func() { _, err := AcquireAll(ctx, set(r), false); failed <- err }()
 	etcdtest.Eventually(t, 5*time.Second, "the enqueue on its way", func() bool {
 		kv.mu.Lock()
 		defer kv.mu.Unlock()
@@ -115,7 +115,7 @@ func TestSetThatArrivesAfterItsCallerLeftFails(t *testing.T) {
 func TestSetThatArrivesAfterItsRepetitionWasReleasedFails(t *testing.T) {
 	r, kv, client := late(t, etcdtest.Name(t))
 	kv.next(1, false)
-	a, err := AcquireAll(t.Context(), set(r))
+	a, err := AcquireAll(t.Context(), set(r), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestSetLeavesASlotThatAStrangerHas(t *testing.T) {
 	}
 	done := make(chan *Hold, 1)
 	go func() {
-		a, err := AcquireAll(t.Context(), ms)
+		a, err := AcquireAll(t.Context(), ms, false)
 		if err != nil {
 			t.Error(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
+	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/session"
 )
@@ -33,7 +34,7 @@ func refOn(t *testing.T, client *clientv3.Client, name string) *Ref {
 			t.Error(err)
 		}
 	})
-	return &Ref{Keeper: s.Keeper(), Kind: "test", Name: name, Prefix: name + "/", Policy: queue.Mutex}
+	return &Ref{Keeper: keeper.Of(s), Kind: "test", Name: name, Prefix: name + "/", Policy: queue.Mutex}
 }
 
 // look reads a line's state.

@@ -41,7 +41,7 @@ func opened(t *testing.T, name string, opts ...session.Option) (*Ref, *session.S
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close(context.Background()) })
-	return &Ref{Keeper: s.Keeper(), Kind: "test", Name: name, Prefix: name + "/", Policy: queue.Mutex}, s
+	return &Ref{Keeper: keeper.Of(s), Kind: "test", Name: name, Prefix: name + "/", Policy: queue.Mutex}, s
 }
 
 func TestWriterWhoGivesUpLeavesADowngradedEntryAlone(t *testing.T) {
@@ -75,7 +75,7 @@ func TestWriterWhoGivesUpLeavesADowngradedEntryAlone(t *testing.T) {
 		t.Errorf("%d entries; the read hold: ended %v", n, context.Cause(w.Context()))
 	}
 	_, other := opened(t, r.Name)
-	o := bothSides(other.Keeper(), r.Name, r.Prefix)
+	o := bothSides(keeper.Of(other), r.Name, r.Prefix)
 	if h, err := o.Acquire(t.Context(), writing, &Options{}, true); err == nil {
 		t.Errorf("a writer elsewhere beside a reader: read hold cause %v", context.Cause(w.Context()))
 		_ = h.Release(t.Context())

@@ -65,6 +65,7 @@ type answer struct {
 	entries       []queue.Entry // join: ours; else: the line as read at revision
 	seen          []seen        // join
 	foreign       []bool        // join: which keys are a stranger's
+	taken         int           // join: in which line others were, for a try
 	still         bool          // confirm: our entry and the one ahead stand as they did
 	revision      int64         // the answer's
 	died          bool          // death
@@ -163,7 +164,11 @@ func (m *machine) joinAnswered(r *request, x *answer) bool {
 		if !a.unknown { // else it may still get through, for whoever wants it then
 			m.vacate(a, x.err)
 		}
-		m.refuseTriesAs(heldBy(x))
+		if len(m.tracks) > 1 {
+			m.refuseTriesAs(&MemberError{m.tracks[x.taken].ref, heldBy(x)})
+		} else {
+			m.refuseTriesAs(heldBy(x))
+		}
 	default:
 		return false
 	}

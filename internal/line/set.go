@@ -25,14 +25,16 @@ func (e *MemberError) Unwrap() error { return e.Err }
 // hold or wait for several stand in the same order everywhere, and no two can wait for each other. The entries are not those of the local
 // lines, and are never handed on.
 //
+// A try waits for nobody: a MemberError that is ErrHeld says where others are, and then nothing was written.
+//
 // After an error nothing is held; when ctx ends it returns at once, and the entries are deleted in the background.
-func AcquireAll(ctx context.Context, members []Member) (*Hold, error) {
+func AcquireAll(ctx context.Context, members []Member, try bool) (*Hold, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	began := time.Now()
 	l := newLine(members[0].Keeper, tableKey{}, true, members)
-	w := &waiter{opts: &Options{}, ctx: ctx}
+	w := &waiter{opts: &Options{}, ctx: ctx, try: try}
 	l.stand(w)
 	h, err := l.await(w)
 	if err != nil {

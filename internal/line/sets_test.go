@@ -41,7 +41,7 @@ func TestSetWhoseLeaseIsLostAsItJoinsIsQueuedAgain(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
 	defer cancel()
 	time.AfterFunc(4*time.Second, func() { _ = h.Release(context.Background()) })
-	all, err := AcquireAll(ctx, []Member{{a, &Options{}}, {b, &Options{}}})
+	all, err := AcquireAll(ctx, []Member{{a, &Options{}}, {b, &Options{}}}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestReleaseOfASetThatEtcdRefusedIsTriedAgain(t *testing.T) {
 		if what == "Mutex" {
 			release = mustAcquire(t, r, &Options{}).Release
 		} else {
-			a, err := AcquireAll(t.Context(), []Member{{r, &Options{}}})
+			a, err := AcquireAll(t.Context(), []Member{{r, &Options{}}}, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,7 +103,7 @@ func TestSetThatBreaksWhileItWaitsIsQueuedAgain(t *testing.T) {
 	b := &Ref{Keeper: r.Keeper, Kind: "test", Name: name + "b", Prefix: name + "b/", Policy: queue.Mutex}
 	done := make(chan error, 1)
 	go func() {
-		a, err := AcquireAll(t.Context(), []Member{{r, &Options{}}, {b, &Options{}}})
+		a, err := AcquireAll(t.Context(), []Member{{r, &Options{}}, {b, &Options{}}}, false)
 		if err == nil {
 			err = a.Release(t.Context())
 		}
@@ -148,7 +148,7 @@ func TestSetThatGivesUpLeavesALocalHoldersEntryAlone(t *testing.T) {
 			}
 		}
 	}()
-	if _, err := AcquireAll(ctx, []Member{{r, &Options{}}}); err == nil {
+	if _, err := AcquireAll(ctx, []Member{{r, &Options{}}}, false); err == nil {
 		t.Fatal("granted")
 	}
 	time.Sleep(300 * time.Millisecond)

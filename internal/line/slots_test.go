@@ -59,7 +59,7 @@ func TestSlotOfASetIsNotUsedAgainBeforeItsLeaveHasEnded(t *testing.T) {
 	}
 	done := make(chan got, 1)
 	go func() {
-		a, err := AcquireAll(t.Context(), []Member{{r, &Options{}}})
+		a, err := AcquireAll(t.Context(), []Member{{r, &Options{}}}, false)
 		done <- got{a, err}
 	}()
 	var mine string
@@ -105,7 +105,7 @@ func TestSlotIsFreedOnce(t *testing.T) {
 	h := mustAcquire(t, other, &Options{})
 	done := make(chan *Hold, 1)
 	go func() {
-		a, err := AcquireAll(t.Context(), []Member{{r, &Options{}}})
+		a, err := AcquireAll(t.Context(), []Member{{r, &Options{}}}, false)
 		if err != nil {
 			t.Error(err)
 		}

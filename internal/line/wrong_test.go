@@ -9,6 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/etcdtest"
+	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/session"
 )
@@ -34,12 +35,12 @@ func TestAnswerThatIsTooLargeLeavesNoEntry(t *testing.T) {
 			return err
 		},
 		"set": func(ctx context.Context, r *Ref) error {
-			_, err := AcquireAll(ctx, []Member{{r, &Options{TakeoverDelay: time.Second}}})
+			_, err := AcquireAll(ctx, []Member{{r, &Options{TakeoverDelay: time.Second}}}, false)
 			return err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &Ref{Keeper: s.Keeper(), Kind: "test", Name: etcdtest.Name(t), Policy: queue.Mutex}
+			r := &Ref{Keeper: keeper.Of(s), Kind: "test", Name: etcdtest.Name(t), Policy: queue.Mutex}
 			r.Prefix = r.Name + "/"
 			strangers(t, client, r.Prefix, 200)
 			for range 3 {

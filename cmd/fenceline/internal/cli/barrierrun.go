@@ -74,7 +74,7 @@ func (r *barrierRun) look(ctx context.Context) string {
 
 // together runs the command and leaves with the others, for whom it waits: not within a time, but until a signal.
 func (r *barrierRun) together() error {
-	err := r.ended(r.run(passHold{r.pass, r.session}, os.Stdin, r.environment(r.variables()...), r.interrupts.signals))
+	err := r.ended(r.run(r.pass, os.Stdin, r.environment(r.variables()...), r.interrupts.signals))
 	lost := false
 	leave := func(ctx context.Context) error {
 		lost = r.giveBack(ctx, r.pass.Leave)
@@ -90,14 +90,6 @@ func (r *barrierRun) together() error {
 		return interrupted
 	}
 }
-
-// passHold hangs on the session's lease, which is its deadline as long as it stands.
-type passHold struct {
-	*barrier.Pass
-	session *session.Session
-}
-
-func (h passHold) Deadline() time.Time { return h.session.Deadline() }
 
 // refused is the exit that says why there was no round.
 func (r *barrierRun) refused(ctx context.Context, err error) error {

@@ -176,17 +176,6 @@ func (r *cronRun) end(signals chan os.Signal, lost bool) {
 	r.lost = lost
 }
 
-// claim is what a run hangs on: its ctx, and the lease that the ctx ends with.
-type claim struct {
-	ctx     context.Context
-	session *session.Session
-}
-
-func (c claim) Context() context.Context { return c.ctx }
-
-// Deadline may be that of a later lease: then ctx has ended.
-func (c claim) Deadline() time.Time { return c.session.Deadline() }
-
 // tick runs the command of a job once. Its error says that the run has failed.
 func (r *cronRun) tick(ctx context.Context, j *cronJob, t cron.Tick) error {
 	say := r.sayOf(j.name)
@@ -202,7 +191,7 @@ func (r *cronRun) tick(ctx context.Context, j *cronJob, t cron.Tick) error {
 		"FENCELINE_TOKEN="+t.Token.String(),
 	)
 	command := r.program(j.path, j.command, r.nothing, environment, say)
-	result, err := command.Run(claim{ctx, r.session}, signals)
+	result, err := command.Run(t, signals)
 	r.end(signals, result.Lost != nil && !errors.Is(result.Lost, cron.ErrTimeout))
 	switch {
 	case err != nil:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"os"
-	"path"
 	"time"
 
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
@@ -111,10 +110,9 @@ func (r *electRun) resign(ctx context.Context, t *election.Term) (lost bool) {
 
 // variables say what the command's term is.
 func (r *electRun) variables(t *election.Term) []string {
-	lease, _, _ := keyspace.ParseEntry(path.Base(t.Key()))
 	return append(entryVariables(t.Key(), t.Token()),
 		"FENCELINE_TOKEN="+t.Token().String(),
-		"FENCELINE_LEASE="+keyspace.Lease(lease),
+		"FENCELINE_LEASE="+keyspace.Lease(t.Lease()),
 		"FENCELINE_ELECTION_NAME="+r.name,
 		"FENCELINE_VALUE="+r.value,
 	)

@@ -14,14 +14,6 @@ type held interface {
 	Release(ctx context.Context) error
 }
 
-// setHold is a Set, which hangs on one lease and so has one deadline.
-type setHold struct {
-	*lock.Set
-	first *lock.Lock
-}
-
-func (h setHold) Deadline() time.Time { return h.first.Deadline() }
-
 // take takes what is asked for, as long as it may wait.
 func (r *lockRun) take(ctx context.Context) (err error) {
 	if r.waitGiven && r.wait > 0 {
@@ -59,30 +51,24 @@ func (r *lockRun) takeOne() func(context.Context) (*lock.Lock, error) {
 	return wait
 }
 
-// takeAll takes a set. The library has no set that does not wait: behind somebody, this one leaves again.
+// takeAll takes a set.
 func (r *lockRun) takeAll(ctx context.Context) error {
-	if r.willNotWait() {
-		var cancel context.CancelFunc
-		// etcd does not tell of those ahead where the set is about as large as its transactions may be.
-		ctx, cancel = context.WithTimeoutCause(ctx, r.g.connection.commandTimeout, lock.ErrHeld)
-		defer cancel()
-		var behind context.CancelCauseFunc
-		ctx, behind = context.WithCancelCause(ctx)
-		defer behind(nil)
-		defer context.AfterFunc(r.behind, func() { behind(lock.ErrHeld) })()
-	}
 	var ms []*lock.Mutex
 	for _, name := range r.names {
 		ms = append(ms, lock.New(r.session, name, r.options()...))
 	}
-	set, err := lock.AcquireAll(ctx, ms...)
+	take := lock.AcquireAll
+	if r.willNotWait() {
+		take = lock.TryAcquireAll
+	}
+	set, err := take(ctx, ms...)
 	if err != nil {
 		return err
 	}
 	for _, m := range ms {
 		r.locks = append(r.locks, set.Lock(m))
 	}
-	r.hold = setHold{set, r.locks[0]}
+	r.hold = set
 	return nil
 }
 

@@ -25,9 +25,8 @@ type lockRun struct {
 	*lockFlags
 	*holder
 
-	behind context.Context // ends when somebody is ahead
-	hold   held
-	locks  []*lock.Lock // its parts, in the order of the names
+	hold  held
+	locks []*lock.Lock // its parts, in the order of the names
 }
 
 func runLocked(ctx context.Context, g *globals, f *lockFlags, stderr io.Writer) error {
@@ -73,13 +72,10 @@ func (r *lockRun) acquire(ctx context.Context) error {
 
 // trace notes, and says, who is ahead.
 func (r *lockRun) trace() *session.Trace {
-	var isBehind context.CancelFunc
-	r.behind, isBehind = context.WithCancel(context.Background())
 	return &session.Trace{Queued: func(_, name string, ahead int) {
 		if ahead == 0 {
 			return
 		}
-		isBehind()
 		switch {
 		case !r.verbose:
 		case len(r.names) > 1:
