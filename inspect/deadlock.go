@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/queue"
 )
@@ -59,11 +61,14 @@ func (s *Snapshot) Deadlocks() []Deadlock {
 		}
 	}
 	for _, d := range s.deadlocks(func(e *Entry) string {
-		if e.Owner != "" {
+		if e.Owner != "" || e.owner == clientv3.NoLease {
 			return e.Owner
 		}
 		return "session " + keyspace.Lease(e.owner)
 	}) {
+		if len(d.Waits) == 1 { // a process in which one waits for what another has
+			continue
+		}
 		if !slices.ContainsFunc(d.Waits, func(w Wait) bool { return known[w.Entry.Revision] }) {
 			d.Possible = true
 			exact = append(exact, d)

@@ -75,6 +75,7 @@ func TestDeadlocks(t *testing.T) {
 		{"of a semaphore nobody will", []string{"semaphore s/2: 1×A 1×C 1×B", "lock b: B A C"}, []string{"A→B B→A"}},
 		{"units that fit", []string{"semaphore s/3: 2×A 1×B", "lock b: B A"}, nil},
 		{"sessions, where nobody says for whom", []string{"lock a: p q", "lock b: q p"}, []string{"possible session 1→session 2 session 2→session 1"}},
+		{"one goroutine waits for another of its process", []string{"semaphore s/1: 1×p 1×p", "lock a: p"}, nil},
 		{"a known owner and a session", []string{"lock a: A q", "lock b: q A"}, []string{"possible A→session 2 session 2→A"}},
 		{"owners in two sessions are one", []string{"lock a: A p", "lock b: p"}, nil},
 		{"an exact one is not said again as possible", []string{"lock a: A B", "lock b: B A", "lock c: p"}, []string{"A→B B→A"}},

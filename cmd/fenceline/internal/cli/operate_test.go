@@ -183,3 +183,30 @@ func TestSessionsShowWhatEachHolds(t *testing.T) {
 	}
 	release()
 }
+
+func TestDoctorFindsWhatIsWrongAndSaysWhatToDo(t *testing.T) {
+	m := etcdtest.Start(t)
+	if code, stdout, stderr := fenceline("doctor", "--endpoints", m.Endpoint()); code != 0 || stdout != "" || !strings.Contains(stderr, "nothing is wrong") {
+		t.Errorf("of a new etcd: code %d, %q, %q", code, stdout, stderr)
+	}
+	if _, err := m.Client(t).Put(t.Context(), "fenceline/lock/x/1", ""); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, _ := fenceline("doctor", "--endpoints", m.Endpoint())
+	if code != 1 || !strings.HasPrefix(stdout, `BAD  lock "x": its first entry has no lease`) || !strings.Contains(stdout, "etcdctl del fenceline/lock/x/1") {
+		t.Errorf("code %d, %q", code, stdout)
+	}
+	code, stdout, _ = fenceline("doctor", "--endpoints", m.Endpoint()+",127.0.0.1:1", "-o", "json")
+	var got struct {
+		Findings []struct {
+			Fails    bool
+			What, Do string
+		}
+	}
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 1 || len(got.Findings) != 2 {
+		t.Errorf("beside one that is down: code %d, %v, %s", code, err, stdout)
+	}
+	if code, _, stderr := fenceline("doctor", "--namespace", ""); code != 64 || !strings.Contains(stderr, "--namespace") {
+		t.Errorf("code %d, %s", code, stderr)
+	}
+}

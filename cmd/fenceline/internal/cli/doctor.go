@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/doctor"
+)
+
+func newDoctorCommand(g *globals) *cobra.Command {
+	namespace := ""
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Find what is wrong with etcd, and with what stands in it",
+		Long: `Find what is wrong with etcd, as far as that matters to who takes locks there, and with what stands in it: members that do not
+answer or are behind, versions with known faults, alarms, quota, history, slow reads; entries that no lease ends, holds that
+others have waited for long, deadlocks, clocks that differ. Each with what to do about it. It writes nothing.
+
+Exit codes: 0 nothing is wrong, or only may be one day; 1 something does not work; 64 wrong command line; 69 etcd cannot be reached.`,
+		Args: takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if namespace == "" {
+				return usageErrorf("--namespace: it is empty")
+			}
+			return g.look(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
+				return g.printFindings(cmd, doctor.Examine(doctor.Gather(ctx, client, namespace)))
+			})
+		},
+	}
+	cmd.Flags().StringVar(&namespace, "namespace", defaultNamespace, "`prefix` of all keys")
+	return cmd
+}
+
+func (g *globals) printFindings(cmd *cobra.Command, all []doctor.Finding) error {
+	fails := false
+	for _, f := range all {
+		fails = fails || f.Fails
+	}
+	if g.output == outputJSON {
+		if err := g.print(cmd.OutOrStdout(), map[string]any{"findings": append([]doctor.Finding{}, all...)}, nil); err != nil {
+			return err
+		}
+	} else {
+		for _, f := range all {
+			mark := "may"
+			if f.Fails {
+				mark = "BAD"
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), fitted(cmd.OutOrStdout(), fmt.Sprintf("%s  %s", mark, printable(f.What))))
+			fmt.Fprintln(cmd.OutOrStdout(), fitted(cmd.OutOrStdout(), "     "+f.Do))
+		}
+		if len(all) == 0 {
+			fmt.Fprintln(cmd.ErrOrStderr(), "fenceline: nothing is wrong")
+		}
+	}
+	if fails {
+		return &ExitError{Code: exitFailure}
+	}
+	return nil
+}
