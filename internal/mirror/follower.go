@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -41,7 +42,8 @@ type Follower struct {
 	mu      sync.Mutex
 	feed    *feed  // of the present watch; nil: there is none, or the Follower was stopped
 	cancel  func() // of the watch
-	halt    func() // of what is asked on its account; nil: nothing was yet
+	reading func() // ends the list that is under way; nil: none is
+	ending  error  // why the watch has ended, during that
 	failed  int
 	timer   *time.Timer   // what comes next by itself
 	asked   time.Duration // when the quorum was asked last that has answered, by elapsed; negative: never
@@ -62,6 +64,9 @@ func (f *Follower) Stop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.stopped = true
+	if f.reading != nil {
+		f.reading()
+	}
 	f.close()
 	if f.timer != nil {
 		f.timer.Stop()
@@ -86,10 +91,6 @@ func (f *Follower) close() {
 		return
 	}
 	f.cancel()
-	if f.halt != nil {
-		f.halt()
-		f.halt = nil
-	}
 	f.feed.close()
 	if known := f.feed.upTo(); known > 0 {
 		f.known = known // which is less than before, if etcd was restored from a backup
@@ -137,26 +138,32 @@ func (f *Follower) created(of *feed, revision int64) {
 // errRewound ends a watch that knows more than etcd does.
 var errRewound = errors.New("mirror: etcd is at an earlier revision than before: it was restored")
 
-// while is ctx that ends with the watch, too; false: that has ended.
-func (f *Follower) while(ctx context.Context, of *feed) (context.Context, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.feed != of {
-		return nil, false
-	}
-	if f.halt != nil { // what was asked before has been answered
-		f.halt()
-	}
-	ctx, f.halt = context.WithCancel(ctx)
-	return ctx, true
-}
-
-// read lists, as of least or later; zero: as the quorum has it.
+// read lists, as of least or later; zero: as the quorum has it. A list that is long, over a link that is slow, may itself keep the stream from
+// being heard, so that the watch ends meanwhile: then the list is loaded all the same, and only after it there is another watch. Else there might
+// never be a list.
 func (f *Follower) read(ctx context.Context, of *feed, least int64) {
-	ctx, ok := f.while(ctx, of)
-	if !ok {
+	f.mu.Lock()
+	if f.feed != of || f.stopped {
+		f.mu.Unlock()
 		return
 	}
+	ctx, f.reading = context.WithCancel(ctx)
+	f.mu.Unlock()
+	err := f.load(ctx, of, least)
+	f.mu.Lock()
+	f.reading()
+	f.reading = nil
+	if err == nil {
+		err, f.ending = f.ending, nil
+	}
+	f.mu.Unlock()
+	if err != nil {
+		f.ended(of, err)
+	}
+}
+
+// load lists once, and has the copy take it.
+func (f *Follower) load(ctx context.Context, of *feed, least int64) error {
 	asked, before := f.elapsed(), of.upTo()
 	if a, ok := f.copy.(Asker); ok {
 		a.Asking()
@@ -166,8 +173,7 @@ func (f *Follower) read(ctx context.Context, of *feed, least int64) {
 		err = errRewound
 	}
 	if err != nil {
-		f.ended(of, err)
-		return
+		return err
 	}
 	f.mu.Lock()
 	known := f.known
@@ -185,6 +191,7 @@ func (f *Follower) read(ctx context.Context, of *feed, least int64) {
 		}
 		f.askLater(of)
 	}
+	return nil
 }
 
 // askLater has etcd asked again, in a while. It is called with the mutex held.
@@ -200,10 +207,6 @@ func (f *Follower) ask(ctx context.Context, of *feed) {
 		f.read(ctx, of, 0)
 		return
 	default:
-		ctx, ok := f.while(ctx, of)
-		if !ok {
-			return
-		}
 		if err := f.again(ctx); err != nil {
 			f.ended(of, err)
 			return
@@ -223,6 +226,12 @@ func (f *Follower) ended(of *feed, err error) {
 		f.mu.Unlock()
 		return
 	}
+	if f.reading != nil { // see read
+		f.ending = cmp.Or(f.ending, err)
+		f.mu.Unlock()
+		return
+	}
+	f.ending = nil
 	f.close()
 	if f.timer != nil {
 		f.timer.Stop()
