@@ -26,7 +26,10 @@ func (l *Line) leave(ctx context.Context, a *attempt) error {
 }
 
 func (l *Line) leaveWith(ctx context.Context, a *attempt) error {
-	if s := &a.spots[0]; len(a.spots) == 1 && !a.write.Unknown() && !s.parks && len(a.with) == 0 {
+	l.mu.Lock()
+	with := len(a.with) // others may add to these, and take away
+	l.mu.Unlock()
+	if s := &a.spots[0]; len(a.spots) == 1 && !a.write.Unknown() && !s.parks && with == 0 {
 		var why []clientv3.Op
 		if a.deleteUnknown {
 			why = append(why, clientv3.OpGet(s.key, clientv3.WithKeysOnly()))
