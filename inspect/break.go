@@ -168,6 +168,10 @@ func (o *options) delete(ctx context.Context, c *clientv3.Client, e *Entry, keys
 		_, _ = c.Revoke(ctx, lease.ID) // it would end by itself
 		return ErrNotThere
 	}
+	for _, key := range keys { // a note of since when, which ends with its lease else; the role may not allow that
+		gone := clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
+		_, _ = c.Txn(ctx).If(gone).Then(clientv3.OpDelete(keyspace.Since(o.namespace, key))).Commit()
+	}
 	return nil
 }
 

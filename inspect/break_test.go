@@ -121,6 +121,11 @@ func TestBreakOfASetGivesAllOfItBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-set.Context().Done()
+		for _, kv := range etcd.Keys() {
+			if !strings.Contains(string(kv.Key), "/session/") && !strings.Contains(string(kv.Key), "/broken/") {
+				t.Errorf("%s is left", kv.Key)
+			}
+		}
 		if lines := read(t, etcd).Lines; len(lines) > 0 {
 			t.Errorf("%v", read(t, etcd))
 		}
