@@ -173,3 +173,27 @@ func checkEndpoint(text string) error {
 	}
 	return errors.New("its scheme is none of http, https, unix, unixs")
 }
+
+// ask asks something of etcd, within --command-timeout, if it is there.
+func (g *globals) ask(ctx context.Context, question func(context.Context, *clientv3.Client) error) error {
+	client, err := g.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err := g.ping(ctx, client); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.connection.commandTimeout)
+	defer cancel()
+	return answered(question(ctx, client))
+}
+
+// answered is what came of a question: what went wrong is etcd's, unless the question says otherwise by an ExitError.
+func answered(err error) error {
+	var said *ExitError
+	if err == nil || errors.As(err, &said) {
+		return err
+	}
+	return unavailableErrorf("%w", err)
+}

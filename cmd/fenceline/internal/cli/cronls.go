@@ -75,24 +75,6 @@ Exit codes: 0, also when there are none; 64 wrong command line; 69 etcd cannot b
 	return cmd
 }
 
-// ask asks something of etcd, within --command-timeout, if it is there.
-func (g *globals) ask(ctx context.Context, question func(context.Context, *clientv3.Client) error) error {
-	client, err := g.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	if err := g.ping(ctx, client); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, g.connection.commandTimeout)
-	defer cancel()
-	if err := question(ctx, client); err != nil {
-		return unavailableErrorf("%w", err)
-	}
-	return nil
-}
-
 func (g *globals) printJobs(w io.Writer, jobs []cron.Job) error {
 	t := &table{header: []string{"JOB", "SCHEDULE", "ZONE", "LAST", "NEXT", "READY", "BY", "RESULT"}}
 	all := make([]shownJob, 0, len(jobs)) // in JSON, none is not null

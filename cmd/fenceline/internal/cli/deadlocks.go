@@ -35,7 +35,7 @@ Exit codes: 0 there is none; 1 there is one; 64 wrong command line; 69 etcd cann
 			if namespace == "" {
 				return usageErrorf("--namespace: it is empty")
 			}
-			return g.look(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
+			return g.ask(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
 				found, err := confirmed(ctx, client, namespace)
 				if err != nil {
 					return err

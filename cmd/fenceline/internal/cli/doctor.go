@@ -25,7 +25,7 @@ Exit codes: 0 nothing is wrong, or only may be one day; 1 something does not wor
 			if namespace == "" {
 				return usageErrorf("--namespace: it is empty")
 			}
-			return g.look(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
+			return g.ask(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
 				return g.printFindings(cmd, doctor.Examine(doctor.Gather(ctx, client, namespace)))
 			})
 		},

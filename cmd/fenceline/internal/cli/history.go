@@ -32,7 +32,7 @@ Exit codes: 0; 1 nobody has held it, as far as etcd's history reaches; 64 wrong 
 			if err := n.parse(args); err != nil {
 				return err
 			}
-			return g.look(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
+			return g.ask(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
 				if n.kind == "" {
 					l, err := n.read(ctx, client)
 					if err != nil {

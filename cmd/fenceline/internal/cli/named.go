@@ -94,22 +94,3 @@ func (n *named) what() string {
 	}
 	return fmt.Sprintf("%s %q", n.kind, n.name)
 }
-
-// look has f look at etcd within the time for commands. What goes wrong there is etcd's, unless f says otherwise.
-func (g *globals) look(ctx context.Context, f func(context.Context, *clientv3.Client) error) error {
-	client, err := g.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	if err := g.ping(ctx, client); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, g.connection.commandTimeout)
-	defer cancel()
-	err = f(ctx, client)
-	if _, said := err.(*ExitError); err == nil || said {
-		return err
-	}
-	return unavailableErrorf("%w", err)
-}

@@ -59,7 +59,7 @@ command line; 69 etcd cannot be reached, or refuses.`,
 				at = parsed
 			}
 			r := &release{named: n, reason: reason, say: talk(cmd.ErrOrStderr(), "fenceline: ")}
-			err := g.look(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error { return r.find(ctx, client, at, force) })
+			err := g.ask(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error { return r.find(ctx, client, at, force) })
 			if err != nil || force {
 				return err
 			}

@@ -30,7 +30,7 @@ Exit codes: 0, also when there is none; 64 wrong command line; 69 etcd cannot be
 			if namespace == "" {
 				return usageErrorf("--namespace: it is empty")
 			}
-			return g.look(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
+			return g.ask(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
 				s, err := inspect.Read(ctx, client, inspect.WithNamespace(namespace))
 				if err != nil {
 					return err

@@ -29,7 +29,7 @@ Exit codes: 0 somebody holds it; 1 nobody does; 64 wrong command line; 69 etcd c
 			if err := n.parse(args); err != nil {
 				return err
 			}
-			return g.look(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
+			return g.ask(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
 				l, err := n.read(ctx, client)
 				if err != nil {
 					return err
