@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"strconv"
 	"time"
 
@@ -20,10 +21,13 @@ import (
 // ErrNotThere: nobody holds with that token any more. Nothing was done.
 var ErrNotThere = errors.New("inspect: nobody holds with that token")
 
-// brokenFor is how long etcd keeps who has broken a hold.
-const brokenFor = 24 * time.Hour
+// How long etcd keeps who has broken a hold, and a request that nobody hears: the hold may end first, before it is a second old.
+const (
+	brokenFor = 24 * time.Hour
+	askedFor  = time.Hour
+)
 
-// WithActor says who breaks a hold; by default the program's user, host and process.
+// WithActor says who breaks a hold, or asks for it; by default the program's user and host.
 func WithActor(who string) Option { return func(o *options) { o.actor = who } }
 
 // Break ends the hold of kind and name whose token was looked at, and no other: in one transaction that compares its entry. A hold that has moved
@@ -47,7 +51,7 @@ func Break(ctx context.Context, c *clientv3.Client, kind, name string, token fen
 // Ask asks the hold of kind and name whose token was looked at to be given back. Its process hears of it in a moment (lock.Lock.Asked,
 // session.Trace.Asked; "fenceline lock" sends its command SIGTERM), if the hold is a second old, and does about it what it likes: who does not
 // answer keeps it. ErrNotThere: nobody holds with that token any more, and nobody was asked. ctx and reason are as with Break. The user needs to
-// write <namespace>asked/. The request goes with the hold.
+// write <namespace>asked/. The request goes with the hold, or after an hour.
 func Ask(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts ...Option) error {
 	o, e, err := find(ctx, c, kind, name, token, reason, opts)
 	if err == nil {
@@ -69,9 +73,16 @@ func (o *options) ask(ctx context.Context, c *clientv3.Client, e *Entry, reason 
 	if err != nil {
 		return err
 	}
+	lease, err := c.Grant(ctx, int64(askedFor/time.Second))
+	if err != nil {
+		return o.explain(c, err)
+	}
 	key := keyspace.Asked(o.namespace, e.owner) + strconv.FormatInt(e.Revision, 10)
 	resp, err := c.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(e.Key), "=", e.Revision)).
-		Then(clientv3.OpPut(key, string(text), clientv3.WithLease(e.lease))).Commit()
+		Then(clientv3.OpPut(key, string(text), clientv3.WithLease(lease.ID))).Commit()
+	if etcd.Final(err) || err == nil && !resp.Succeeded {
+		_, _ = c.Revoke(ctx, lease.ID) // nothing hangs on it, and it would end by itself
+	}
 	switch {
 	case err != nil:
 		return o.explain(c, err)
@@ -97,15 +108,7 @@ func breakHold(ctx context.Context, c *clientv3.Client, kind, name string, token
 
 // find is the entry that holds with token.
 func find(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts []Option) (*options, *Entry, error) {
-	if err := keyspace.CheckName(kind, name); err != nil {
-		return nil, nil, err
-	}
-	if kind == Prefix {
-		opts = append(opts[:len(opts):len(opts)], WithPrefix(name))
-	} else {
-		opts = append(opts[:len(opts):len(opts)], WithLine(kind, name))
-	}
-	o, err := optionsOf(opts)
+	o, err := optionsOfLine(kind, name, opts)
 	switch {
 	case err != nil:
 		return nil, nil, err
@@ -114,7 +117,7 @@ func find(ctx context.Context, c *clientv3.Client, kind, name string, token fenc
 	case token <= 0:
 		return nil, nil, fmt.Errorf("token %d: it is not positive", token)
 	}
-	s, err := Read(ctx, c, opts...)
+	s, err := o.read(ctx, c)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -146,13 +149,13 @@ func (o *options) setOf(ctx context.Context, c *clientv3.Client, e *Entry) ([]st
 }
 
 func (o *options) delete(ctx context.Context, c *clientv3.Client, e *Entry, keys []string, reason string) error {
-	lease, err := c.Grant(ctx, int64(brokenFor/time.Second))
-	if err != nil {
-		return o.explain(c, err)
-	}
 	text, err := json.Marshal(session.BrokenError{By: o.who(), Reason: reason, At: time.Now().UTC().Truncate(time.Millisecond)})
 	if err != nil {
 		return err
+	}
+	lease, err := c.Grant(ctx, int64(brokenFor/time.Second))
+	if err != nil {
+		return o.explain(c, err)
 	}
 	var stands []clientv3.Cmp
 	ops := []clientv3.Op{clientv3.OpPut(keyspace.Broken(o.namespace, e.Revision), string(text), clientv3.WithLease(lease.ID))}
@@ -161,11 +164,13 @@ func (o *options) delete(ctx context.Context, c *clientv3.Client, e *Entry, keys
 		ops = append(ops, clientv3.OpDelete(key))
 	}
 	resp, err := c.Txn(ctx).If(stands...).Then(ops...).Commit()
+	if etcd.Final(err) || err == nil && !resp.Succeeded {
+		_, _ = c.Revoke(ctx, lease.ID) // nothing hangs on it, and it would end by itself
+	}
 	switch {
 	case err != nil:
 		return o.explain(c, err)
 	case !resp.Succeeded:
-		_, _ = c.Revoke(ctx, lease.ID) // it would end by itself
 		return ErrNotThere
 	}
 	for _, key := range keys { // a note of since when, which ends with its lease else; the role may not allow that
@@ -175,11 +180,17 @@ func (o *options) delete(ctx context.Context, c *clientv3.Client, e *Entry, keys
 	return nil
 }
 
-// who breaks.
+// who breaks, or asks. A part that the system does not tell is left out.
 func (o *options) who() string {
 	if o.actor != "" {
 		return o.actor
 	}
-	host, _ := os.Hostname()
-	return fmt.Sprintf("%s@%s pid %d", os.Getenv("USER"), host, os.Getpid())
+	name := "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return name
 }

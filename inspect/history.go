@@ -68,15 +68,7 @@ func (h *Held) For() time.Duration {
 // ctx bounds it, or 5 s when ctx has no deadline. The user's role needs to read the line, <namespace>session/, <namespace>since/ and
 // <namespace>broken/.
 func History(ctx context.Context, c *clientv3.Client, kind, name string, opts ...Option) ([]Held, error) {
-	if err := keyspace.CheckName(kind, name); err != nil {
-		return nil, err
-	}
-	if kind == Prefix {
-		opts = append(opts[:len(opts):len(opts)], WithPrefix(name))
-	} else {
-		opts = append(opts[:len(opts):len(opts)], WithLine(kind, name))
-	}
-	o, err := optionsOf(opts)
+	o, err := optionsOfLine(kind, name, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +89,7 @@ type past struct {
 }
 
 func (o *options) past(ctx context.Context, c *clientv3.Client) (*past, error) {
-	prefixes := append(o.ranges(), o.namespace+"broken/")
+	prefixes := append(o.ranges(), keyspace.BrokenHolds(o.namespace))
 	p := &past{}
 	for {
 		now, err := c.Get(ctx, o.entries(), clientv3.WithCountOnly())
@@ -159,7 +151,6 @@ type rerun struct {
 	records map[clientv3.LeaseID]*session.Record // also of those that have gone
 	broken  map[int64]*session.BrokenError
 	when    map[int64]time.Time // when a revision was, as far as somebody has said
-	limit   *mvccpb.KeyValue
 }
 
 // put takes a key. It returns whether that changes the line.
@@ -180,7 +171,7 @@ func (r *rerun) put(kv *mvccpb.KeyValue) bool {
 			r.when[n.Revision] = n.Waits
 		}
 		return false
-	case strings.HasPrefix(key, r.namespace+"broken/"):
+	case strings.HasPrefix(key, keyspace.BrokenHolds(r.namespace)):
 		by := new(session.BrokenError)
 		if json.Unmarshal(kv.Value, by) == nil {
 			r.broken[kv.ModRevision] = by
@@ -239,7 +230,7 @@ func (r *rerun) judge(at int64) {
 	}
 	for _, l := range r.snapshot(at, kvs).Lines {
 		for _, e := range l.Entries {
-			if e.State != Holds || e.foreign && l.Kind == Strange || r.lives[e.Revision] != nil {
+			if e.State != Holds || r.lives[e.Revision] != nil {
 				continue
 			}
 			r.lives[e.Revision] = &life{entry: e, Held: Held{Token: e.Token, Key: e.Key, Mode: e.Mode, Units: e.Units, Value: e.value(), Joined: e.Revision, Entered: at}}

@@ -55,7 +55,7 @@ func (o *options) snapshot(revision int64, kvs []*mvccpb.KeyValue) *Snapshot {
 		}
 		kind, name, rest := o.place(string(kv.Key))
 		switch {
-		case strings.HasPrefix(string(kv.Key), o.namespace+"broken/"), strings.HasPrefix(string(kv.Key), o.namespace+"asked/"): // see Break and Ask
+		case strings.HasPrefix(string(kv.Key), keyspace.BrokenHolds(o.namespace)), strings.HasPrefix(string(kv.Key), keyspace.Requests(o.namespace)): // see Break and Ask
 		case kind == Semaphore && rest == semaphoreLimit:
 			s.limits[name] = unitsIn(kv.Value)
 		case kind == Barrier && rest == barrierRound:

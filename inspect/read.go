@@ -57,6 +57,17 @@ func optionsOf(opts []Option) (options, error) {
 	return o, nil
 }
 
+// optionsOfLine are those of one line, which has to have a name.
+func optionsOfLine(kind, name string, opts []Option) (options, error) {
+	if err := keyspace.CheckName(kind, name); err != nil {
+		return options{}, err
+	}
+	if kind == Prefix {
+		return optionsOf(append(opts[:len(opts):len(opts)], WithPrefix(name)))
+	}
+	return optionsOf(append(opts[:len(opts):len(opts)], WithLine(kind, name)))
+}
+
 // sessions and notes are prefixes.
 func (o *options) sessions() string { return keyspace.Sessions(o.namespace) }
 func (o *options) notes() string    { return keyspace.Since(o.namespace, o.entries()) }
@@ -90,6 +101,10 @@ func Read(ctx context.Context, c *clientv3.Client, opts ...Option) (*Snapshot, e
 	if err != nil {
 		return nil, err
 	}
+	return o.read(ctx, c)
+}
+
+func (o *options) read(ctx context.Context, c *clientv3.Client) (*Snapshot, error) {
 	ctx, cancel := etcd.Bounded(ctx)
 	defer cancel()
 	var ops []clientv3.Op

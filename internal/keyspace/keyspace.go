@@ -78,8 +78,12 @@ func Since(namespace, entry string) string { return Notes(namespace) + Escape(en
 
 // Broken is the key of the record of who has broken the hold whose entry was created at revision, and why: see package inspect.
 func Broken(namespace string, revision int64) string {
-	return namespace + "broken/" + strconv.FormatInt(revision, 10)
+	return BrokenHolds(namespace) + strconv.FormatInt(revision, 10)
 }
+
+// BrokenHolds is the prefix of all such records, and Requests that of all requests to holders.
+func BrokenHolds(namespace string) string { return namespace + "broken/" }
+func Requests(namespace string) string    { return namespace + "asked/" }
 
 // Asked is the prefix of requests to holders whose entries came with lease; behind it is the entry's create revision.
 func Asked(namespace string, lease clientv3.LeaseID) string {

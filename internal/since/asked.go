@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
+	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/mirror"
@@ -29,7 +31,7 @@ func (m *Mark) request() string {
 
 // listen and deafen are called with the book's mutex held.
 func (b *Book) listen(m *Mark) {
-	if m.listens || m.asked == nil {
+	if m.listens || m.asked == nil || time.Now().Before(b.deaf) {
 		return
 	}
 	m.listens = true
@@ -70,7 +72,18 @@ func (e *ear) Apply(events []*mvccpb.Event) {
 	}
 }
 
-func (e *ear) Trouble(error) {}
+// Trouble gives it up for a while, if etcd refuses: a role need not be allowed to read requests.
+func (e *ear) Trouble(err error) {
+	if !etcd.Final(err) {
+		return
+	}
+	e.book.mu.Lock()
+	defer e.book.mu.Unlock()
+	e.book.deaf = time.Now().Add(refused)
+	for _, m := range e.marks {
+		e.book.deafen(m)
+	}
+}
 
 // Idle: who asks sees that nothing happens, and may ask again.
 func (e *ear) Idle() bool { return true }

@@ -55,7 +55,8 @@ type Book struct {
 	due     []*Mark // to be told, in the order in which they are due
 	armed   bool
 	telling bool
-	until   time.Time                 // etcd has refused: nothing is told until then
+	until   time.Time                 // etcd has refused: nothing is told until then,
+	deaf    time.Time                 // and nobody listens until then
 	ears    map[clientv3.LeaseID]*ear // while something is held for a second under these leases
 }
 
@@ -214,9 +215,6 @@ func (b *Book) take() (marks []*Mark) {
 		default:
 			m.queued, m.sent = false, true
 			marks = append(marks, m)
-			if !m.note.Holds.IsZero() {
-				b.listen(m)
-			}
 		}
 	}
 	b.due = later
@@ -239,6 +237,15 @@ func (b *Book) write(ctx context.Context, marks []*Mark) error {
 		ops = append(ops, clientv3.OpTxn([]clientv3.Cmp{stands}, []clientv3.Op{put}, nil))
 	}
 	b.mu.Unlock()
-	_, err := b.keeper.KV().Txn(ctx).Then(ops...).Commit()
-	return err
+	if _, err := b.keeper.KV().Txn(ctx).Then(ops...).Commit(); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, m := range marks {
+		if !m.over && !m.note.Holds.IsZero() {
+			b.listen(m)
+		}
+	}
+	return nil
 }

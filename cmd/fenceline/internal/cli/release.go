@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/user"
 	"slices"
 	"time"
 
@@ -95,7 +93,7 @@ func (r *release) find(ctx context.Context, client *clientv3.Client, token fence
 	if force {
 		do = inspect.Break
 	}
-	err = do(ctx, client, r.line.Kind, r.line.Name, r.entry.Token, r.reason, inspect.WithNamespace(r.namespace), inspect.WithActor(actor()))
+	err = do(ctx, client, r.line.Kind, r.line.Name, r.entry.Token, r.reason, inspect.WithNamespace(r.namespace))
 	who := printable(r.entry.Who())
 	switch {
 	case errors.Is(err, inspect.ErrNotThere):
@@ -153,14 +151,4 @@ func (n *named) holder(l *inspect.Line, token fence.Token) (*inspect.Entry, erro
 		return nil, &ExitError{Code: exitFailure, Err: fmt.Errorf("nobody holds %s with token %v", n.what(), token)}
 	}
 	return nil, &ExitError{Code: exitFailure, Err: fmt.Errorf("nobody holds %s", n.what())}
-}
-
-// actor is who runs this command.
-func actor() string {
-	name := "unknown"
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
-	host, _ := os.Hostname()
-	return name + "@" + host
 }
