@@ -287,3 +287,42 @@ func TestNobodyListensForHoldsThatAreLost(t *testing.T) {
 		}
 	})
 }
+
+// Whose hold is broken may not have heard of it.
+func TestBrokenHoldCountsAsADeathForTheTakeoverDelay(t *testing.T) {
+	inBubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		a := lock.New(etcd.Session(t), "x")
+		b := lock.New(etcd.Session(t), "x", lock.WithTakeoverDelay(7*time.Second))
+		first := held(t, a)
+		next := waits(t, b)
+		time.Sleep(2 * time.Second)
+		broken := time.Now()
+		if err := inspect.Break(t.Context(), etcd.Client(t), inspect.Lock, "x", first.Token(), "because"); err != nil {
+			t.Fatal(err)
+		}
+		if l := <-next; l == nil || time.Since(broken) < 7*time.Second {
+			t.Errorf("granted after %v", time.Since(broken))
+		}
+	})
+}
+
+func TestNothingThatReadsWrites(t *testing.T) {
+	inBubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		l := held(t, lock.New(etcd.Session(t), "x"))
+		waits(t, lock.New(etcd.Session(t), "x"))
+		time.Sleep(3 * time.Second)
+		revision, leases := etcd.Revision(), len(etcd.Leases())
+		s := read(t, etcd)
+		s.Deadlocks()
+		historyOf(t, etcd, inspect.Lock, "x")
+		if _, err := inspect.Front(t.Context(), etcd.Client(t), inspect.WithLine(inspect.Lock, "x")); err != nil {
+			t.Error(err)
+		}
+		if left, err := inspect.LeaseLeft(t.Context(), etcd.Client(t), &s.Line(inspect.Lock, "x").Entries[0]); err != nil || left <= 0 {
+			t.Errorf("%v, %v", left, err)
+		}
+		if etcd.Revision() != revision || len(etcd.Leases()) != leases || l.Context().Err() != nil {
+			t.Errorf("%d writes, %d leases more", etcd.Revision()-revision, len(etcd.Leases())-leases)
+		}
+	})
+}
