@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/fenceline/fenceline/election"
 	"github.com/fenceline/fenceline/fencetest"
 	"github.com/fenceline/fenceline/internal/since"
@@ -185,5 +187,68 @@ func TestDoGivesItsFunctionAnOwnerAndKeepsOneThatIsThere(t *testing.T) {
 		if got := owner(session.WithOwner(t.Context(), "me")); got != "me" {
 			t.Errorf("owner %q", got)
 		}
+	})
+}
+
+// A role may lack the right to notes from the start, or lose it while one stands: then it is the lease that ends the note.
+func TestWithoutTheRightToNotesHoldsAreGivenBackAllTheSame(t *testing.T) {
+	inBubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		admin, ctx := etcd.Client(t), t.Context()
+		grant := func(prefix string) error {
+			_, err := admin.RoleGrantPermission(ctx, "app", prefix, clientv3.GetPrefixRangeEnd(prefix), clientv3.PermissionType(clientv3.PermReadWrite))
+			return err
+		}
+		const withNotes = "fenceline/since/"
+		for _, do := range []func() error{
+			func() error { _, err := admin.RoleAdd(ctx, "app"); return err },
+			func() error { return grant("fenceline/lock/") },
+			func() error { return grant("fenceline/session/") },
+			func() error { _, err := admin.UserAdd(ctx, "app", "secret"); return err },
+			func() error { _, err := admin.UserGrantRole(ctx, "app", "app"); return err },
+			func() error { _, err := admin.RoleAdd(ctx, "root"); return err },
+			func() error { _, err := admin.UserAdd(ctx, "root", "r"); return err },
+			func() error { _, err := admin.UserGrantRole(ctx, "root", "root"); return err },
+			func() error { _, err := admin.AuthEnable(ctx); return err },
+		} {
+			if err := do(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		as := func(user, password string) *clientv3.Client {
+			return etcd.Client(t, func(c *clientv3.Config) { c.Username, c.Password = user, password })
+		}
+		admin = as("root", "r")
+		s, err := session.Open(ctx, as("app", "secret"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close(ctx)
+		m := lock.New(s, "x")
+		holds := func(meanwhile func()) {
+			t.Helper()
+			l := acquire(t, m)
+			time.Sleep(3 * time.Second)
+			meanwhile()
+			if err := l.Release(ctx); err != nil {
+				t.Error(err)
+			}
+		}
+		holds(func() {
+			if n := len(notes(t, etcd)); n > 0 {
+				t.Errorf("%d notes without the right", n)
+			}
+		})
+		time.Sleep(2 * time.Minute) // it was refused
+		if err := grant(withNotes); err != nil {
+			t.Fatal(err)
+		}
+		holds(func() {
+			if n := len(notes(t, etcd)); n != 1 {
+				t.Errorf("%d notes with the right", n)
+			}
+			if _, err := admin.RoleRevokePermission(ctx, "app", withNotes, clientv3.GetPrefixRangeEnd(withNotes)); err != nil {
+				t.Fatal(err)
+			}
+		})
 	})
 }
