@@ -10,6 +10,7 @@ import (
 
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/queue"
+	"github.com/fenceline/fenceline/internal/show"
 )
 
 // Deadlock is a circle of owners who wait for each other: each wait is for what the next one has. None of them can go on unless one of them gives
@@ -41,7 +42,7 @@ func (d Deadlock) String() string {
 		b.WriteString("deadlock\n")
 	}
 	for _, w := range d.Waits {
-		fmt.Fprintf(&b, "  %s (%s) waits for %s %s, behind %s\n", printable(w.Owner), printable(w.Who), w.Kind, printable(w.Name), printable(w.For))
+		fmt.Fprintf(&b, "  %s (%s) waits for %s %s, behind %s\n", show.Printable(w.Owner), show.Printable(w.Who), w.Kind, show.Printable(w.Name), show.Printable(w.For))
 	}
 	return b.String()
 }

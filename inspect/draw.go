@@ -9,10 +9,9 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/fenceline/fenceline/internal/queue"
+	"github.com/fenceline/fenceline/internal/show"
 	"github.com/fenceline/fenceline/internal/since"
 )
 
@@ -58,7 +57,7 @@ func (s *Snapshot) Table() (header []string, rows [][]string) {
 			for i := range l.Entries {
 				cell := column.cell(l, &l.Entries[i])
 				empty = empty && cell == ""
-				cells = append(cells, cmp.Or(printable(cell), "-"))
+				cells = append(cells, cmp.Or(show.Printable(cell), "-"))
 			}
 		}
 		if column.optional && empty {
@@ -120,7 +119,7 @@ func (e *Entry) value() string {
 	if e.Value == e.Mode || e.Units > 0 || queue.SetOf(queue.Entry{Key: e.Key, Value: []byte(e.Value)}) != nil {
 		return ""
 	}
-	return shorten(e.Value)
+	return show.Shorten(e.Value)
 }
 
 // Who is the process as its session calls it, or what there is to know of an unknown one.
@@ -151,21 +150,4 @@ func (e *Entry) Who() string {
 		text += fmt.Sprintf(" %s=%s", label, s.Labels[label])
 	}
 	return text
-}
-
-// shorten keeps a value from filling the screen.
-func shorten(value string) string {
-	const most = 60
-	if utf8.RuneCountInString(value) <= most {
-		return value
-	}
-	return string([]rune(value)[:most]) + "…"
-}
-
-// printable is text, quoted as in Go if a terminal could take part of it for anything but text.
-func printable(text string) string {
-	if utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return text
-	}
-	return strconv.Quote(text)
 }

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/cron"
+	"github.com/fenceline/fenceline/internal/show"
 )
 
 const cronKind = "cron"
@@ -119,7 +120,7 @@ func outcome(r cron.Run) string {
 	case r.Missed > 0:
 		return fmt.Sprintf("missed: %d", r.Missed)
 	}
-	return "failed: " + shorten(r.Err)
+	return "failed: " + show.Shorten(r.Err)
 }
 
 func newCronHistoryCommand(g *globals) *cobra.Command {
@@ -184,7 +185,7 @@ func clock(t time.Time) string {
 // cells are what a terminal may be shown.
 func cells(texts ...string) []string {
 	for i, text := range texts {
-		texts[i] = cmp.Or(printable(text), "-")
+		texts[i] = cmp.Or(show.Printable(text), "-")
 	}
 	return texts
 }

@@ -8,6 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/doctor"
+	"github.com/fenceline/fenceline/internal/show"
 )
 
 func newDoctorCommand(g *globals) *cobra.Command {
@@ -49,7 +50,7 @@ func (g *globals) printFindings(cmd *cobra.Command, all []doctor.Finding) error 
 			if f.Fails {
 				mark = "BAD"
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), fitted(cmd.OutOrStdout(), fmt.Sprintf("%s  %s", mark, printable(f.What))))
+			fmt.Fprintln(cmd.OutOrStdout(), fitted(cmd.OutOrStdout(), fmt.Sprintf("%s  %s", mark, show.Printable(f.What))))
 			fmt.Fprintln(cmd.OutOrStdout(), fitted(cmd.OutOrStdout(), "     "+f.Do))
 		}
 		if len(all) == 0 {

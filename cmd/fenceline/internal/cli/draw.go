@@ -2,11 +2,9 @@ package cli
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf16"
-	"unicode/utf8"
 
 	"github.com/fenceline/fenceline/inspect"
 )
@@ -15,23 +13,6 @@ import (
 func draw(found *inspect.Snapshot) *table {
 	header, rows := found.Table()
 	return &table{header: header, rows: rows}
-}
-
-// shorten keeps a value from filling the screen; -o json has all of it.
-func shorten(value string) string {
-	const most = 60
-	if utf8.RuneCountInString(value) <= most {
-		return value
-	}
-	return string([]rune(value)[:most]) + "…"
-}
-
-// printable is text, quoted as in Go if a terminal could take part of it for anything but text.
-func printable(text string) string {
-	if utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return text
-	}
-	return strconv.Quote(text)
 }
 
 // printableJSON is the same document: everything outside ASCII stands in strings, where it may be escaped. What is

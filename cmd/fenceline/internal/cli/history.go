@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/inspect"
+	"github.com/fenceline/fenceline/internal/show"
 )
 
 func newHistoryCommand(g *globals) *cobra.Command {
@@ -69,9 +70,9 @@ func (g *globals) printHistory(cmd *cobra.Command, all []inspect.Held) error {
 			held = d.Round(time.Second).String()
 		}
 		if h.Broken != nil {
-			why = printable(fmt.Sprintf("by %s: %s", h.Broken.By, h.Broken.Reason))
+			why = show.Printable(fmt.Sprintf("by %s: %s", h.Broken.By, h.Broken.Reason))
 		}
-		t.add(since, held, end, h.Token.String(), printable(h.Who), why)
+		t.add(since, held, end, h.Token.String(), show.Printable(h.Who), why)
 	}
 	if all == nil {
 		all = []inspect.Held{}

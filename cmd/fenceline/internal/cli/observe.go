@@ -15,6 +15,7 @@ import (
 
 	"github.com/fenceline/fenceline/election"
 	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/internal/show"
 )
 
 type observeFlags struct {
@@ -181,7 +182,7 @@ func (w *leaderWriter) write(l election.Leader) error {
 	}
 	token, value, key := "-", "-", "-"
 	if l.Key != "" {
-		token, value, key = l.Token.String(), printable(shorten(l.Value)), printable(l.Key)
+		token, value, key = l.Token.String(), show.Printable(show.Shorten(l.Value)), show.Printable(l.Key)
 	}
 	_, err := fmt.Fprintf(w.w, columns+"\n", now.Format(time.RFC3339), token, value, key)
 	return err

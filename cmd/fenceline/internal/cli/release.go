@@ -13,6 +13,7 @@ import (
 	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/inspect"
 	"github.com/fenceline/fenceline/internal/etcd"
+	"github.com/fenceline/fenceline/internal/show"
 )
 
 // lookAgainEvery is how often it is looked whether a hold that was asked for is given back.
@@ -94,7 +95,7 @@ func (r *release) find(ctx context.Context, client *clientv3.Client, token fence
 		do = inspect.Break
 	}
 	err = do(ctx, client, r.line.Kind, r.line.Name, r.entry.Token, r.reason, inspect.WithNamespace(r.namespace))
-	who := printable(r.entry.Who())
+	who := show.Printable(r.entry.Who())
 	switch {
 	case errors.Is(err, inspect.ErrNotThere):
 		return &ExitError{Code: exitFailure, Err: fmt.Errorf("%s %q has moved on: nobody holds with token %v any more", r.line.Kind, r.line.Name, r.entry.Token)}
@@ -129,7 +130,7 @@ func (r *release) await(ctx context.Context, g *globals, most time.Duration) err
 		}
 	}
 	return &ExitError{Code: exitFailure, Err: fmt.Errorf("%s %q is not given back within %v: %s keeps it; --force breaks it", r.kind, r.name, most,
-		printable(r.entry.Who()))}
+		show.Printable(r.entry.Who()))}
 }
 
 // holder is the entry to break.

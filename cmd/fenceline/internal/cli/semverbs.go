@@ -11,6 +11,7 @@ import (
 
 	"github.com/fenceline/fenceline/inspect"
 	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/internal/show"
 	"github.com/fenceline/fenceline/semaphore"
 	"github.com/fenceline/fenceline/session"
 )
@@ -87,7 +88,7 @@ Exit codes: 0; 1 nobody has stored a limit yet; 64 wrong command line; 69 etcd c
 				return &ExitError{Code: exitFailure, Err: fmt.Errorf("semaphore %q: nobody has stored a limit yet", f.name)}
 			}
 			t := &table{header: []string{"NAME", "LIMIT", "HELD", "WAITING"}}
-			t.add(printable(status.Name), fmt.Sprint(status.Limit), fmt.Sprint(status.Held), fmt.Sprint(status.Waiting))
+			t.add(show.Printable(status.Name), fmt.Sprint(status.Limit), fmt.Sprint(status.Held), fmt.Sprint(status.Waiting))
 			return g.print(cmd.OutOrStdout(), status, t)
 		},
 	}

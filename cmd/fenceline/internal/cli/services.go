@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/show"
 	"github.com/fenceline/fenceline/registry"
 )
 
@@ -200,9 +201,9 @@ func (l *leftOut) Handle(_ context.Context, r slog.Record) error {
 	r.Attrs(func(a slog.Attr) bool {
 		switch a.Key {
 		case "key":
-			l.first = printable(strconv.Quote(a.Value.String()))
+			l.first = show.Printable(strconv.Quote(a.Value.String()))
 		case "error":
-			l.first += ": " + printable(a.Value.String())
+			l.first += ": " + show.Printable(a.Value.String())
 		}
 		return true
 	})
@@ -294,7 +295,7 @@ func servicesTable(all map[string][]registry.Instance) *table {
 			for _, in := range all[service] {
 				cell := column.cell(service, in)
 				empty = empty && cell == ""
-				cells = append(cells, cmp.Or(printable(cell), "-"))
+				cells = append(cells, cmp.Or(show.Printable(cell), "-"))
 			}
 		}
 		if !column.optional || !empty {
@@ -324,7 +325,7 @@ func metaText(meta map[string]string) string {
 	for _, k := range slices.Sorted(maps.Keys(meta)) {
 		pairs = append(pairs, k+"="+meta[k])
 	}
-	return shorten(strings.Join(pairs, " "))
+	return show.Shorten(strings.Join(pairs, " "))
 }
 
 // servicesWriter writes what has changed.
@@ -373,10 +374,10 @@ func (w *servicesWriter) write(all map[string][]registry.Instance) error {
 }
 
 func changeLine(now time.Time, sign, key string, in registry.Instance) string {
-	text := fmt.Sprintf("%s  %s  %-32s  %-21s  %-8s", now.Format(time.RFC3339), sign, printable(key), printable(in.Addr), printable(string(in.Status)))
+	text := fmt.Sprintf("%s  %s  %-32s  %-21s  %-8s", now.Format(time.RFC3339), sign, show.Printable(key), show.Printable(in.Addr), show.Printable(string(in.Status)))
 	for _, part := range []string{in.Zone, in.Version, metaText(in.Meta)} {
 		if part != "" {
-			text += "  " + printable(part)
+			text += "  " + show.Printable(part)
 		}
 	}
 	return text

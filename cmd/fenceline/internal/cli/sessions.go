@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/inspect"
+	"github.com/fenceline/fenceline/internal/show"
 )
 
 func newSessionsCommand(g *globals) *cobra.Command {
@@ -56,7 +57,7 @@ func (g *globals) printSessions(cmd *cobra.Command, all []*inspect.Session) erro
 		}
 		cells := []string{s.Name, s.Host, fmt.Sprint(s.PID), started, s.Lease, few(s.Holds), few(s.Waits), strings.Join(labels, " ")}
 		for i, cell := range cells {
-			if cells[i] = printable(cell); cell == "" {
+			if cells[i] = show.Printable(cell); cell == "" {
 				cells[i] = "-"
 			}
 		}

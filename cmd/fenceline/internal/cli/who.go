@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/inspect"
+	"github.com/fenceline/fenceline/internal/show"
 )
 
 func newWhoCommand(g *globals) *cobra.Command {
@@ -68,7 +69,7 @@ func (g *globals) printWho(ctx context.Context, cmd *cobra.Command, client *clie
 	if g.output == outputJSON {
 		return g.print(cmd.OutOrStdout(), whoSays{l, left.Seconds()}, nil)
 	}
-	text := fmt.Sprintf("%s %s: %s", l.Kind, printable(l.Name), printable(cmp.Or(first.Who(), first.State)))
+	text := fmt.Sprintf("%s %s: %s", l.Kind, show.Printable(l.Name), show.Printable(cmp.Or(first.Who(), first.State)))
 	if since := first.Since(); !since.IsZero() {
 		text += fmt.Sprintf(", %s for %v", first.State, time.Since(since).Round(time.Second))
 	} else if first.State != "" {
