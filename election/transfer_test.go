@@ -64,7 +64,6 @@ func TestEntryDeletedDuringATransferLeavesNoMark(t *testing.T) {
 	lease := stranger(t, client, name)
 	b := campaigning(t, client, name, election.New(open(t, client), name), "b")
 	cs := candidatesOf(t, client, name)
-	time.Sleep(1200 * time.Millisecond) // a term is a second old before it hears of its entry's end
 	over := make(chan error, 1)
 	go func() { over <- a.TransferTo(t.Context(), cs[2].Key) }()
 	marked(t, client, name, 1)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/doctor"
 	"github.com/fenceline/fenceline/internal/show"
@@ -26,9 +25,20 @@ Exit codes: 0 nothing is wrong, or only may be one day; 1 something does not wor
 			if namespace == "" {
 				return usageErrorf("--namespace: it is empty")
 			}
-			return g.ask(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
-				return g.printFindings(cmd, doctor.Examine(doctor.Gather(ctx, client, namespace)))
-			})
+			client, err := g.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			ctx, cancel := context.WithTimeout(cmd.Context(), g.connection.commandTimeout)
+			defer cancel()
+			facts := doctor.Gather(ctx, client, namespace)
+			if !facts.Reached() { // say why, as the other commands do; an etcd without a quorum is for the doctor
+				if err := g.ping(cmd.Context(), client); err != nil {
+					return err
+				}
+			}
+			return g.printFindings(cmd, doctor.Examine(facts))
 		},
 	}
 	cmd.Flags().StringVar(&namespace, "namespace", defaultNamespace, "`prefix` of all keys")

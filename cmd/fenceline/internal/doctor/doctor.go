@@ -19,6 +19,7 @@ type Facts struct {
 	Revision  int64
 	Compacted int64         // where history begins
 	Slowest   time.Duration // of a few linearizable reads
+	NoQuorum  error         // one of them has failed; then nothing else was read
 	Auth      bool          // is on
 	Now       time.Time     // by the clock here
 
@@ -119,7 +120,15 @@ func members(f Facts, say say) {
 	}
 }
 
+// Reached says whether any member has answered.
+func (f Facts) Reached() bool {
+	return slices.ContainsFunc(f.Members, func(m Member) bool { return m.Err == nil })
+}
+
 func cluster(f Facts, say say) {
+	if f.NoQuorum != nil {
+		say(true, "start the other members: without a majority nothing is granted, and nothing given back", "the quorum does not answer: %v", f.NoQuorum)
+	}
 	for _, alarm := range f.Alarms {
 		say(true, "docs/operating.md, Sizing; then etcdctl alarm disarm", "alarm: %s", alarm)
 	}

@@ -48,6 +48,7 @@ func TestExamineNamesWhatIsWrongAndNothingElse(t *testing.T) {
 		{"an alarm", func(f *Facts) { f.Alarms = []string{"NOSPACE at member 1"} }, "alarm: NOSPACE", true},
 		{"history", func(f *Facts) { f.Revision = 2_000_000 }, "etcd keeps a history of 1999900 revisions", false},
 		{"a slow quorum", func(f *Facts) { f.Slowest = time.Second }, "a read of the quorum took 1s", false},
+		{"no quorum", func(f *Facts) { f.NoQuorum = errors.New("too slow") }, "the quorum does not answer: too slow", true},
 		{"no permission", func(f *Facts) { f.Snapshot, f.Denied = nil, errors.New("no") }, "what stands there cannot be read: no", true},
 		{"an entry without a lease", func(f *Facts) { first(f).Lease = "" }, `lock "x": its first entry has no lease`, true},
 		{"an entry whose lease is gone", func(f *Facts) { f.Left["1a"] = -1 }, `lock "x": the lease of its first entry is gone`, false},

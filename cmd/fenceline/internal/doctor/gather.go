@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/inspect"
+	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/mirror"
 )
 
@@ -22,8 +25,26 @@ const (
 // Gather asks each endpoint of client, and for what stands in namespace.
 func Gather(ctx context.Context, client *clientv3.Client, namespace string) Facts {
 	f := Facts{Now: time.Now(), Left: map[string]time.Duration{}}
-	for _, endpoint := range client.Endpoints() {
-		f.Members = append(f.Members, ask(ctx, client, endpoint))
+	endpoints := client.Endpoints()
+	f.Members = make([]Member, len(endpoints))
+	var asking sync.WaitGroup
+	for i, endpoint := range endpoints {
+		asking.Go(func() { f.Members[i] = ask(ctx, client, endpoint) })
+	}
+	asking.Wait()
+	if !f.Reached() {
+		return f
+	}
+	for range someReads {
+		began := time.Now()
+		bounded, cancel := context.WithTimeout(ctx, answerWithin)
+		_, err := client.Get(bounded, keyspace.Sessions(namespace))
+		cancel()
+		if err != nil && !errors.Is(err, rpctypes.ErrPermissionDenied) { // which is an answer
+			f.NoQuorum = err
+			return f
+		}
+		f.Slowest = max(f.Slowest, time.Since(began))
 	}
 	if resp, err := client.AlarmList(ctx); err == nil {
 		for _, a := range resp.Alarms {
@@ -35,12 +56,6 @@ func Gather(ctx context.Context, client *clientv3.Client, namespace string) Fact
 	if resp, err := client.AuthStatus(ctx); err == nil {
 		f.Auth = resp.Enabled
 	}
-	for range someReads {
-		began := time.Now()
-		if _, err := client.Get(ctx, namespace, clientv3.WithCountOnly()); err == nil {
-			f.Slowest = max(f.Slowest, time.Since(began))
-		}
-	}
 	if f.Snapshot, f.Denied = inspect.Read(ctx, client, inspect.WithNamespace(namespace)); f.Denied != nil {
 		return f
 	}
@@ -48,7 +63,7 @@ func Gather(ctx context.Context, client *clientv3.Client, namespace string) Fact
 	var compacted *mirror.CompactedError
 	if f.Revision > 1 {
 		asking, cancel := context.WithTimeout(ctx, answerWithin)
-		if _, err := mirror.Past(asking, client, []string{namespace + "session"}, 0, 1); errors.As(err, &compacted) {
+		if _, err := mirror.Past(asking, client, []string{keyspace.Sessions(namespace)}, 0, 1); errors.As(err, &compacted) {
 			f.Compacted = compacted.Revision
 		}
 		cancel()
