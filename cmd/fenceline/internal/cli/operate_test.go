@@ -210,3 +210,14 @@ func TestDoctorFindsWhatIsWrongAndSaysWhatToDo(t *testing.T) {
 		t.Errorf("code %d, %s", code, stderr)
 	}
 }
+
+func TestDoctorSaysThatThereIsNoQuorum(t *testing.T) {
+	c := etcdtest.StartCluster(t, 3)
+	for _, m := range c.Members[1:] {
+		m.Kill()
+	}
+	code, stdout, stderr := fenceline("doctor", "--endpoints", c.Members[0].Endpoint())
+	if code != 1 || !strings.Contains(stdout, "BAD  the quorum does not answer") {
+		t.Errorf("code %d, %q, %q", code, stdout, stderr)
+	}
+}
