@@ -9,8 +9,6 @@ import (
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
-const barrierKind = "barrier"
-
 // barrierFlags is what the command line says about one party of a round and its command.
 type barrierFlags struct {
 	holdFlags

@@ -39,8 +39,6 @@ until somebody opens it: also when who has closed it is gone.`,
 	return cmd
 }
 
-const gateKind = "gate"
-
 const gateExits = `
 
 Exit codes: 0; 64 wrong command line; 69 etcd cannot be reached, or refuses.`

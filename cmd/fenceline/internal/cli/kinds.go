@@ -8,6 +8,9 @@ const (
 	rwlockKind    = inspect.RWLock
 	electionKind  = inspect.Election
 	semaphoreKind = inspect.Semaphore
+	barrierKind   = inspect.Barrier
+	gateKind      = inspect.Gate
+	latchKind     = inspect.Latch
 	prefixKind    = inspect.Prefix
 )
 

@@ -10,8 +10,6 @@ import (
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
-const latchKind = "latch"
-
 // latchFlags is what the command line says about one latch.
 type latchFlags struct {
 	waitFlags
