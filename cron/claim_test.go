@@ -78,7 +78,7 @@ func TestRunThatLostItsLeaseHereIsNotRecorded(t *testing.T) {
 			s.keeper.Current().Gone()
 		}
 		return nil
-	}), Retry(1))
+	}), WithRetries(1))
 	run(t, s)
 	eventually(t, "another attempt", func() bool { return len(history(t, s, name)) >= 2 })
 	if h := history(t, s, name); h[0].Err != errGone || h[0].Attempt != 1 || h[1].Err != "" || h[1].Attempt != 2 {

@@ -22,7 +22,7 @@ import (
 type Tick struct {
 	Job       string
 	Scheduled time.Time   // in the job's time zone
-	Attempt   int         // 1, and one more with each Retry
+	Attempt   int         // 1, and one more with each retry
 	Token     fence.Token // larger with each run of the job that does not overlap the one before
 
 	run *running
@@ -70,17 +70,21 @@ type Scheduler struct {
 }
 
 // SchedulerOption changes a Scheduler from its defaults.
-type SchedulerOption func(*Scheduler)
+type SchedulerOption interface{ scheduler(c *Scheduler) }
 
-// MaxRunning bounds how many runs a Scheduler has at a time, of all jobs. What it has no room for it leaves to others; a tick that
+type schedulerOption func(*Scheduler)
+
+func (f schedulerOption) scheduler(c *Scheduler) { f(c) }
+
+// WithMaxRunning bounds how many runs a Scheduler has at a time, of all jobs. What it has no room for it leaves to others; a tick that
 // finds room nowhere is late, or missed. Zero or less: no bound, which is the default.
-func MaxRunning(n int) SchedulerOption {
-	return func(c *Scheduler) {
+func WithMaxRunning(n int) SchedulerOption {
+	return schedulerOption(func(c *Scheduler) {
 		c.room = nil
 		if n > 0 {
 			c.room = make(chan struct{}, n)
 		}
-	}
+	})
 }
 
 // New does no I/O.
@@ -89,7 +93,7 @@ func New(s *session.Session, opts ...SchedulerOption) *Scheduler {
 	c := &Scheduler{keeper: k, now: time.Now, by: who(k.Record), mine: fmt.Sprintf("%016x-", chance.Uint64()),
 		gate: newGate(), jobs: map[string]*job{}}
 	for _, opt := range opts {
-		opt(c)
+		opt.scheduler(c)
 	}
 	return c
 }
@@ -168,7 +172,7 @@ func newJob(c *Scheduler, name, text string, fn func(context.Context, Tick) erro
 	}
 	o := options{loc: time.UTC}
 	for _, opt := range opts {
-		opt(&o)
+		opt.job(&o)
 	}
 	text = strings.Join(strings.Fields(text), " ") // the same in all processes that mean the same
 	parsed, err := parse(text, o.loc)

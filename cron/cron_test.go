@@ -141,7 +141,7 @@ func TestProcessesWithClocksApartNeverRunATickTwice(t *testing.T) {
 	var b book
 	for i, skew := range []time.Duration{30 * time.Second, 0, -30 * time.Second} {
 		c := process(t, etcdtest.Shared(t).Client(t), skew)
-		add(t, c, name, "@every 1s", b.job(i, nil), OnMissed(RunAll, time.Hour))
+		add(t, c, name, "@every 1s", b.job(i, nil), WithMissed(RunAll, time.Hour))
 		stop := run(t, c)
 		eventually(t, "ticks", func() bool { return b.len() >= 3 })
 		if i == 0 { // the fast one dies with its ticks done, and they are not due again where it is earlier

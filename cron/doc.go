@@ -7,8 +7,8 @@
 //
 // A tick is started by one process, whatever the clocks show. It is claimed by one etcd transaction on the job's
 // record, which says up to which time all ticks have been dealt with. The record has no lease and outlives the
-// processes, so ticks that came while nobody was there are known (see OnMissed). A tick is started again only if its
-// run failed or lost its claim, and then only with Retry: as another attempt, with a larger Token.
+// processes, so ticks that came while nobody was there are known (see WithMissed). A tick is started again only if its
+// run failed or lost its claim, and then only with WithRetries: as another attempt, with a larger Token.
 //
 // The claim hangs on the Session's lease, in a key of its own. When it is lost (the process died, or was cut off from
 // etcd, or somebody deleted the key) the run's ctx ends, all others learn of it at once, and whatever that run may
@@ -19,7 +19,7 @@
 // That two attempts at one tick never act at the same time: a runner that lost its claim may not look at its ctx. A
 // resource that must not see that needs the Token and package fence. Nor that a tick is run at least once: Skip, an
 // atMostLate that has passed, and used-up retries are ends too, each by choice. A process that dies between its claim
-// and the first line of its function leaves a run that was lost, as History tells, and that only Retry makes good.
+// and the first line of its function leaves a run that was lost, as History tells, and that only WithRetries makes good.
 //
 // # Clocks
 //
@@ -56,7 +56,7 @@
 //
 // A tick is in time if a process was there when it came, and could start it within five seconds. Otherwise it is
 // missed. In particular: no Run with the job was under way; etcd was away for longer; an earlier run, or its retries,
-// were not done (but see Overlap). Whether a tick is in time, or late by no more than OnMissed allows, is asked again
+// were not done (but see WithOverlap). Whether a tick is in time, or late by no more than WithMissed allows, is asked again
 // before each attempt to claim it, and before its function is called.
 //
 // That ticks were missed is told once, by the process that claims the next tick, or that finds out when the next is far:

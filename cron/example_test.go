@@ -31,7 +31,7 @@ func ExampleScheduler() {
 		cancel()
 		return nil
 	}
-	err = c.Add("report", "@every 1s", report, cron.OnMissed(cron.RunOnce, time.Hour), cron.Retry(3))
+	err = c.Add("report", "@every 1s", report, cron.WithMissed(cron.RunOnce, time.Hour), cron.WithRetries(3))
 	if err != nil {
 		log.Fatal(err) // a schedule that cannot be read, for instance
 	}

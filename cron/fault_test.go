@@ -17,7 +17,7 @@ func TestClaimWhoseAnswerIsLostIsRunOnceAndByUs(t *testing.T) {
 	p := etcdtest.NewProxy(t, etcdtest.Shared(t))
 	c := newClock("2026-01-01T11:59:59.99Z")
 	s := c.process(t, p.Client(t), session.WithTTL(60*time.Second))
-	add(t, s, name, far, b.job(0, nil), Retry(3))
+	add(t, s, name, far, b.job(0, nil), WithRetries(3))
 	run(t, s)
 	following(t, s)
 	p.DropAnswers()
@@ -39,7 +39,7 @@ func TestEndWhoseAnswerIsLostIsRecordedOnce(t *testing.T) {
 	p := etcdtest.NewProxy(t, etcdtest.Shared(t))
 	c := newClock("2026-01-01T11:59:59.99Z")
 	s := c.process(t, p.Client(t), session.WithTTL(60*time.Second))
-	add(t, s, name, far, b.job(0, func(context.Context, Tick) error { p.DropAnswers(); return nil }), Retry(3))
+	add(t, s, name, far, b.job(0, func(context.Context, Tick) error { p.DropAnswers(); return nil }), WithRetries(3))
 	run(t, s)
 	following(t, s)
 	c.forward(10 * time.Millisecond)
@@ -86,7 +86,7 @@ func TestOutageDelaysAndNeverDoubles(t *testing.T) {
 	name, b := etcdtest.Name(t), &book{}
 	for i := range 2 {
 		s := process(t, m.Client(t), 0, session.WithTTL(3*time.Second))
-		add(t, s, name, "@every 1s", b.job(i, nil), OnMissed(RunAll, time.Minute))
+		add(t, s, name, "@every 1s", b.job(i, nil), WithMissed(RunAll, time.Minute))
 		run(t, s)
 	}
 	for range 2 {
@@ -111,7 +111,7 @@ func TestDeathIsNoticedAtOnceAlsoAfterTheWatchWasBroken(t *testing.T) {
 	p := etcdtest.NewProxy(t, etcdtest.Shared(t))
 	first, second := process(t, client, 0), process(t, p.Client(t), 0, session.WithTTL(30*time.Second))
 	stop := make(chan error, 2)
-	add(t, first, name, "@every 1s", b.job(0, untilLost(stop)), Retry(1))
+	add(t, first, name, "@every 1s", b.job(0, untilLost(stop)), WithRetries(1))
 	run(t, first)
 	eventually(t, "a run", func() bool { return b.len() == 1 })
 	add(t, second, name, far, b.job(1, nil))

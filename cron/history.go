@@ -34,7 +34,7 @@ type Run struct {
 // as Missed says; so is an entry that cannot be read, with nothing but Job and Err. ctx bounds the read; without a
 // deadline it is bounded by five seconds.
 func (c *Scheduler) History(ctx context.Context, job string) ([]Run, error) {
-	return History(ctx, c.keeper.Client, job, InNamespace(c.keeper.Namespace))
+	return History(ctx, c.keeper.Client, job, WithNamespace(c.keeper.Namespace))
 }
 
 // History is Scheduler.History without a Scheduler: it only reads.
@@ -80,18 +80,25 @@ type Job struct {
 
 type listOptions struct{ namespace string }
 
-// ListOption changes what List reads.
-type ListOption func(*listOptions)
+// ListOption is an option of what needs no Session: List, History, PauseJob, ResumeJob, TriggerJob and ForgetJob.
+type ListOption interface{ list(o *listOptions) }
 
-// InNamespace reads the jobs of Sessions with this namespace. Default "fenceline/".
-func InNamespace(prefix string) ListOption { return func(o *listOptions) { o.namespace = prefix } }
+type listOption func(*listOptions)
+
+func (f listOption) list(o *listOptions) { f(o) }
+
+// WithNamespace names the jobs of Sessions that were opened with this namespace, as session.WithNamespace sets it. The default is
+// "fenceline/".
+func WithNamespace(prefix string) ListOption {
+	return listOption(func(o *listOptions) { o.namespace = prefix })
+}
 
 // List reads all jobs that have ever run or that a process has, by name, with one request. It needs no Session. ctx bounds the read; without
 // a deadline it is bounded by five seconds. A job stays until somebody deletes its keys.
 func List(ctx context.Context, client *clientv3.Client, opts ...ListOption) ([]Job, error) {
 	o := listOptions{namespace: "fenceline/"}
 	for _, opt := range opts {
-		opt(&o)
+		opt.list(&o)
 	}
 	if client == nil {
 		return nil, errors.New("cron: list: the client is nil")

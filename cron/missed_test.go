@@ -65,21 +65,21 @@ func TestSkipRunsNoTickThatTheFleetMissed(t *testing.T) {
 
 func TestRunOnceRunsTheNewestThatTheFleetMissed(t *testing.T) {
 	t.Parallel()
-	_, b := downtime(t, OnMissed(RunOnce, time.Hour))
+	_, b := downtime(t, WithMissed(RunOnce, time.Hour))
 	mustBe(t, minutes(b), 1, 4, 5)
 }
 
 func TestRunAllRunsWhatTheFleetMissedInOrder(t *testing.T) {
 	t.Parallel()
-	_, b := downtime(t, OnMissed(RunAll, time.Hour))
+	_, b := downtime(t, WithMissed(RunAll, time.Hour))
 	mustBe(t, minutes(b), 1, 2, 3, 4, 5)
 }
 
 func TestMissedTicksThatAreTooLateAreNotRun(t *testing.T) {
 	t.Parallel()
-	_, b := downtime(t, OnMissed(RunAll, 2*time.Minute))
+	_, b := downtime(t, WithMissed(RunAll, 2*time.Minute))
 	mustBe(t, minutes(b), 1, 3, 4, 5)
-	_, b = downtime(t, OnMissed(RunOnce, 10*time.Second))
+	_, b = downtime(t, WithMissed(RunOnce, 10*time.Second))
 	mustBe(t, minutes(b), 1, 5)
 }
 
@@ -88,7 +88,7 @@ func TestNewJobHasMissedNothing(t *testing.T) {
 	client, name := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
 	c, b := newClock("2026-01-01T12:00:02Z"), &book{}
 	s := c.process(t, client)
-	add(t, s, name, "@every 1m", b.job(0, nil), OnMissed(RunAll, time.Hour))
+	add(t, s, name, "@every 1m", b.job(0, nil), WithMissed(RunAll, time.Hour))
 	run(t, s)
 	following(t, s)
 	c.forward(58 * time.Second)
@@ -145,13 +145,13 @@ func busyJob(t *testing.T, opts ...Option) *book {
 func TestTicksThatComeWhileTheJobRunsAreMissed(t *testing.T) {
 	t.Parallel()
 	mustBe(t, minutes(busyJob(t)), 1, 5)
-	mustBe(t, minutes(busyJob(t, OnMissed(RunOnce, time.Hour))), 1, 4, 5)
-	mustBe(t, minutes(busyJob(t, OnMissed(RunAll, time.Hour))), 1, 2, 3, 4, 5)
+	mustBe(t, minutes(busyJob(t, WithMissed(RunOnce, time.Hour))), 1, 4, 5)
+	mustBe(t, minutes(busyJob(t, WithMissed(RunAll, time.Hour))), 1, 2, 3, 4, 5)
 }
 
 func TestOverlapStartsTicksWhileTheJobRuns(t *testing.T) {
 	t.Parallel()
-	mustBe(t, minutes(busyJob(t, Overlap())), 1, 2, 3, 4, 5)
+	mustBe(t, minutes(busyJob(t, WithOverlap())), 1, 2, 3, 4, 5)
 }
 
 func TestJobWhoseScheduleChangedHasMissedNothing(t *testing.T) {
@@ -160,7 +160,7 @@ func TestJobWhoseScheduleChangedHasMissedNothing(t *testing.T) {
 	c, b := newClock("2026-01-01T12:00:30Z"), &book{}
 	for i, schedule := range []string{"@every 1h", "@every 1m"} {
 		s := c.process(t, client)
-		add(t, s, name, schedule, b.job(i, nil), OnMissed(RunAll, 24*time.Hour))
+		add(t, s, name, schedule, b.job(i, nil), WithMissed(RunAll, 24*time.Hour))
 		stop := run(t, s)
 		following(t, s)
 		c.forward(at([]string{"2026-01-01T13:00:00Z", "2026-01-01T13:31:00Z"}[i]).Sub(c.now()))

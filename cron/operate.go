@@ -57,7 +57,7 @@ func ResumeJob(ctx context.Context, client *clientv3.Client, job string, opts ..
 }
 
 // TriggerJob has one of the processes that have the job run it now, beside the schedule, once; when one runs already, after
-// that, but with Overlap. Such a run has the time of the request as its Scheduled, and Retry holds for it. A second request before
+// that, but with WithOverlap. Such a run has the time of the request as its Scheduled, and WithRetries holds for it. A second request before
 // the first was taken up changes nothing. ErrNobody: no process has the job.
 func TriggerJob(ctx context.Context, client *clientv3.Client, job string, opts ...ListOption) error {
 	return operate(ctx, client, "run", job, opts, func(r *record, j Job) (bool, error) {
@@ -153,7 +153,7 @@ func operateOnce(ctx context.Context, client *clientv3.Client, o listOptions, jo
 func operation(ctx context.Context, client *clientv3.Client, job string, opts []ListOption) (listOptions, context.Context, context.CancelFunc, error) {
 	o := listOptions{namespace: "fenceline/"}
 	for _, opt := range opts {
-		opt(&o)
+		opt.list(&o)
 	}
 	ctx, cancel := etcd.Bounded(ctx)
 	if client == nil {

@@ -36,7 +36,7 @@ func TestPausedJobStartsNothingUntilItIsResumed(t *testing.T) {
 	client, name, b, e := etcdtest.Shared(t).Client(t), etcdtest.Name(t), &book{}, &ears{}
 	c := newClock(time.Now().UTC().Truncate(time.Minute).Format(time.RFC3339))
 	s := c.process(t, client, e.options()...)
-	add(t, s, name, "@every 1m", b.job(0, nil), OnMissed(RunAll, time.Hour))
+	add(t, s, name, "@every 1m", b.job(0, nil), WithMissed(RunAll, time.Hour))
 	if err := PauseJob(t.Context(), client, name); !errors.Is(err, ErrUnknown) {
 		t.Errorf("a job that nobody has: %v", err)
 	}
@@ -81,7 +81,7 @@ func TestTriggeredJobRunsOnceBesideItsSchedule(t *testing.T) {
 			return errors.New("no")
 		}
 		return nil
-	}), Retry(1))
+	}), WithRetries(1))
 	if err := TriggerJob(t.Context(), client, name); !errors.Is(err, ErrUnknown) {
 		t.Errorf("before anybody has it: %v", err)
 	}
@@ -163,7 +163,7 @@ func TestOperationsNameWrongInput(t *testing.T) {
 	client := etcdtest.Shared(t).Client(t)
 	for what, err := range map[string]error{
 		"job name":  PauseJob(t.Context(), client, ""),
-		"namespace": ResumeJob(t.Context(), client, "x", InNamespace("")),
+		"namespace": ResumeJob(t.Context(), client, "x", WithNamespace("")),
 		"client":    ForgetJob(t.Context(), nil, "x"),
 		"slash":     TriggerJob(t.Context(), client, "a\x00"),
 	} {
@@ -186,7 +186,7 @@ func TestRunEndsWithItsTimeout(t *testing.T) {
 			<-deaf
 		}
 		return nil
-	}, WithTimeout(100*time.Millisecond), Retry(1))
+	}, WithTimeout(100*time.Millisecond), WithRetries(1))
 	stop := run(t, s)
 	for range 2 {
 		if err := <-causes; !errors.Is(err, ErrTimeout) {
@@ -210,7 +210,7 @@ func TestRunEndsWithItsTimeout(t *testing.T) {
 func TestSchedulerRunsNoMoreThanItsBoundAndMissesNothing(t *testing.T) {
 	t.Parallel()
 	client, name := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
-	s := New(openSession(t, client), MaxRunning(2))
+	s := New(openSession(t, client), WithMaxRunning(2))
 	var now, most, all atomic.Int32
 	for i := range 8 {
 		add(t, s, name+string(rune('a'+i)), "@every 10s", func(context.Context, Tick) error {

@@ -40,7 +40,7 @@ func TestFailedTickIsRunAgainElsewhereWithALargerToken(t *testing.T) {
 		}
 		return nil
 	}
-	c, all := hourly(t, name, []func(context.Context, Tick) error{b.job(0, fail), b.job(1, fail)}, Retry(5))
+	c, all := hourly(t, name, []func(context.Context, Tick) error{b.job(0, fail), b.job(1, fail)}, WithRetries(5))
 	c.until(t, "three runs", func() bool { return len(history(t, all[0], name)) == 3 })
 	ticks := b.all()
 	for i, tick := range ticks {
@@ -99,7 +99,7 @@ func TestPanicAndGoexitAreFailures(t *testing.T) {
 			runtime.Goexit()
 		}
 		return errors.New("")
-	}}, Retry(2))
+	}}, WithRetries(2))
 	c.until(t, "three runs", func() bool { return len(history(t, all[0], name)) == 3 })
 	h := history(t, all[0], name)
 	if !strings.HasPrefix(h[0].Err, "panic: oh") || len(h[0].Err) > 600 || h[1].Err == "" || h[2].Err == "" {
@@ -124,10 +124,10 @@ func TestRunWhoseLeaseIsLostEndsIsNotRecordedAndIsRunAgainAtOnce(t *testing.T) {
 	client, name, b := etcdtest.Shared(t).Client(t), etcdtest.Name(t), &book{}
 	cause := make(chan error, 1)
 	first, second := process(t, client, 0), process(t, client, 0)
-	add(t, first, name, "@every 2s", b.job(0, untilLost(cause)), Retry(1))
+	add(t, first, name, "@every 2s", b.job(0, untilLost(cause)), WithRetries(1))
 	run(t, first)
 	eventually(t, "a run", func() bool { return b.len() == 1 })
-	add(t, second, name, far, b.job(1, nil), Retry(1))
+	add(t, second, name, far, b.job(1, nil), WithRetries(1))
 	run(t, second)
 	following(t, second)
 
@@ -161,7 +161,7 @@ func TestRunWhoseClaimIsDeletedOrOverwrittenEnds(t *testing.T) {
 	} {
 		name, b := etcdtest.Name(t), &book{}
 		cause := make(chan error, 1)
-		c, all := hourly(t, name, []func(context.Context, Tick) error{b.job(0, untilLost(cause))}, Retry(1))
+		c, all := hourly(t, name, []func(context.Context, Tick) error{b.job(0, untilLost(cause))}, WithRetries(1))
 		c.until(t, "a run", func() bool { return b.len() == 1 })
 		if err := harm("fenceline/cron/" + name + "/claim/0"); err != nil {
 			t.Fatal(err)
@@ -191,7 +191,7 @@ func TestRunThatIsCutOffEndsBeforeItIsRunAgain(t *testing.T) {
 			t.Errorf("cause: %v", err)
 		}
 		return nil
-	}), Retry(1))
+	}), WithRetries(1))
 	run(t, first)
 	eventually(t, "a run", func() bool { return b.len() == 1 })
 	again := make(chan time.Time, 1)

@@ -36,12 +36,12 @@ func TestBadInputIsToldWithTheRuleAndCostsNoRequest(t *testing.T) {
 		"taken":           {"taken", far, nothing, nil, "added before"},
 		"bad schedule":    {"a", "* * *", nothing, nil, "* * *"},
 		"no function":     {"a", far, nil, nil, "function is nil"},
-		"no zone":         {"a", far, nothing, In(nil), "In(nil)"},
-		"negative retry":  {"a", far, nothing, Retry(-1), "Retry(-1)"},
-		"negative late":   {"a", far, nothing, OnMissed(RunAll, -time.Second), "OnMissed(RunAll, -1s)"},
-		"how late?":       {"a", far, nothing, OnMissed(RunOnce, 0), "OnMissed(RunOnce, 0)"},
-		"unknown":         {"a", far, nothing, OnMissed(7, time.Second), "Missed(7)"},
-		"negative, skip":  {"a", far, nothing, OnMissed(Skip, -time.Second), "OnMissed(Skip, -1s)"},
+		"no zone":         {"a", far, nothing, WithLocation(nil), "WithLocation(nil)"},
+		"negative retry":  {"a", far, nothing, WithRetries(-1), "WithRetries(-1)"},
+		"negative late":   {"a", far, nothing, WithMissed(RunAll, -time.Second), "WithMissed(RunAll, -1s)"},
+		"how late?":       {"a", far, nothing, WithMissed(RunOnce, 0), "WithMissed(RunOnce, 0)"},
+		"unknown":         {"a", far, nothing, WithMissed(7, time.Second), "Missed(7)"},
+		"negative, skip":  {"a", far, nothing, WithMissed(Skip, -time.Second), "WithMissed(Skip, -1s)"},
 		"name of the job": {"my job", "nonsense", nothing, nil, `"my job"`},
 	} {
 		var opts []Option
@@ -63,7 +63,7 @@ func TestBadInputIsToldWithTheRuleAndCostsNoRequest(t *testing.T) {
 	if _, err := List(t.Context(), nil); err == nil {
 		t.Error("List without a client")
 	}
-	if _, err := List(t.Context(), c.keeper.Client, InNamespace("")); err == nil || !strings.Contains(err.Error(), "namespace") {
+	if _, err := List(t.Context(), c.keeper.Client, WithNamespace("")); err == nil || !strings.Contains(err.Error(), "namespace") {
 		t.Errorf("List: %v", err)
 	}
 }
@@ -131,7 +131,7 @@ func TestJobAddedWhileRunningTakesPart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	add(t, s, name, "0 13 * * *", b.job(0, nil), In(berlin))
+	add(t, s, name, "0 13 * * *", b.job(0, nil), WithLocation(berlin))
 	following(t, s)
 	c.forward(10 * time.Millisecond)
 	c.until(t, "a run", func() bool { return b.len() == 1 })
@@ -240,7 +240,7 @@ func TestListTellsJobsWithoutASession(t *testing.T) {
 	end := sync.OnceFunc(func() { close(finish) })
 	t.Cleanup(end)
 	add(t, s, "a/b", "0 * * * *", b.job(0, nil))
-	add(t, s, "c", "@every 1h", b.job(0, func(context.Context, Tick) error { <-finish; return nil }), In(time.FixedZone("Elsewhere", 3600)))
+	add(t, s, "c", "@every 1h", b.job(0, func(context.Context, Tick) error { <-finish; return nil }), WithLocation(time.FixedZone("Elsewhere", 3600)))
 	add(t, s, "never run", "0 0 1 1 *", nothing)
 	run(t, s)
 	following(t, s)
@@ -249,7 +249,7 @@ func TestListTellsJobsWithoutASession(t *testing.T) {
 	var jobs []Job
 	var err error
 	eventually(t, "the job that has not run", func() bool {
-		jobs, err = List(t.Context(), client, InNamespace(namespace))
+		jobs, err = List(t.Context(), client, WithNamespace(namespace))
 		return err != nil || len(jobs) == 3
 	})
 	if err != nil {

@@ -22,7 +22,7 @@ func CheckSchedule(text string) error {
 // parse reads what Add accepts.
 func parse(text string, loc *time.Location) (schedule, error) {
 	if loc == nil {
-		return nil, errors.New("In(nil): want a location")
+		return nil, errors.New("WithLocation(nil): want a location")
 	}
 	s, err := parseIn(text, loc)
 	if err != nil {

@@ -36,7 +36,7 @@ type Election struct {
 func New(s *session.Session, name string, opts ...Option) *Election {
 	e := &Election{name: name, keeper: keeper.Of(s)}
 	for _, opt := range opts {
-		opt(&e.opts)
+		opt.election(&e.opts)
 	}
 	e.prefix, e.err = e.opts.at(e.keeper.Namespace, name)
 	return e

@@ -197,7 +197,7 @@ func TestOurReadersSeeEtcdsCandidatesAndOursInOneLine(t *testing.T) {
 	first.proclaim("changed")
 	o.want("changed")
 
-	cs, err := election.Candidates(t.Context(), client, "shown", election.AtPrefix(prefix))
+	cs, err := election.Candidates(t.Context(), client, "shown", election.WithPrefix(prefix))
 	if err != nil || len(cs) != 3 {
 		t.Fatalf("candidates %+v, %v", cs, err)
 	}
@@ -209,7 +209,7 @@ func TestOurReadersSeeEtcdsCandidatesAndOursInOneLine(t *testing.T) {
 	if cs[2].Key != third.key {
 		t.Errorf("the third's key is %q, want %q", cs[2].Key, third.key)
 	}
-	if l, err := election.Current(t.Context(), client, "shown", election.AtPrefix(prefix)); err != nil || l != cs[0] {
+	if l, err := election.Current(t.Context(), client, "shown", election.WithPrefix(prefix)); err != nil || l != cs[0] {
 		t.Errorf("current leader %+v, %v, want %+v", l, err, cs[0])
 	}
 

@@ -15,7 +15,7 @@ func newReader(client *clientv3.Client, name string, opts []WatchOption) (*reade
 	if err != nil {
 		return nil, err
 	}
-	r, err := mirror.NewRange(client, prefix, "InNamespace")
+	r, err := mirror.NewRange(client, prefix, "WithNamespace")
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ func says(t testing.TB, err error, parts ...string) {
 
 func TestCurrentIsWhoLeads(t *testing.T) {
 	client, prefix := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
-	at := election.AtPrefix(prefix)
+	at := election.WithPrefix(prefix)
 	if l, err := election.Current(t.Context(), client, "shown", at); !errors.Is(err, election.ErrNoLeader) || l != (election.Leader{}) {
 		t.Fatalf("%+v, %v with nobody there", l, err)
 	}
@@ -46,7 +46,7 @@ func TestCurrentIsWhoLeads(t *testing.T) {
 
 func TestCandidatesAreInOrderOfArrival(t *testing.T) {
 	client, prefix := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
-	at := election.AtPrefix(prefix)
+	at := election.WithPrefix(prefix)
 	if all, err := election.Candidates(t.Context(), client, "shown", at); err != nil || len(all) != 0 {
 		t.Fatalf("%v, %v with nobody there", all, err)
 	}
@@ -79,7 +79,7 @@ func TestLargeValuesAreRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if all, err := election.Candidates(t.Context(), client, "shown", election.AtPrefix(prefix)); err != nil || len(all) != 6 {
+	if all, err := election.Candidates(t.Context(), client, "shown", election.WithPrefix(prefix)); err != nil || len(all) != 6 {
 		t.Errorf("%d candidates, %v", len(all), err)
 	}
 	if l := observe(t, client, prefix).next(); len(l.Value) != 1<<20 {
@@ -95,7 +95,7 @@ func TestNamesAndNamespacesDoNotMeet(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"a", "a/b", "ab"} {
-		all, err := election.Candidates(t.Context(), client, name, election.InNamespace(ns))
+		all, err := election.Candidates(t.Context(), client, name, election.WithNamespace(ns))
 		if err != nil || len(all) != 1 || all[0].Value != name {
 			t.Errorf("%s: %v, %v", name, all, err)
 		}
@@ -136,15 +136,15 @@ func TestWhatCannotBeReadCostsNoRequest(t *testing.T) {
 		says   string
 		is     error
 	}{
-		"empty name":        {client, "", election.AtPrefix("p"), "empty", session.ErrInvalidName},
-		"long name":         {client, strings.Repeat("x", 600), election.AtPrefix("p"), "600 bytes", session.ErrInvalidName},
-		"control character": {client, "a\x00b", election.InNamespace("ns/"), "control", session.ErrInvalidName},
-		"not UTF-8":         {client, "\xff", election.InNamespace("ns/"), "UTF-8", session.ErrInvalidName},
-		"empty prefix":      {client, "a", election.AtPrefix(""), "empty", session.ErrInvalidName},
-		"empty namespace":   {client, "a", election.InNamespace(""), `namespace ""`, nil},
-		"no client":         {nil, "a", election.AtPrefix("p"), "nil", nil},
-		"zero client":       {&clientv3.Client{}, "a", election.AtPrefix("p"), "clientv3.New", nil},
-		"wrapped client":    {wrapped, "a", election.AtPrefix("p"), "InNamespace", nil},
+		"empty name":        {client, "", election.WithPrefix("p"), "empty", session.ErrInvalidName},
+		"long name":         {client, strings.Repeat("x", 600), election.WithPrefix("p"), "600 bytes", session.ErrInvalidName},
+		"control character": {client, "a\x00b", election.WithNamespace("ns/"), "control", session.ErrInvalidName},
+		"not UTF-8":         {client, "\xff", election.WithNamespace("ns/"), "UTF-8", session.ErrInvalidName},
+		"empty prefix":      {client, "a", election.WithPrefix(""), "empty", session.ErrInvalidName},
+		"empty namespace":   {client, "a", election.WithNamespace(""), `namespace ""`, nil},
+		"no client":         {nil, "a", election.WithPrefix("p"), "nil", nil},
+		"zero client":       {&clientv3.Client{}, "a", election.WithPrefix("p"), "clientv3.New", nil},
+		"wrapped client":    {wrapped, "a", election.WithPrefix("p"), "WithNamespace", nil},
 	} {
 		for verb, err := range reading(ctx, c.client, c.name, c.opt) {
 			says(t, err, "election: ", c.says)
@@ -225,7 +225,7 @@ func TestMissingPermissionIsAnErrorAtOnce(t *testing.T) {
 			t.Errorf("%s: %v", verb, err)
 		}
 	}
-	if _, err := election.Current(ctx, user, "name", election.InNamespace("allowed/")); !errors.Is(err, election.ErrNoLeader) {
+	if _, err := election.Current(ctx, user, "name", election.WithNamespace("allowed/")); !errors.Is(err, election.ErrNoLeader) {
 		t.Error(err)
 	}
 

@@ -99,7 +99,7 @@ func TestObserversOfAStormSeeNothingButItsHistory(t *testing.T) {
 			through = p.Client(t)
 		}
 		readers.Go(func() {
-			for l, err := range election.Observe(ctx, through, "shown", election.AtPrefix(prefix)) {
+			for l, err := range election.Observe(ctx, through, "shown", election.WithPrefix(prefix)) {
 				if err != nil {
 					t.Error(err)
 				}

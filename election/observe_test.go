@@ -27,7 +27,7 @@ type observed struct {
 
 func observe(t testing.TB, client *clientv3.Client, prefix string) observed {
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
-	pull, stop := iter.Pull2(election.Observe(ctx, client, "shown", election.AtPrefix(prefix)))
+	pull, stop := iter.Pull2(election.Observe(ctx, client, "shown", election.WithPrefix(prefix)))
 	t.Cleanup(func() { stop(); cancel() })
 	return observed{t, pull, stop}
 }
@@ -194,7 +194,7 @@ func TestBreakLeavesNothingBehind(t *testing.T) {
 	client, prefix := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
 	stand(t, client, prefix).lead("a")
 	before := goleak.IgnoreCurrent()
-	seq := election.Observe(t.Context(), client, "shown", election.AtPrefix(prefix))
+	seq := election.Observe(t.Context(), client, "shown", election.WithPrefix(prefix))
 	for range 3 { // it may be ranged over again
 		for l, err := range seq {
 			if err != nil || l.Value != "a" {
@@ -215,7 +215,7 @@ func TestEndOfCtxEndsObserveWithoutAWord(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var yields atomic.Int64
-	for l, err := range election.Observe(ctx, client, "shown", election.AtPrefix(prefix)) {
+	for l, err := range election.Observe(ctx, client, "shown", election.WithPrefix(prefix)) {
 		if err != nil || l.Key != "" {
 			t.Errorf("%+v, %v", l, err)
 		}
@@ -256,7 +256,7 @@ func TestClosedClientEndsObserve(t *testing.T) {
 	client, prefix := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	seq := election.Observe(ctx, client, "shown", election.AtPrefix(prefix))
+	seq := election.Observe(ctx, client, "shown", election.WithPrefix(prefix))
 	closing := func(yield func(election.Leader, error) bool) {
 		for l, err := range seq {
 			if err == nil {

@@ -200,8 +200,8 @@ func TestNobodyTakesAMarkForACandidate(t *testing.T) {
 	if _, err := client.Put(t.Context(), nested+"/next~77", "candidate"); err != nil {
 		t.Fatal(err)
 	}
-	cs, err := election.Candidates(t.Context(), client, "n", election.AtPrefix(name))
-	l, err2 := election.Current(t.Context(), client, "n", election.AtPrefix(name))
+	cs, err := election.Candidates(t.Context(), client, "n", election.WithPrefix(name))
+	l, err2 := election.Current(t.Context(), client, "n", election.WithPrefix(name))
 	if len(cs) != 1 {
 		t.Errorf("a key that is ahead of all candidates is no candidate: %v, %v; Current %v %v", cs, err, l, err2)
 	}

@@ -27,8 +27,8 @@ const (
 	askedFor  = time.Hour
 )
 
-// WithActor says who breaks a hold, or asks for it; by default the program's user and host.
-func WithActor(who string) Option { return func(o *options) { o.actor = who } }
+// WithActor names who breaks a hold, or asks for it. The default is the program's user and host.
+func WithActor(who string) ActOption { return actOption(func(o *options) { o.actor = who }) }
 
 // Break ends the hold of kind and name whose token was looked at, and no other: in one transaction that compares its entry. A hold that has moved
 // on since, to another process or to another entry of the same, is left alone, and Break returns ErrNotThere; so is one who only waits. The
@@ -41,7 +41,7 @@ func WithActor(who string) Option { return func(o *options) { o.actor = who } }
 //
 // reason must not be empty. ctx bounds it, or 5 s when ctx has no deadline. After another error than ErrNotThere the hold may have been broken or
 // not: call it again. The user needs to write the entry, and <namespace>broken/.
-func Break(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts ...Option) error {
+func Break(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts ...ActOption) error {
 	if err := breakHold(ctx, c, kind, name, token, reason, opts); err != nil {
 		return fmt.Errorf("inspect: break %s %q: %w", kind, name, err)
 	}
@@ -52,7 +52,7 @@ func Break(ctx context.Context, c *clientv3.Client, kind, name string, token fen
 // session.Trace.Asked; "fenceline lock" sends its command SIGTERM), if the hold is a second old, and does about it what it likes: who does not
 // answer keeps it. ErrNotThere: nobody holds with that token any more, and nobody was asked. ctx and reason are as with Break. The user needs to
 // write <namespace>asked/. The request goes with the hold, or after an hour.
-func Ask(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts ...Option) error {
+func Ask(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts ...ActOption) error {
 	o, e, err := find(ctx, c, kind, name, token, reason, opts)
 	if err == nil {
 		err = o.ask(ctx, c, e, reason)
@@ -92,7 +92,7 @@ func (o *options) ask(ctx context.Context, c *clientv3.Client, e *Entry, reason 
 	return nil
 }
 
-func breakHold(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts []Option) error {
+func breakHold(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts []ActOption) error {
 	o, e, err := find(ctx, c, kind, name, token, reason, opts)
 	if err != nil {
 		return err
@@ -107,8 +107,8 @@ func breakHold(ctx context.Context, c *clientv3.Client, kind, name string, token
 }
 
 // find is the entry that holds with token.
-func find(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts []Option) (*options, *Entry, error) {
-	o, err := optionsOfLine(kind, name, opts)
+func find(ctx context.Context, c *clientv3.Client, kind, name string, token fence.Token, reason string, opts []ActOption) (*options, *Entry, error) {
+	o, err := optionsOfLine(kind, name, opts, ActOption.act)
 	switch {
 	case err != nil:
 		return nil, nil, err

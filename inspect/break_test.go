@@ -315,7 +315,7 @@ func TestNothingThatReadsWrites(t *testing.T) {
 		s := read(t, etcd)
 		s.Deadlocks()
 		historyOf(t, etcd, inspect.Lock, "x")
-		if _, err := inspect.Front(t.Context(), etcd.Client(t), inspect.WithLine(inspect.Lock, "x")); err != nil {
+		if _, err := inspect.Front(t.Context(), etcd.Client(t), inspect.Lock, "x"); err != nil {
 			t.Error(err)
 		}
 		if left, err := inspect.LeaseLeft(t.Context(), etcd.Client(t), &s.Line(inspect.Lock, "x").Entries[0]); err != nil || left <= 0 {

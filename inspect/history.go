@@ -68,7 +68,7 @@ func (h *Held) For() time.Duration {
 // ctx bounds it, or 5 s when ctx has no deadline. The user's role needs to read the line, <namespace>session/, <namespace>since/ and
 // <namespace>broken/.
 func History(ctx context.Context, c *clientv3.Client, kind, name string, opts ...Option) ([]Held, error) {
-	o, err := optionsOfLine(kind, name, opts)
+	o, err := optionsOfLine(kind, name, opts, Option.any)
 	if err != nil {
 		return nil, err
 	}

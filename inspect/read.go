@@ -18,8 +18,30 @@ import (
 	"github.com/fenceline/fenceline/session"
 )
 
-// Option says what is looked at.
-type Option func(*options)
+// Option is an option of all that look at lines: it says in which namespace they are.
+type Option interface {
+	ReadOption
+	ActOption
+	any(o *options)
+}
+
+// ReadOption is an option of Read: it says which lines.
+type ReadOption interface{ read(o *options) }
+
+// ActOption is an option of Break and Ask.
+type ActOption interface{ act(o *options) }
+
+type (
+	option     func(*options)
+	readOption func(*options)
+	actOption  func(*options)
+)
+
+func (f option) any(o *options)      { f(o) }
+func (f option) read(o *options)     { f(o) }
+func (f option) act(o *options)      { f(o) }
+func (f readOption) read(o *options) { f(o) }
+func (f actOption) act(o *options)   { f(o) }
 
 type options struct {
 	namespace string
@@ -29,43 +51,60 @@ type options struct {
 	actor     string
 }
 
-// WithNamespace is the prefix of all keys, as session.WithNamespace; "fenceline/" by default.
-func WithNamespace(prefix string) Option { return func(o *options) { o.namespace = prefix } }
+// WithNamespace looks at the lines of Sessions that were opened with this namespace, as session.WithNamespace sets it. The default is
+// "fenceline/".
+func WithNamespace(prefix string) Option {
+	return option(func(o *options) { o.namespace = prefix })
+}
 
-// WithPrefix looks at the line under a raw prefix only, as lock.WithPrefix and "etcdctl lock" use it.
-func WithPrefix(prefix string) Option { return func(o *options) { o.prefix = prefix } }
+// WithPrefix reads only the line under a raw prefix, as lock.WithPrefix, election.WithPrefix and "etcdctl lock" use it.
+func WithPrefix(prefix string) ReadOption {
+	return readOption(func(o *options) { o.prefix = prefix })
+}
 
-// WithKind looks at the lines of one kind only, and WithLine at one line.
-func WithKind(kind string) Option { return func(o *options) { o.kind = kind } }
+// WithKind reads only the lines of one kind: one of Kinds.
+func WithKind(kind string) ReadOption { return readOption(func(o *options) { o.kind = kind }) }
 
-// WithLine looks at one line only.
-func WithLine(kind, name string) Option { return func(o *options) { o.kind, o.name = kind, name } }
+// WithLine reads only one line.
+func WithLine(kind, name string) ReadOption {
+	return readOption(func(o *options) { o.kind, o.name = kind, name })
+}
 
-func optionsOf(opts []Option) (options, error) {
+func optionsOf[O any](opts []O, apply func(O, *options)) (options, error) {
 	o := options{namespace: "fenceline/"}
 	for _, opt := range opts {
-		opt(&o)
+		apply(opt, &o)
 	}
+	return o, o.check()
+}
+
+func (o *options) check() error {
 	switch {
 	case o.namespace == "":
-		return o, errors.New("inspect: the namespace is empty")
+		return errors.New("inspect: the namespace is empty")
 	case o.prefix != "" && o.kind != "":
-		return o, fmt.Errorf("inspect: prefix %q is instead of a kind and a name", o.prefix)
+		return fmt.Errorf("inspect: prefix %q is instead of a kind and a name", o.prefix)
 	case o.name != "":
-		return o, keyspace.CheckName(o.kind, o.name)
+		return keyspace.CheckName(o.kind, o.name)
 	}
-	return o, nil
+	return nil
 }
 
 // optionsOfLine are those of one line, which has to have a name.
-func optionsOfLine(kind, name string, opts []Option) (options, error) {
+func optionsOfLine[O any](kind, name string, opts []O, apply func(O, *options)) (options, error) {
 	if err := keyspace.CheckName(kind, name); err != nil {
 		return options{}, err
 	}
-	if kind == Prefix {
-		return optionsOf(append(opts[:len(opts):len(opts)], WithPrefix(name)))
+	o, err := optionsOf(opts, apply)
+	if err != nil {
+		return o, err
 	}
-	return optionsOf(append(opts[:len(opts):len(opts)], WithLine(kind, name)))
+	if kind == Prefix {
+		o.prefix = name
+	} else {
+		o.kind, o.name = kind, name
+	}
+	return o, o.check()
 }
 
 // sessions and notes are prefixes.
@@ -96,8 +135,8 @@ func (o *options) ranges() []string {
 // Read reads all lines of the namespace, or those that the options name, in one transaction: at one revision, whoever writes meanwhile. ctx
 // bounds it, or 5 s when ctx has no deadline. The error says what etcd has against it, and which keys the user's role has to be allowed to
 // read. Without the notes under <namespace>since/, which a role may lack, there are no times.
-func Read(ctx context.Context, c *clientv3.Client, opts ...Option) (*Snapshot, error) {
-	o, err := optionsOf(opts)
+func Read(ctx context.Context, c *clientv3.Client, opts ...ReadOption) (*Snapshot, error) {
+	o, err := optionsOf(opts, ReadOption.read)
 	if err != nil {
 		return nil, err
 	}
@@ -144,8 +183,8 @@ func (o *options) explain(c *clientv3.Client, err error) error {
 }
 
 // Front reads one line, as Read does, but with whose the entries are of the first ones only: for somebody who waits in it, and asks often.
-func Front(ctx context.Context, c *clientv3.Client, opts ...Option) (*Line, error) {
-	o, err := optionsOf(opts)
+func Front(ctx context.Context, c *clientv3.Client, kind, name string, opts ...Option) (*Line, error) {
+	o, err := optionsOfLine(kind, name, opts, Option.any)
 	if err != nil {
 		return nil, err
 	}

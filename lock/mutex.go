@@ -24,7 +24,10 @@ type Mutex struct {
 // New does no I/O. A Mutex may be shared or made again at will: all of one name in one Session are one local line
 // with one entry in etcd. An invalid name or option is an error of the first verb.
 func New(s *session.Session, name string, opts ...Option) *Mutex {
-	m := &Mutex{name: name, opts: defaults(opts)}
+	m := &Mutex{name: name, opts: defaults()}
+	for _, opt := range opts {
+		opt.mutex(&m.opts)
+	}
 	k := keeper.Of(s)
 	prefix, err := m.opts.resolve(k.Namespace, "lock", name)
 	m.err, m.id = err, lineID{s, "lock", prefix}

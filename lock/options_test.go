@@ -61,7 +61,7 @@ func TestTakeoverDelayHoldsForAReaderWhoWouldJoin(t *testing.T) {
 	if _, err := lock.NewRW(dying, name).AcquireWrite(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	read := func(opts ...lock.Option) <-chan *lock.Lock {
+	read := func(opts ...lock.RWOption) <-chan *lock.Lock {
 		got := make(chan *lock.Lock, 1)
 		go func() {
 			l, err := lock.NewRW(s, name, opts...).AcquireRead(t.Context())
@@ -167,6 +167,25 @@ func TestFreeLockIsNotFull(t *testing.T) {
 				})
 			}
 			wg.Wait()
+		}
+	}
+}
+
+func TestOptionThatAnRWMutexWouldIgnoreDoesNotCompile(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		option lock.Option
+		rw     bool
+	}{
+		"WithPrefix":        {lock.WithPrefix("x"), true},
+		"WithHandoffs":      {lock.WithHandoffs(1), true},
+		"WithMaxWaiters":    {lock.WithMaxWaiters(1), true},
+		"WithMinHold":       {lock.WithMinHold(1), true},
+		"WithTakeoverDelay": {lock.WithTakeoverDelay(1), true},
+		"WithLinger":        {lock.WithLinger(1), false},
+	} {
+		if _, ok := c.option.(lock.RWOption); ok != c.rw {
+			t.Errorf("%s: NewRW takes it: %v, want %v", name, ok, c.rw)
 		}
 	}
 }

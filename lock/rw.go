@@ -37,10 +37,12 @@ type lineID struct {
 }
 
 // NewRW does no I/O, as New. The readers of one Session share an entry in etcd while they overlap and no writer waits
-// behind it. Of the options, WithHandoffs is for writers, and WithLinger has no effect.
-func NewRW(s *session.Session, name string, opts ...Option) *RWMutex {
-	m := &RWMutex{name: name, opts: defaults(opts)}
-	m.opts.Linger = 0 // the entry of one lane would be in the way of the other
+// behind it. WithHandoffs is for writers.
+func NewRW(s *session.Session, name string, opts ...RWOption) *RWMutex {
+	m := &RWMutex{name: name, opts: defaults()}
+	for _, opt := range opts {
+		opt.rw(&m.opts)
+	}
 	k := keeper.Of(s)
 	prefix, err := m.opts.resolve(k.Namespace, "rwlock", name)
 	m.err, m.id = err, lineID{s, "rwlock", prefix}

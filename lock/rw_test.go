@@ -55,7 +55,7 @@ func rwQueued(t testing.TB, client *clientv3.Client, name string, n int) {
 }
 
 // rws are n processes with one read-write lock.
-func rws(t testing.TB, n int, opts ...lock.Option) (*clientv3.Client, string, []*lock.RWMutex) {
+func rws(t testing.TB, n int, opts ...lock.RWOption) (*clientv3.Client, string, []*lock.RWMutex) {
 	t.Helper()
 	client, name := etcdtest.Shared(t).Client(t), etcdtest.Name(t)
 	var ms []*lock.RWMutex

@@ -90,7 +90,7 @@ func TestDirectoryOfOneServiceNeedsNoRightToReadTheOthers(t *testing.T) {
 		if _, err := OpenDirectory(ctx, reader); err == nil {
 			t.Error("it reads all services")
 		}
-		d, err := OpenDirectory(ctx, reader, OnlyService("web"))
+		d, err := OpenDirectory(ctx, reader, WithService("web"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +102,7 @@ func TestDirectoryOfOneServiceNeedsNoRightToReadTheOthers(t *testing.T) {
 			t.Errorf("another service: %v", err)
 		}
 		for _, service := range []string{"", "a/b"} {
-			if _, err := OpenDirectory(ctx, reader, OnlyService(service)); err == nil {
+			if _, err := OpenDirectory(ctx, reader, WithService(service)); err == nil {
 				t.Errorf("service %q is taken", service)
 			}
 		}

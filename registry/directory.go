@@ -37,7 +37,7 @@ type Entry struct {
 // instances at least, or all of two at least, vanish within 15 s without having deregistered, that looks less like deaths than like trouble
 // with leases: an etcd that was away for too long, a network that is. Then those that are missing stay, marked as
 // Stale, until they come back, or for a minute at most, and are picked as before. That costs calls to those that have died after
-// all, which callers have to survive anyway. Preserve changes the numbers.
+// all, which callers have to survive anyway. WithPreservation changes the numbers.
 type Directory struct {
 	opts   options
 	cancel context.CancelFunc
@@ -68,7 +68,7 @@ type Directory struct {
 // where none can be written.
 //
 // An invalid option is an error before any request. The caller closes the client after the Directory.
-func OpenDirectory(ctx context.Context, client *clientv3.Client, opts ...Option) (*Directory, error) {
+func OpenDirectory(ctx context.Context, client *clientv3.Client, opts ...DirectoryOption) (*Directory, error) {
 	d, err := open(ctx, client, opts)
 	if err != nil {
 		return nil, fmt.Errorf("registry: open directory: %w", err)
@@ -76,8 +76,8 @@ func OpenDirectory(ctx context.Context, client *clientv3.Client, opts ...Option)
 	return d, nil
 }
 
-func open(ctx context.Context, client *clientv3.Client, opts []Option) (*Directory, error) {
-	r, o, err := rangeOf(opening, client, "", opts)
+func open(ctx context.Context, client *clientv3.Client, opts []DirectoryOption) (*Directory, error) {
+	r, o, err := rangeOf(client, "", opts, DirectoryOption.directory)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (d *Directory) listing(ctx context.Context, service string) (*listing, erro
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case d.opts.only != nil && service != *d.opts.only:
-		return nil, fmt.Errorf("registry: the directory has service %q alone, not %q (see OnlyService)", *d.opts.only, service)
+		return nil, fmt.Errorf("registry: the directory has service %q alone, not %q (see WithService)", *d.opts.only, service)
 	}
 	return (*d.shown.Load())[service], nil
 }

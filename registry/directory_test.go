@@ -15,7 +15,7 @@ import (
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
-func directory(t *testing.T, client *clientv3.Client, opts ...Option) *Directory {
+func directory(t *testing.T, client *clientv3.Client, opts ...DirectoryOption) *Directory {
 	t.Helper()
 	d, err := OpenDirectory(t.Context(), client, opts...)
 	if err != nil {
@@ -81,7 +81,7 @@ func TestReadsOfAnUnchangedSetAllocateNothing(t *testing.T) {
 	for i := range 10 {
 		put(t, client, fmt.Sprintf("services/%s/%d", name, i), `{"Addr":"a:1"}`)
 	}
-	d := directory(t, client, At("services/"))
+	d := directory(t, client, WithPrefix("services/"))
 	ctx := t.Context()
 	if n := testing.AllocsPerRun(1000, func() {
 		if entries, err := d.Instances(ctx, name); err != nil || len(entries) != 10 {
@@ -109,7 +109,7 @@ func TestSessionsThatAllEndAtOnceStayAsStale(t *testing.T) {
 	for i := range 6 {
 		put(t, client, fmt.Sprintf("services/%s/%d", name, i), `{"Addr":"a:1"}`, clientv3.WithLease(lease.ID))
 	}
-	d := directory(t, client, Preserve(0.2, 500*time.Millisecond, 2*time.Second))
+	d := directory(t, client, WithPreservation(0.2, 500*time.Millisecond, 2*time.Second))
 	if _, err := client.Revoke(t.Context(), lease.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +247,7 @@ func TestEmptyEtcdEmptiesNoSnapshot(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	d := directory(t, client, WithSnapshot(file), Preserve(0.2, 200*time.Millisecond, 500*time.Millisecond))
+	d := directory(t, client, WithSnapshot(file), WithPreservation(0.2, 200*time.Millisecond, 500*time.Millisecond))
 	if got := shows(t, d, "web"); got != "a? b?" {
 		t.Errorf("at the start: %s", got)
 	}
@@ -314,8 +314,8 @@ func TestPickIsByWeightAmongThoseThatAreUpOfTheZoneFirst(t *testing.T) {
 
 func TestBadOptionsOfADirectoryAreRefused(t *testing.T) {
 	client := etcdtest.Shared(t).Client(t)
-	for what, opt := range map[string]Option{"share": Preserve(1.5, time.Second, time.Second), "window": Preserve(0.2, 0, time.Second),
-		"keep": Preserve(0.2, time.Second, -1), "prefix": At("")} {
+	for what, opt := range map[string]DirectoryOption{"share": WithPreservation(1.5, time.Second, time.Second), "window": WithPreservation(0.2, 0, time.Second),
+		"keep": WithPreservation(0.2, time.Second, -1), "prefix": WithPrefix("")} {
 		if _, err := OpenDirectory(t.Context(), client, opt); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v", what, err)
 		}

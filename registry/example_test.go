@@ -59,7 +59,7 @@ func ExampleWatch() {
 func ExampleTransport() {
 	client := etcdtest.Connect()
 	defer client.Close()
-	directory, err := registry.OpenDirectory(context.Background(), client, registry.InZone("eu-1a"))
+	directory, err := registry.OpenDirectory(context.Background(), client, registry.WithZone("eu-1a"))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -85,7 +85,7 @@ func rankOf(e *Entry, zone string) int {
 	return rank
 }
 
-// Pick is one of those who are Up, at random, by weight; of this process's zone, if InZone says which that is, as long
+// Pick is one of those who are Up, at random, by weight; of this process's zone, if WithZone says which that is, as long
 // as anybody there is Up. Those that are shown as Stale are picked as before. ErrNoInstance: there is nobody.
 func (d *Directory) Pick(ctx context.Context, service string) (Instance, error) {
 	l, err := d.listing(ctx, service)

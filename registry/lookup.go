@@ -12,7 +12,7 @@ import (
 // Lookup reads who offers a service, once, from the quorum: sorted by ID, whatever their status, and empty if there is
 // nobody. It needs no Session. An etcd that cannot be reached is reported when ctx ends, or after 5 s when ctx has no
 // deadline. An invalid service is an error before any request.
-func Lookup(ctx context.Context, client *clientv3.Client, service string, opts ...Option) ([]Instance, error) {
+func Lookup(ctx context.Context, client *clientv3.Client, service string, opts ...ReadOption) ([]Instance, error) {
 	ins, err := lookup(ctx, client, service, opts)
 	if err != nil {
 		return nil, fmt.Errorf("registry: look up %q: %w", service, err)
@@ -21,8 +21,8 @@ func Lookup(ctx context.Context, client *clientv3.Client, service string, opts .
 }
 
 // LookupAll is Lookup for all services under the prefix, by name.
-func LookupAll(ctx context.Context, client *clientv3.Client, opts ...Option) (map[string][]Instance, error) {
-	r, o, err := rangeOf("LookupAll", client, "", opts)
+func LookupAll(ctx context.Context, client *clientv3.Client, opts ...ReadOption) (map[string][]Instance, error) {
+	r, o, err := rangeOf(client, "", opts, ReadOption.read)
 	if err != nil {
 		return nil, fmt.Errorf("registry: look up all: %w", err)
 	}
@@ -35,11 +35,11 @@ func LookupAll(ctx context.Context, client *clientv3.Client, opts ...Option) (ma
 	return s.byService(), nil
 }
 
-func lookup(ctx context.Context, client *clientv3.Client, service string, opts []Option) ([]Instance, error) {
+func lookup(ctx context.Context, client *clientv3.Client, service string, opts []ReadOption) ([]Instance, error) {
 	if err := checkName("service", service); err != nil {
 		return nil, err
 	}
-	r, o, err := rangeOf("Lookup", client, service, opts)
+	r, o, err := rangeOf(client, service, opts, ReadOption.read)
 	if err != nil {
 		return nil, err
 	}
@@ -52,9 +52,9 @@ func lookup(ctx context.Context, client *clientv3.Client, service string, opts [
 	return s.list(), nil
 }
 
-// rangeOf is where the instances of a service stand; of all services, if it is empty.
-func rangeOf(verb string, client *clientv3.Client, service string, opts []Option) (*mirror.Range, options, error) {
-	o, err := resolve(verb, opts)
+// rangeOf is where the instances of a service stand; of all services, if it is empty. apply is of the verb's kind of option.
+func rangeOf[O any](client *clientv3.Client, service string, opts []O, apply func(O, *options)) (*mirror.Range, options, error) {
+	o, err := resolve(opts, apply)
 	if err != nil {
 		return nil, o, err
 	}
@@ -62,6 +62,6 @@ func rangeOf(verb string, client *clientv3.Client, service string, opts []Option
 	if service != "" {
 		prefix = o.serviceAt(service)
 	}
-	r, err := mirror.NewRange(client, prefix, "At")
+	r, err := mirror.NewRange(client, prefix, "WithPrefix")
 	return r, o, err
 }

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -9,9 +8,41 @@ import (
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
-// Option changes where and how instances are kept or read. At and WithLogger are for all; one that a function
-// does not know is an error before any request.
-type Option func(*options)
+// Option says where instances stand in etcd: Register and all that read take it.
+type Option interface {
+	ReadOption
+	register(o *options)
+}
+
+// ReadOption is an option of all that read: Lookup, LookupAll, Watch, WatchAll and OpenDirectory.
+type ReadOption interface {
+	WatchOption
+	DirectoryOption
+	read(o *options)
+}
+
+// WatchOption is an option of Watch and WatchAll.
+type WatchOption interface{ watch(o *options) }
+
+// DirectoryOption is an option of OpenDirectory.
+type DirectoryOption interface{ directory(o *options) }
+
+type (
+	option          func(*options)
+	readOption      func(*options)
+	watchOption     func(*options)
+	directoryOption func(*options)
+)
+
+func (f option) register(o *options)           { f(o) }
+func (f option) read(o *options)               { f(o) }
+func (f option) watch(o *options)              { f(o) }
+func (f option) directory(o *options)          { f(o) }
+func (f readOption) read(o *options)           { f(o) }
+func (f readOption) watch(o *options)          { f(o) }
+func (f readOption) directory(o *options)      { f(o) }
+func (f watchOption) watch(o *options)         { f(o) }
+func (f directoryOption) directory(o *options) { f(o) }
 
 type options struct {
 	prefix  string
@@ -20,30 +51,21 @@ type options struct {
 	keeping preservation
 	zone    string
 	file    string
-	only    *string   // service; nil: all
-	asked   []onlyFor // which of the options were given that one verb alone knows
+	only    *string // service; nil: all
 }
 
-// onlyFor is an option that one verb alone knows.
-type onlyFor struct{ option, verb string }
+// WithPrefix sets the raw prefix under which services stand in etcd. The default is "services/", whatever the Session's namespace is:
+// other programs read the entries too. A final slash is added if it is missing.
+func WithPrefix(prefix string) Option { return option(func(o *options) { o.prefix = prefix }) }
 
-const (
-	watching = "Watch"
-	opening  = "OpenDirectory"
-)
+// WithLogger reports to l what a reader comes across: entries that do not parse, once each, and trouble with etcd. The default is
+// silence. Register uses the Session's logger.
+func WithLogger(l *slog.Logger) ReadOption { return readOption(func(o *options) { o.log = l }) }
 
-// At sets the prefix under which services stand in etcd. Default "services/". A final slash is added if it is missing.
-func At(prefix string) Option { return func(o *options) { o.prefix = prefix } }
-
-// WithLogger has what a reader comes across reported to l: entries that do not parse, once each, and trouble with etcd.
-// Default: silent. Register uses the Session's.
-func WithLogger(l *slog.Logger) Option { return func(o *options) { o.log = l } }
-
-// OnTrouble has f called by Watch when what it yielded last may be getting old, with the reason; the next set ends that.
-// f must not block. Given twice, both are called. Default: nobody is told.
-func OnTrouble(f func(error)) Option {
-	return func(o *options) {
-		o.asked = append(o.asked, onlyFor{"OnTrouble", watching})
+// WithTroubleFunc calls f, with the reason, when what Watch yielded last may be getting old; the next set that Watch yields ends that. f
+// must not block. Given twice, both functions are called. The default is none.
+func WithTroubleFunc(f func(error)) WatchOption {
+	return watchOption(func(o *options) {
 		before := o.trouble
 		o.trouble = func(err error) {
 			if before != nil {
@@ -53,54 +75,42 @@ func OnTrouble(f func(error)) Option {
 				f(err)
 			}
 		}
-	}
+	})
 }
 
-// Preserve changes when a Directory keeps instances that have vanished, see there: share of a service (0 to 1, default
-// 0.2) that must go within window (default 15 s, the default TTL of a session), and for how long they are kept (default
-// 60 s). A share of 1 turns it off.
-func Preserve(share float64, window, keep time.Duration) Option {
-	return func(o *options) {
-		o.asked = append(o.asked, onlyFor{"Preserve", opening})
-		o.keeping = preservation{share, window, keep}
-	}
+// WithPreservation sets when a Directory distrusts disappearances: if more than share of a service (0 to 1, default 0.2) vanishes within
+// window (default 15 s, the default TTL of a session), the Directory keeps the missing instances, marked stale, for keep (default 60 s). A
+// share of 1 turns it off.
+func WithPreservation(share float64, window, keep time.Duration) DirectoryOption {
+	return directoryOption(func(o *options) { o.keeping = preservation{share, window, keep} })
 }
 
-// InZone has Directory.Pick take instances of this zone as long as any of it are Up. Default: all are alike.
-func InZone(zone string) Option {
-	return func(o *options) {
-		o.asked = append(o.asked, onlyFor{"InZone", opening})
-		o.zone = zone
-	}
+// WithZone makes Directory.Pick prefer instances of this zone as long as any of them are Up. By default all zones are alike.
+func WithZone(zone string) DirectoryOption {
+	return directoryOption(func(o *options) { o.zone = zone })
 }
 
-// OnlyService has a Directory keep one service alone: its user needs no right to read the others. Default: all under the prefix.
-func OnlyService(service string) Option {
-	return func(o *options) {
-		o.asked = append(o.asked, onlyFor{"OnlyService", opening})
-		o.only = &service
-	}
+// WithService makes a Directory keep one service alone: its user needs no right to read the others. The default is all services under
+// the prefix.
+func WithService(service string) DirectoryOption {
+	return directoryOption(func(o *options) { o.only = &service })
 }
 
-// WithSnapshot has a Directory keep a copy in a file, so that it can be opened while etcd is away. Default: none.
-func WithSnapshot(path string) Option {
-	return func(o *options) {
-		o.asked = append(o.asked, onlyFor{"WithSnapshot", opening})
-		o.file = path
-	}
+// WithSnapshot keeps a Directory's copy in the file at path as well, so that it can be opened while etcd is away. The default is none.
+func WithSnapshot(path string) DirectoryOption {
+	return directoryOption(func(o *options) { o.file = path })
 }
 
-// resolve takes the options of one verb. One that means nothing to the verb is a mistake: who gives InZone to Lookup expects
-// what Lookup does not do.
-func resolve(verb string, opts []Option) (options, error) {
+// At is WithPrefix.
+//
+// Deprecated: use WithPrefix.
+func At(prefix string) Option { return WithPrefix(prefix) }
+
+// resolve takes the options of a verb, whose own kind of option apply applies.
+func resolve[O any](opts []O, apply func(O, *options)) (options, error) {
 	o := options{prefix: "services/", log: slog.New(slog.DiscardHandler), keeping: preservation{0.2, 15 * time.Second, time.Minute}}
 	for _, opt := range opts {
-		opt(&o)
-	}
-	for _, a := range o.asked {
-		if a.verb != verb {
-			return o, fmt.Errorf("option %s is for %s alone: %s does not know it", a.option, a.verb, verb)
-		}
+		apply(opt, &o)
 	}
 	if o.only != nil {
 		if err := checkName("service", *o.only); err != nil {

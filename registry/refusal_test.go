@@ -90,7 +90,7 @@ func TestRefusalAtOpenIsAnErrorAlsoWithASnapshot(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, opts := range [][]Option{nil, {WithSnapshot(file)}} {
+	for _, opts := range [][]DirectoryOption{nil, {WithSnapshot(file)}} {
 		d, err := OpenDirectory(t.Context(), reader, opts...)
 		if !errors.Is(err, rpctypes.ErrPermissionDenied) {
 			t.Errorf("%v", err)
@@ -159,7 +159,7 @@ func TestProxysLimitDoesNotEndADirectory(t *testing.T) {
 			return invoke(ctx, method, req, reply, cc, opts...)
 		}))
 	})
-	d, err := OpenDirectory(t.Context(), client, At(at))
+	d, err := OpenDirectory(t.Context(), client, WithPrefix(at))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,29 +196,27 @@ func TestLargeAnswerOverASlowLinkIsWaitedFor(t *testing.T) {
 	d.Close()
 }
 
-func TestOptionThatAVerbDoesNotKnowIsRefusedBeforeAnyRequest(t *testing.T) {
-	t.Parallel()
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"127.0.0.1:1"}}) // nobody is there
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	for name, call := range map[string]func() error{
-		"InZone":       func() error { _, err := Lookup(t.Context(), client, "x", InZone("a")); return err },
-		"WithSnapshot": func() error { _, err := LookupAll(t.Context(), client, WithSnapshot("f")); return err },
-		"OnTrouble": func() error {
-			_, err := OpenDirectory(t.Context(), client, OnTrouble(func(error) {}))
-			return err
-		},
-		"Preserve": func() error {
-			for _, err := range Watch(t.Context(), client, "x", Preserve(1, time.Second, time.Second)) {
-				return err
-			}
-			return nil
-		},
+func TestOptionThatAVerbWouldIgnoreDoesNotCompile(t *testing.T) {
+	type takenBy struct{ register, read, watch, directory bool }
+	for name, c := range map[string]struct {
+		option any
+		want   takenBy
+	}{
+		"WithPrefix":       {WithPrefix("x"), takenBy{true, true, true, true}},
+		"WithLogger":       {WithLogger(nil), takenBy{false, true, true, true}},
+		"WithTroubleFunc":  {WithTroubleFunc(nil), takenBy{watch: true}},
+		"WithPreservation": {WithPreservation(1, 1, 1), takenBy{directory: true}},
+		"WithZone":         {WithZone("a"), takenBy{directory: true}},
+		"WithService":      {WithService("x"), takenBy{directory: true}},
+		"WithSnapshot":     {WithSnapshot("f"), takenBy{directory: true}},
 	} {
-		if err := call(); err == nil || !strings.Contains(err.Error(), "option "+name+" is for ") {
-			t.Errorf("%s: %v", name, err)
+		var got takenBy
+		_, got.register = c.option.(Option)
+		_, got.read = c.option.(ReadOption)
+		_, got.watch = c.option.(WatchOption)
+		_, got.directory = c.option.(DirectoryOption)
+		if got != c.want {
+			t.Errorf("%s: the verbs that take it are %+v, want %+v", name, got, c.want)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func Register(ctx context.Context, s *session.Session, service string, in Instan
 }
 
 func register(ctx context.Context, k *keeper.Keeper, service string, in Instance, opts []Option) (*Registration, error) {
-	o, err := resolve("Register", opts)
+	o, err := resolve(opts, Option.register)
 	if err != nil {
 		return nil, err
 	}

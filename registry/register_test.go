@@ -296,7 +296,7 @@ func TestBadInputIsRefusedBeforeAnyRequest(t *testing.T) {
 		"weight":            {name, Instance{Addr: "a:1", Weight: -1}, nil, ErrInvalid, "-1"},
 		"much metadata":     {name, Instance{Addr: "a:1", Meta: map[string]string{"k": strings.Repeat("x", MaxMeta)}}, nil, ErrInvalid, "65537"},
 		"metadata no UTF-8": {name, Instance{Addr: "a:1", Meta: map[string]string{"k": "\xff"}}, nil, ErrInvalid, "UTF-8"},
-		"no prefix":         {name, Instance{Addr: "a:1"}, []Option{At("")}, session.ErrInvalidName, "prefix"},
+		"no prefix":         {name, Instance{Addr: "a:1"}, []Option{WithPrefix("")}, session.ErrInvalidName, "prefix"},
 	} {
 		if _, err := Register(t.Context(), s, c.service, c.in, c.opts...); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", what, err)

@@ -18,13 +18,13 @@ import (
 //
 // It never goes back to an earlier state. A consumer that is slower than the changes gets the latest set, and not those
 // in between. Compaction, lost connections, and members that restart or hang delay what is yielded, and etcd is asked
-// again until it answers; OnTrouble tells of that.
+// again until it answers; WithTroubleFunc tells of that.
 //
 // The end of ctx ends it without a word. A refusal by etcd (permission denied, say) is yielded with a nil set, once: who
 // does not break out of the loop then gets the set when etcd lets it be read again, which is tried every ten seconds or so.
 // Only a closed client, and an invalid service, end the sequence; that error is yielded last. Breaking out of the loop
 // leaves nothing behind.
-func Watch(ctx context.Context, client *clientv3.Client, service string, opts ...Option) iter.Seq2[[]Instance, error] {
+func Watch(ctx context.Context, client *clientv3.Client, service string, opts ...WatchOption) iter.Seq2[[]Instance, error] {
 	return func(yield func([]Instance, error) bool) {
 		err := checkName("service", service)
 		if err == nil {
@@ -42,7 +42,7 @@ func Watch(ctx context.Context, client *clientv3.Client, service string, opts ..
 
 // WatchAll is Watch for all services under the prefix, by name: all of them, at the start and at each change of any.
 // A program that wants to know them over and over, and not each change, uses a Directory.
-func WatchAll(ctx context.Context, client *clientv3.Client, opts ...Option) iter.Seq2[map[string][]Instance, error] {
+func WatchAll(ctx context.Context, client *clientv3.Client, opts ...WatchOption) iter.Seq2[map[string][]Instance, error] {
 	return func(yield func(map[string][]Instance, error) bool) {
 		failed := func(err error) bool { return yield(nil, fmt.Errorf("registry: watch all: %w", err)) }
 		err := watch(ctx, client, "", opts, failed, func(s *set) func() bool {
@@ -56,8 +56,8 @@ func WatchAll(ctx context.Context, client *clientv3.Client, opts ...Option) iter
 }
 
 // watch calls look at each change, and then without a lock what it has answered; and failed at each refusal.
-func watch(ctx context.Context, client *clientv3.Client, service string, opts []Option, failed func(error) bool, look func(*set) (yield func() bool)) error {
-	r, o, err := rangeOf(watching, client, service, opts)
+func watch(ctx context.Context, client *clientv3.Client, service string, opts []WatchOption, failed func(error) bool, look func(*set) (yield func() bool)) error {
+	r, o, err := rangeOf(client, service, opts, WatchOption.watch)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ type seen struct {
 	err  error
 }
 
-func watched(t *testing.T, client *clientv3.Client, service string, opts ...Option) *seen {
+func watched(t *testing.T, client *clientv3.Client, service string, opts ...WatchOption) *seen {
 	t.Helper()
 	s := &seen{}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -113,7 +113,7 @@ func TestWatchGoesOnAfterOutagesAndCompaction(t *testing.T) {
 	client, direct, name := p.Client(t), m.Client(t), service(t)
 	var mu sync.Mutex
 	troubles := 0
-	w := watched(t, client, name, OnTrouble(func(error) { mu.Lock(); troubles++; mu.Unlock() }))
+	w := watched(t, client, name, WithTroubleFunc(func(error) { mu.Lock(); troubles++; mu.Unlock() }))
 	put(t, direct, "services/"+name+"/a", `{"Addr":"a:1"}`)
 	w.want(t, "a")
 	p.Cut()

@@ -52,7 +52,7 @@ func run(ctx context.Context, endpoints []string, name string) error {
 	err = jobs.Add("report", "@every 2s", func(_ context.Context, t cron.Tick) error {
 		fmt.Printf("%s: report of %s, attempt %d\n", name, t.Scheduled.Format(time.TimeOnly), t.Attempt)
 		return nil
-	}, cron.Retry(1)) // should its runner die on the way
+	}, cron.WithRetries(1)) // should its runner die on the way
 	if err != nil {
 		return err
 	}

@@ -242,7 +242,7 @@ func (a *actor) cron() {
 		a.s.world.tick(topic, t.Scheduled, t.Attempt, a.name)
 		a.held(&hold{what: topic, ctx: ctx, lease: a.session().Lease(), token: t.Token}, nil)
 		return nil
-	}, cron.OnMissed(cron.RunOnce, time.Minute))
+	}, cron.WithMissed(cron.RunOnce, time.Minute))
 	if err != nil {
 		a.s.world.complain("%v", err)
 		return

@@ -19,7 +19,7 @@ import (
 	"github.com/fenceline/fenceline/registry/grpcresolver"
 )
 
-func directory(t *testing.T, client *clientv3.Client, opts ...registry.Option) *registry.Directory {
+func directory(t *testing.T, client *clientv3.Client, opts ...registry.DirectoryOption) *registry.Directory {
 	t.Helper()
 	d, err := registry.OpenDirectory(t.Context(), client, opts...)
 	if err != nil {
@@ -74,7 +74,7 @@ func TestConnectionsOfADirectoryStartFromItsSnapshotAndItsZone(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	conn := dial(t, "fenceline:///"+name, grpcresolver.FromDirectory(directory(t, client, registry.WithSnapshot(file), registry.InZone("near"))))
+	conn := dial(t, "fenceline:///"+name, grpcresolver.FromDirectory(directory(t, client, registry.WithSnapshot(file), registry.WithZone("near"))))
 	for range 20 {
 		if err := call(t, conn); err != nil {
 			t.Fatal(err)
@@ -133,7 +133,7 @@ func TestTroubleIsAlsoToldToWhoAsked(t *testing.T) {
 	srv := serve(t, "127.0.0.1:0")
 	put(t, client, name, srv.addr, "")
 	var told atomic.Int32
-	conn := dial(t, "fenceline:///"+name, grpcresolver.NewWith(client, registry.OnTrouble(func(error) { told.Add(1) })))
+	conn := dial(t, "fenceline:///"+name, grpcresolver.New(client, registry.WithTroubleFunc(func(error) { told.Add(1) })))
 	if err := call(t, conn); err != nil {
 		t.Fatal(err)
 	}

@@ -34,12 +34,9 @@ import (
 // Scheme of the targets.
 const Scheme = "fenceline"
 
-// New makes a builder for [grpc.WithResolvers], or for resolver.Register. The caller closes client after the last
-// connection.
-func New(client *clientv3.Client) resolver.Builder { return NewWith(client) }
-
-// NewWith is New with options of registry.Watch: At says where services stand.
-func NewWith(client *clientv3.Client, opts ...registry.Option) resolver.Builder {
+// New makes a builder for [grpc.WithResolvers], or for resolver.Register. The options are those of registry.Watch:
+// registry.WithPrefix says where services stand. The caller closes client after the last connection.
+func New(client *clientv3.Client, opts ...registry.WatchOption) resolver.Builder {
 	return &builder{client: client, opts: opts}
 }
 
@@ -48,7 +45,7 @@ func FromDirectory(d *registry.Directory) resolver.Builder { return &builder{dir
 
 type builder struct {
 	client    *clientv3.Client
-	opts      []registry.Option
+	opts      []registry.WatchOption
 	directory *registry.Directory // instead of these
 }
 
@@ -74,7 +71,7 @@ func (b *builder) Build(target resolver.Target, cc resolver.ClientConn, _ resolv
 type following struct {
 	client  *clientv3.Client
 	service string
-	opts    []registry.Option
+	opts    []registry.WatchOption
 	cc      resolver.ClientConn
 	cancel  context.CancelFunc
 	loop    sync.WaitGroup
@@ -91,7 +88,7 @@ func (r *following) Close() {
 }
 
 func (r *following) run(ctx context.Context) {
-	opts := append(r.opts[:len(r.opts):len(r.opts)], registry.OnTrouble(r.report))
+	opts := append(r.opts[:len(r.opts):len(r.opts)], registry.WithTroubleFunc(r.report))
 	for ins, err := range registry.Watch(ctx, r.client, r.service, opts...) {
 		if err != nil {
 			r.report(err) // and go on: it may pass

@@ -20,7 +20,7 @@ import (
 // builders are the gRPC resolvers of the subjects, with the target of a service under a prefix.
 var builders = map[string]func(client *clientv3.Client, prefix, service string) (resolver.Builder, string, error){
 	"fenceline": func(client *clientv3.Client, prefix, service string) (resolver.Builder, string, error) {
-		return grpcresolver.NewWith(client, registry.At(prefix+"services/")), "fenceline:///" + service, nil
+		return grpcresolver.New(client, registry.WithPrefix(prefix+"services/")), "fenceline:///" + service, nil
 	},
 	"etcd": func(client *clientv3.Client, prefix, service string) (resolver.Builder, string, error) {
 		b, err := etcdresolver.NewBuilder(client)

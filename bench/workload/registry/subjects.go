@@ -57,7 +57,7 @@ func openOurs(ctx context.Context, client *clientv3.Client, prefix string, ttl t
 	if err != nil {
 		return nil, err
 	}
-	return &ours{session: s, at: registry.At(prefix + "services/"), entries: map[string]*registry.Registration{}}, nil
+	return &ours{session: s, at: registry.WithPrefix(prefix + "services/"), entries: map[string]*registry.Registration{}}, nil
 }
 
 func (p *ours) register(ctx context.Context, service, addr string) error {
@@ -81,7 +81,7 @@ func (p *ours) deregister(ctx context.Context, service, addr string) error {
 func (p *ours) close(ctx context.Context) error { return p.session.Close(ctx) }
 
 func watchOurs(ctx context.Context, client *clientv3.Client, prefix, service string, seen func(map[string]bool)) error {
-	for ins, err := range registry.Watch(ctx, client, service, registry.At(prefix+"services/")) {
+	for ins, err := range registry.Watch(ctx, client, service, registry.WithPrefix(prefix+"services/")) {
 		if err != nil {
 			return err
 		}
@@ -95,14 +95,14 @@ func watchOurs(ctx context.Context, client *clientv3.Client, prefix, service str
 }
 
 func readOurs(ctx context.Context, client *clientv3.Client, prefix, service string) (int, error) {
-	ins, err := registry.Lookup(ctx, client, service, registry.At(prefix+"services/"))
+	ins, err := registry.Lookup(ctx, client, service, registry.WithPrefix(prefix+"services/"))
 	return len(ins), err
 }
 
 type ourDirectory struct{ *registry.Directory }
 
 func copyOurs(ctx context.Context, client *clientv3.Client, prefix string, _ []string) (directory, error) {
-	d, err := registry.OpenDirectory(ctx, client, registry.At(prefix+"services/"))
+	d, err := registry.OpenDirectory(ctx, client, registry.WithPrefix(prefix+"services/"))
 	return ourDirectory{d}, err
 }
 

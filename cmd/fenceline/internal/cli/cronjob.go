@@ -94,16 +94,16 @@ func (j *cronJob) parse(where, text string, given func(string) bool) (err error)
 }
 
 func (j *cronJob) options() []cron.Option {
-	options := []cron.Option{cron.In(j.location), cron.OnMissed(missedTicks[j.missed], time.Duration(j.late)), cron.Retry(j.retry),
+	options := []cron.Option{cron.WithLocation(j.location), cron.WithMissed(missedTicks[j.missed], time.Duration(j.late)), cron.WithRetries(j.retry),
 		cron.WithJitter(time.Duration(j.jitter))}
 	if j.timeoutGiven {
 		options = append(options, cron.WithTimeout(time.Duration(j.timeout)))
 	}
 	if j.mostGiven {
-		options = append(options, cron.MaxMissed(j.most))
+		options = append(options, cron.WithMaxMissed(j.most))
 	}
 	if j.overlap {
-		options = append(options, cron.Overlap())
+		options = append(options, cron.WithOverlap())
 	}
 	return options
 }

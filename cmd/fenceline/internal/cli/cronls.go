@@ -59,7 +59,7 @@ Exit codes: 0, also when there are none; 64 wrong command line; 69 etcd cannot b
 			}
 			var jobs []cron.Job
 			err := g.ask(cmd.Context(), func(ctx context.Context, client *clientv3.Client) (err error) {
-				jobs, err = cron.List(ctx, client, cron.InNamespace(namespace))
+				jobs, err = cron.List(ctx, client, cron.WithNamespace(namespace))
 				return err
 			})
 			if err != nil {
@@ -145,7 +145,7 @@ Exit codes: 0, also when there are none; 64 wrong command line; 69 etcd cannot b
 			}
 			runs := []cron.Run{}
 			err := g.ask(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
-				found, err := cron.History(ctx, client, args[0], cron.InNamespace(namespace))
+				found, err := cron.History(ctx, client, args[0], cron.WithNamespace(namespace))
 				runs = append(runs, found...)
 				return err
 			})

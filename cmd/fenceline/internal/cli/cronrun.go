@@ -95,7 +95,7 @@ func (r *cronRun) sayOf(job string) func(string, ...any) {
 
 // schedule takes part until a signal asks to end, and the command that runs then has ended.
 func (r *cronRun) schedule(ctx context.Context) error {
-	scheduler := cron.New(r.session, cron.MaxRunning(r.most))
+	scheduler := cron.New(r.session, cron.WithMaxRunning(r.most))
 	for _, j := range r.jobs {
 		tick := func(ctx context.Context, t cron.Tick) error { return r.tick(ctx, j, t) }
 		if err := scheduler.Add(j.name, j.schedule, tick, j.options()...); err != nil {

@@ -60,7 +60,7 @@ func (v cronVerb) command(g *globals) *cobra.Command {
 			}
 			var refused error
 			err := g.ask(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
-				err := v.do(ctx, client, args[0], cron.InNamespace(namespace))
+				err := v.do(ctx, client, args[0], cron.WithNamespace(namespace))
 				if errors.Is(err, cron.ErrUnknown) || errors.Is(err, cron.ErrNobody) || errors.Is(err, cron.ErrRunning) {
 					refused, err = err, nil
 				}

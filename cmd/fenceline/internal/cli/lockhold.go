@@ -35,14 +35,14 @@ func (r *lockRun) take(ctx context.Context) (err error) {
 func (r *lockRun) takeOne() func(context.Context) (*lock.Lock, error) {
 	type takes = func(context.Context) (*lock.Lock, error)
 	var wait, try takes
-	if name, opts := r.names[0], r.options(); r.kind() == rwlockKind {
-		m := lock.NewRW(r.session, name, opts...)
+	if name := r.names[0]; r.kind() == rwlockKind {
+		m := lock.NewRW(r.session, name, r.options()...)
 		wait, try = m.AcquireWrite, m.TryAcquireWrite
 		if r.shared {
 			wait, try = m.AcquireRead, m.TryAcquireRead
 		}
 	} else {
-		m := lock.New(r.session, name, opts...)
+		m := r.mutex(name)
 		wait, try = m.Acquire, m.TryAcquire
 	}
 	if r.willNotWait() {
@@ -55,7 +55,7 @@ func (r *lockRun) takeOne() func(context.Context) (*lock.Lock, error) {
 func (r *lockRun) takeAll(ctx context.Context) error {
 	var ms []*lock.Mutex
 	for _, name := range r.names {
-		ms = append(ms, lock.New(r.session, name, r.options()...))
+		ms = append(ms, r.mutex(name))
 	}
 	take := lock.AcquireAll
 	if r.willNotWait() {
@@ -72,8 +72,16 @@ func (r *lockRun) takeAll(ctx context.Context) error {
 	return nil
 }
 
-func (r *lockRun) options() []lock.Option {
-	opts := []lock.Option{lock.WithMinHold(time.Duration(r.minHold)), lock.WithTakeoverDelay(time.Duration(r.takeover))}
+func (r *lockRun) mutex(name string) *lock.Mutex {
+	var opts []lock.Option
+	for _, opt := range r.options() {
+		opts = append(opts, opt)
+	}
+	return lock.New(r.session, name, opts...)
+}
+
+func (r *lockRun) options() []lock.RWOption {
+	opts := []lock.RWOption{lock.WithMinHold(time.Duration(r.minHold)), lock.WithTakeoverDelay(time.Duration(r.takeover))}
 	if r.maxWaiters > 0 {
 		opts = append(opts, lock.WithMaxWaiters(r.maxWaiters))
 	}

@@ -120,8 +120,8 @@ func checkKind(kind string, alone bool) error {
 }
 
 // options name the lines.
-func (f *lsFlags) options() []inspect.Option {
-	opts := []inspect.Option{inspect.WithNamespace(f.namespace)}
+func (f *lsFlags) options() []inspect.ReadOption {
+	opts := []inspect.ReadOption{inspect.WithNamespace(f.namespace)}
 	switch {
 	case f.prefix != "":
 		opts = append(opts, inspect.WithPrefix(f.prefix))

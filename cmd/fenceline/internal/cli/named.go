@@ -54,8 +54,8 @@ func (n *named) parse(args []string) error {
 	return nil
 }
 
-func (n *named) options() []inspect.Option {
-	opts := []inspect.Option{inspect.WithNamespace(n.namespace)}
+func (n *named) options() []inspect.ReadOption {
+	opts := []inspect.ReadOption{inspect.WithNamespace(n.namespace)}
 	switch {
 	case n.prefix != "":
 		opts = append(opts, inspect.WithPrefix(n.prefix))

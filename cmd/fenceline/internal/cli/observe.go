@@ -89,9 +89,9 @@ func (f *observeFlags) parse(given func(flag string) bool, args []string) error 
 
 func (f *observeFlags) where() election.WatchOption {
 	if f.prefix != "" {
-		return election.AtPrefix(f.prefix)
+		return election.WithPrefix(f.prefix)
 	}
-	return election.InNamespace(f.namespace)
+	return election.WithNamespace(f.namespace)
 }
 
 func (f *observeFlags) run(ctx context.Context, g *globals, stdout, stderr io.Writer) error {

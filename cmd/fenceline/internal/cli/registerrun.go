@@ -59,7 +59,7 @@ func (r *registerRun) acquire(ctx context.Context) error {
 	}
 	answer := func(context.Context) string { return fmt.Sprintf("is %q free in etcd?", cmp.Or(in.ID, in.Addr)) }
 	_, err := r.patiently(ctx, answer, func(ctx context.Context) (err error) {
-		r.registration, err = registry.Register(ctx, r.session, r.service, in, registry.At(r.prefix))
+		r.registration, err = registry.Register(ctx, r.session, r.service, in, registry.WithPrefix(r.prefix))
 		return err
 	})
 	switch {

@@ -147,7 +147,7 @@ func (f *servicesFlags) run(ctx context.Context, g *globals, stdout, stderr io.W
 	ctx, cancel := context.WithTimeout(ctx, g.connection.commandTimeout)
 	defer cancel()
 	left := &leftOut{}
-	all, err := f.lookup(ctx, client, registry.At(f.prefix), registry.WithLogger(slog.New(left)))
+	all, err := f.lookup(ctx, client, registry.WithPrefix(f.prefix), registry.WithLogger(slog.New(left)))
 	if err != nil {
 		return unavailableErrorf("%w", err)
 	}
@@ -159,7 +159,7 @@ func (f *servicesFlags) run(ctx context.Context, g *globals, stdout, stderr io.W
 }
 
 // lookup reads no more than is asked for: a role may allow no more.
-func (f *servicesFlags) lookup(ctx context.Context, client *clientv3.Client, opts ...registry.Option) (map[string][]registry.Instance, error) {
+func (f *servicesFlags) lookup(ctx context.Context, client *clientv3.Client, opts ...registry.ReadOption) (map[string][]registry.Instance, error) {
 	if f.service == "" {
 		return registry.LookupAll(ctx, client, opts...)
 	}
@@ -168,7 +168,7 @@ func (f *servicesFlags) lookup(ctx context.Context, client *clientv3.Client, opt
 }
 
 // changes are all sets, one after the other, of what is asked for.
-func (f *servicesFlags) changes(ctx context.Context, client *clientv3.Client, opts ...registry.Option) iter.Seq2[map[string][]registry.Instance, error] {
+func (f *servicesFlags) changes(ctx context.Context, client *clientv3.Client, opts ...registry.WatchOption) iter.Seq2[map[string][]registry.Instance, error] {
 	if f.service == "" {
 		return registry.WatchAll(ctx, client, opts...)
 	}
@@ -225,7 +225,7 @@ func (l *leftOut) tell(w io.Writer) {
 func (f *servicesFlags) follow(ctx context.Context, g *globals, client *clientv3.Client, stdout io.Writer, say func(string, ...any)) error {
 	w := &servicesWriter{w: stdout, json: g.output == outputJSON}
 	var away atomic.Bool
-	opts := []registry.Option{registry.At(f.prefix), registry.OnTrouble(func(err error) {
+	opts := []registry.WatchOption{registry.WithPrefix(f.prefix), registry.WithTroubleFunc(func(err error) {
 		if !away.Swap(true) {
 			say("waiting for etcd: %v", err)
 		}

@@ -66,7 +66,7 @@ func (f *servicesFlags) serveTargets(ctx context.Context, client *clientv3.Clien
 	if err != nil {
 		return usageErrorf("--serve: %w", err)
 	}
-	d, err := registry.OpenDirectory(ctx, client, registry.At(f.prefix))
+	d, err := registry.OpenDirectory(ctx, client, registry.WithPrefix(f.prefix))
 	if err != nil {
 		_ = listener.Close() // nobody has connected; err says more
 		return unavailableErrorf("%w", err)

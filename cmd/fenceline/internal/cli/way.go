@@ -18,7 +18,11 @@ const mostNamed = 3
 
 // front is the one line that f names, with the sessions of those in front.
 func (f *lsFlags) front(ctx context.Context, client *clientv3.Client) (*inspect.Line, error) {
-	return inspect.Front(ctx, client, f.options()...)
+	kind, name := f.kind, f.name
+	if f.prefix != "" {
+		kind, name = inspect.Prefix, f.prefix
+	}
+	return inspect.Front(ctx, client, kind, name, inspect.WithNamespace(f.namespace))
 }
 
 // inTheWay says in words who keeps the entry that hangs on lease from entering, or all who come if none does. Empty: nobody.

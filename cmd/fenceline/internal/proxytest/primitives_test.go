@@ -238,7 +238,7 @@ func TestReadersSeeChangesPromptlyThroughTheProxy(t *testing.T) {
 	defer d.Close()
 	sets, leaders := make(chan int, 100), make(chan string, 100)
 	go func() {
-		for ins, err := range registry.Watch(ctx, reader, "web", registry.OnTrouble(func(error) { troubles.Add(1) })) {
+		for ins, err := range registry.Watch(ctx, reader, "web", registry.WithTroubleFunc(func(error) { troubles.Add(1) })) {
 			if err == nil {
 				sets <- len(ins)
 			}
