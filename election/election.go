@@ -45,6 +45,9 @@ func New(s *session.Session, name string, opts ...Option) *Election {
 // Campaign waits to lead, and answers a Term that etcd confirms, or an error and no candidacy left behind. Each call
 // is a candidate of its own, with an entry in etcd whose value is value: calls of one process wait for each other, too.
 //
+// In a Session that goes on under an earlier one's lease (session.WithLease), the first Campaign takes over the entry that stands there,
+// and so goes on leading.
+//
 // If the lease is lost while it waits, or somebody deletes its entry, it stands again at the back of the line. When ctx
 // ends it returns at once, and the entry is deleted in the background, also one whose enqueue is still on its way. The
 // error then wraps ctx's cause and, if etcd could not be reached, the reason; else, if that is known, a *session.WaitError in
@@ -57,6 +60,12 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	hold, err := line.AcquireAll(ctx, []line.Member{{Ref: ref, Options: &line.Options{}}}, false)
 	if err != nil {
 		return nil, e.failed("campaign in", err)
+	}
+	if hold.Inherited() {
+		if err := hold.Rewrite(ctx, value); err != nil {
+			_ = hold.Release(ctx) // goes on in the background
+			return nil, e.failed("campaign in", err)
+		}
 	}
 	t := &Term{election: e, hold: hold, transfer: make(chan struct{}, 1)}
 	t.hold.Key(0) // its entry is nobody else's ever: a term that was resigned still knows it

@@ -23,7 +23,8 @@ type Term struct {
 // not its deadline. An entry that somebody deletes by hand is noticed once the term is over a second old.
 func (t *Term) Context() context.Context { return t.hold.Context() }
 
-// Token orders the terms of this election: a later term's is larger. Its turn is 0 always: a term has an entry of its own.
+// Token orders the terms of this election: a later term's is larger. Its turn is 0, since a term has an entry of its own, unless the term was
+// taken over from an earlier Session (session.WithLease).
 func (t *Term) Token() fence.Token { return t.hold.Token(0) }
 
 // Guard is "this very term still stands", for the If of an etcd transaction.

@@ -21,7 +21,8 @@ type Token int64
 // turnBits is how many bits of a token are the turn.
 const turnBits = 12
 
-// Turns is how many grants an entry has tokens for. The next grant needs an entry of its own.
+// Turns is how many grants an entry has tokens for. The Session that made the entry uses 4032 of them, and its next grant needs an entry of its
+// own; the others are for the Sessions that take the entry over, see session.WithLease.
 const Turns = 1 << turnBits
 
 // TokenAt is the token of a grant under the entry that was created at revision; turn counts from 0 and is below Turns. With turn 0 it

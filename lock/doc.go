@@ -28,8 +28,8 @@
 // Each grant has a token of its own, also without a word to etcd: the session counts the grants under an entry that are asked for it.
 // (Holds whose token was asked for only after their release may share one; it is smaller than that of whoever came after them.) A holder that has looked at
 // its Key or Guard has exposed the entry, and an exposed entry is never handed on, for the guard has to end with the hold: the next goroutine
-// gets a new one by one transaction that is release and enqueue at once. So does the next one after 4096 grants, of which an entry has tokens.
+// gets a new one by one transaction that is release and enqueue at once. So does the next one after 4032 grants, of which an entry has tokens.
 //
-// Readers of one Session share an entry while they overlap and no writer waits behind it: their tokens grow in the order of grants (after 4096 of
+// Readers of one Session share an entry while they overlap and no writer waits behind it: their tokens grow in the order of grants (after 4032 of
 // them, if somebody was in all the time, all get the last), and each one's guard holds until the last of them is out. A Set has entries of its own.
 package lock

@@ -9,11 +9,14 @@ import (
 	"runtime/debug"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/fenceline/fenceline/internal/keeper"
 )
 
 type options struct {
 	ttl       time.Duration
+	lease     clientv3.LeaseID
 	namespace string
 	name      string
 	labels    map[string]string
@@ -28,6 +31,18 @@ type Option func(*options)
 // seconds, from 2 s to 24 h. Short ones find a dead process sooner and lose healthy ones to shorter hiccups; etcd may
 // grant more than was asked for.
 func WithTTL(ttl time.Duration) Option { return func(o *options) { o.ttl = ttl } }
+
+// WithLease makes the Session begin with a lease that lives: of a Session that was given up by Orphan, or whose process is gone. So a process
+// that starts again goes on with what it held: the first Acquire of a lock.Mutex, and the first Campaign of an Election, take over the entry
+// that stands under the lease, with its place in the line. The token is larger than all before it. What else was held there is given back by
+// the first call for the same name; what nobody asks for stays until the Session ends.
+//
+// Open returns an error that is ErrRevoked if there is no such lease. The TTL is then that of the lease; WithTTL is for those after it, which
+// the Session takes when it loses this one. Two Sessions must never go on with one lease at a time: both would believe that they hold. After
+// 63 times of handing on, entries are not taken over any more, since their tokens are used up.
+//
+// The user has to be allowed to read all keys under the lease.
+func WithLease(id clientv3.LeaseID) Option { return func(o *options) { o.lease = id } }
 
 // WithNamespace sets the prefix of all keys. Default "fenceline/". Processes must share it to meet.
 func WithNamespace(prefix string) Option { return func(o *options) { o.namespace = prefix } }
@@ -97,7 +112,9 @@ type Record struct {
 	Started time.Time         `json:"started"` // of the process's Session, by its wall clock
 	Version string            `json:"version,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
-	Closing bool              `json:"closing,omitempty"` // the Session is giving its lease back
+	// How often the lease was handed on from one Session to another, see WithLease.
+	Continued int  `json:"continued,omitempty"`
+	Closing   bool `json:"closing,omitempty"` // the Session is giving its lease back
 }
 
 func (o *options) record() (string, error) {

@@ -38,7 +38,7 @@ func Open(ctx context.Context, client *clientv3.Client, opts ...Option) (*Sessio
 	if err != nil {
 		return nil, err
 	}
-	k, err := keeper.Open(ctx, keeper.Config{Client: client, TTL: o.ttl, Namespace: o.namespace, Record: record,
+	k, err := keeper.Open(ctx, keeper.Config{Client: client, TTL: o.ttl, Lease: o.lease, Namespace: o.namespace, Record: record,
 		Log: o.log, Hooks: o.trace.hooks()})
 	if err != nil {
 		return nil, fmt.Errorf("session: open: %w", err)
@@ -52,6 +52,9 @@ func (o *options) check(client *clientv3.Client) error {
 	}
 	if o.namespace == "" || len(o.namespace) > keyspace.MaxName || !utf8.ValidString(o.namespace) {
 		return fmt.Errorf("session: namespace %q: want 1 to %d bytes of UTF-8", o.namespace, keyspace.MaxName)
+	}
+	if o.lease < 0 {
+		return fmt.Errorf("session: lease %x: want the ID of a lease, which is positive", int64(o.lease))
 	}
 	return keeper.CheckTTL(o.ttl)
 }
@@ -118,6 +121,11 @@ func (s *Session) Healthy() error { return s.keeper.Healthy() }
 // If etcd cannot be reached Close returns when ctx ends, or after 5 s when it has no deadline, and says that others
 // wait for up to one TTL. A ctx that has ended already does not keep the lease from being revoked.
 func (s *Session) Close(ctx context.Context) error { return s.keeper.Close(ctx) }
+
+// Orphan ends the Session as Close does, but leaves the lease as it is, and in etcd all that hangs on it: until the lease runs out, or for a
+// Session that is opened WithLease. Here every hold has ended, with ErrClosed. It is for a process that starts again and wants to go on with
+// what it holds. Release what is not wanted before.
+func (s *Session) Orphan(ctx context.Context) error { return s.keeper.Orphan(ctx) }
 
 // The module's own packages reach the inner face of a Session so.
 func init() {

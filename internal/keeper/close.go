@@ -15,7 +15,14 @@ import (
 // Close ends every hold with ErrClosed, revokes its leases, and waits for the keeper's goroutines. When ctx ends first,
 // or etcd cannot be reached, it says so: what was held is then free for others when its lease runs out. Without a
 // deadline in ctx, etcd is given five seconds.
-func (k *Keeper) Close(ctx context.Context) error {
+func (k *Keeper) Close(ctx context.Context) error { return k.end(ctx, (*Keeper).giveBack) }
+
+// Orphan is Close that leaves the lease, and what hangs on it, to whoever goes on under it.
+func (k *Keeper) Orphan(ctx context.Context) error {
+	return k.end(ctx, func(*Keeper, *Epoch, time.Time) <-chan error { return nil })
+}
+
+func (k *Keeper) end(ctx context.Context, giveBack func(*Keeper, *Epoch, time.Time) <-chan error) error {
 	ctx, cancel := etcd.Bounded(ctx)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
@@ -42,7 +49,7 @@ func (k *Keeper) Close(ctx context.Context) error {
 
 	var revoked <-chan error
 	if e != nil && errors.Is(e.lose(ErrClosed), ErrClosed) {
-		revoked = k.giveBack(e, deadline)
+		revoked = giveBack(k, e, deadline)
 		_ = await(ctx, e.told) // holds end before hooks run; if they take too long, wait says so
 	}
 	k.setState(Closed, k.Closed())

@@ -26,6 +26,7 @@ type Epoch struct {
 	cluster  atomic.Uint64 // that answers
 	doubted  atomic.Bool   // whether it still has that is being asked
 	spread   spread
+	heritage heritage
 
 	mu      sync.Mutex
 	renewed chan struct{}       // closed and replaced at every acknowledged renewal

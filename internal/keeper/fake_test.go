@@ -279,3 +279,6 @@ func (f *fakeEtcd) atOnce(kind string) int {
 	defer f.mu.Unlock()
 	return f.most[kind]
 }
+
+func (f *fakeEtcd) Recorded(context.Context, string) (string, error)         { return "", nil }
+func (f *fakeEtcd) Keys(context.Context, clientv3.LeaseID) ([]string, error) { return nil, nil }

@@ -10,17 +10,18 @@ import (
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
-// fetch takes a lease and writes the session's record under it. It tries until ctx ends or an error is hopeless.
-func (k *Keeper) fetch(ctx context.Context, hopeless func(error) bool) (*Epoch, error) {
-	var e *Epoch
+// fetch takes the lease of e, or a new one if e is nil, and writes the session's record under it. It tries until ctx ends or an error is hopeless.
+func (k *Keeper) fetch(ctx context.Context, hopeless func(error) bool, e *Epoch) (*Epoch, error) {
 	err := k.persist(ctx, hopeless, func(try context.Context) error {
 		if e == nil {
 			e = k.newEpoch()
 		}
 		err := k.take(try, e)
 		switch {
-		case err == nil || ctx.Err() != nil:
+		case err == nil || ctx.Err() != nil || errors.Is(err, ErrNoLease):
 			return err
+		case errors.Is(err, ErrLost) && e.heritage.adopted:
+			return fmt.Errorf("lease %s: %w", keyspace.Lease(e.id), ErrNoLease)
 		case errors.Is(err, ErrLost): // it was granted, and over before its record was written
 			k.detachRevoke(e.leases())
 			e = nil
@@ -32,7 +33,7 @@ func (k *Keeper) fetch(ctx context.Context, hopeless func(error) bool) (*Epoch, 
 	if err == nil {
 		return e, nil
 	}
-	if e != nil && (e.granted() || e.unsure) {
+	if e != nil && !e.heritage.adopted && (e.granted() || e.unsure) {
 		k.detachRevoke(e.leases())
 	}
 	err = k.Explain(err, k.Namespace)
@@ -44,6 +45,9 @@ func (k *Keeper) fetch(ctx context.Context, hopeless func(error) bool) (*Epoch, 
 
 // take makes one attempt at what is still missing of e.
 func (k *Keeper) take(ctx context.Context, e *Epoch) error {
+	if e.heritage.adopted {
+		return k.adopt(ctx, e)
+	}
 	if !e.granted() {
 		t0 := k.clock.Elapsed()
 		ttl, err := k.leases.Grant(ctx, e.id, k.TTL)
@@ -64,8 +68,9 @@ func (k *Keeper) take(ctx context.Context, e *Epoch) error {
 
 // newEpoch is one whose lease is yet to be granted. The ID is of our own choice, so that asking again after a lost
 // answer asks for the same lease.
-func (k *Keeper) newEpoch() *Epoch {
-	l := k.newLeasehold()
+func (k *Keeper) newEpoch() *Epoch { return k.epochOf(k.newLeasehold()) }
+
+func (k *Keeper) epochOf(l *leasehold) *Epoch {
 	return &Epoch{k: k, id: l.id, record: l.record, renewed: make(chan struct{}), spread: spread{leases: []*leasehold{l}},
 		holders: map[any]func(error){}, done: make(chan struct{}), told: make(chan struct{})}
 }

@@ -54,7 +54,8 @@ type Config struct {
 	Record    string // value of the session's record
 	Log       *slog.Logger
 	Hooks     Hooks
-	Clock     Clock // nil: the client's, see WithClock, or the system's
+	Lease     clientv3.LeaseID // to begin with; NoLease: a new one
+	Clock     Clock            // nil: the client's, see WithClock, or the system's
 }
 
 // Of is the Keeper of a *session.Session. Package session sets it: so its users have no way to it.
@@ -124,7 +125,12 @@ func open(ctx context.Context, cfg Config, l leases, clock Clock, w *watch.Strea
 	defer cancel()
 	k.ctx, k.cancel = context.WithCancelCause(context.Background())
 	k.tidy, k.abandon = context.WithCancel(context.Background())
-	e, err := k.fetch(ctx, etcd.Final)
+	hopeless := func(err error) bool { return etcd.Final(err) || errors.Is(err, ErrNoLease) }
+	var first *Epoch
+	if cfg.Lease != clientv3.NoLease {
+		first = k.continued()
+	}
+	e, err := k.fetch(ctx, hopeless, first)
 	if err != nil {
 		k.cancel(ErrClosed)
 		defer k.abandon()
@@ -151,7 +157,7 @@ func (k *Keeper) run(e *Epoch) {
 			return
 		}
 		var err error
-		if e, err = k.fetch(k.ctx, never); err != nil || !k.enter(e) {
+		if e, err = k.fetch(k.ctx, never, nil); err != nil || !k.enter(e) {
 			return // closed
 		}
 	}

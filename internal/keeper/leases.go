@@ -25,6 +25,9 @@ type leases interface {
 	Revoke(ctx context.Context, id clientv3.LeaseID) error
 	// Record writes who the session is, under the lease, and answers the revision of that.
 	Record(ctx context.Context, id clientv3.LeaseID, key, value string) (point, error)
+	// Recorded is what such a record says, and Keys what hangs on the lease.
+	Recorded(ctx context.Context, key string) (string, error)
+	Keys(ctx context.Context, id clientv3.LeaseID) ([]string, error)
 	// Revision is the quorum's. It is asked by reading key.
 	Revision(ctx context.Context, key string) (point, error)
 }

@@ -49,6 +49,7 @@ type attempt struct {
 	passed    int    // of these, in a row while others waited, after the first
 	exposed   bool   // a holder has looked at the entry
 	rewritten bool   // its value was changed once at least
+	inherited bool   // an earlier session has put it
 	edit      *edit  // of its value, under way
 	said      report // what the quorum said last of those behind
 

@@ -104,6 +104,13 @@ func (h *Hold) Key(i int) string {
 	return h.attempt.spots[i].key
 }
 
+// Inherited says that the entry was put by an earlier session of the lease, with a value of its own.
+func (h *Hold) Inherited() bool {
+	h.line.mu.Lock()
+	defer h.line.mu.Unlock()
+	return h.attempt.inherited
+}
+
 // Asked is closed once somebody wants the entry given back.
 func (h *Hold) Asked() <-chan struct{} {
 	h.line.mu.Lock()

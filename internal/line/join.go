@@ -36,6 +36,9 @@ func (k look) ops(t *track, near int) []clientv3.Op {
 
 // join sends the enqueue of r.a, in one transaction with the end of r.old.
 func (l *Line) join(ctx context.Context, r *request, x *answer) error {
+	if taken, err := l.inherit(ctx, r, x); taken || err != nil {
+		return err
+	}
 	a, tracks := r.a, l.m.tracks
 	var cmps []clientv3.Cmp
 	var puts, looks, gets []clientv3.Op

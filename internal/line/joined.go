@@ -10,6 +10,9 @@ import (
 func (m *machine) joined(r *request, x *answer) {
 	a := r.a
 	a.stood, a.stage = true, queued
+	if x.inherited > 0 {
+		a.turns, a.exposed, a.inherited = inherited(x.inherited), true, true
+	}
 	a.said = report{asked: r.asked, revision: x.entries[0].Create, known: true}
 	for i := range a.spots {
 		m.joinedOne(r, i, x.entries[i], x.seen[i])

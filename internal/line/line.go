@@ -76,7 +76,7 @@ func (o *outside) silence() time.Duration                    { return o.keeper.S
 func (o *outside) jitter(d time.Duration) time.Duration      { return etcd.Jitter(d) }
 func (o *outside) pause(b etcd.Backoff, n int) time.Duration { return b.Wait(n) }
 func (o *outside) spot(i int, lease clientv3.LeaseID) spot {
-	return o.table.newSpot(&o.m.tracks[i], lease)
+	return o.table.newSpot(&o.m.tracks[i], lease, o.keeper.Inherited(o.m.tracks[i].dir()))
 }
 
 // moment is now. It is called with the mutex held, as step is.

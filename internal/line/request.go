@@ -65,6 +65,7 @@ type answer struct {
 	entries       []queue.Entry // join: ours; else: the line as read at revision
 	seen          []seen        // join
 	foreign       []bool        // join: which keys are a stranger's
+	inherited     int           // join: the generation, if the entry was taken over from an earlier session
 	taken         int           // join: in which line others were, for a try
 	still         bool          // confirm: our entry and the one ahead stand as they did
 	revision      int64         // the answer's

@@ -1,6 +1,8 @@
 package line
 
 import (
+	"strings"
+
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/keyspace"
@@ -39,12 +41,35 @@ func (t *Table) freeSlot(a *attempt, i int) {
 	}
 }
 
-// newSpot names an entry on lease, in a slot of its own.
-func (t *Table) newSpot(of *track, lease clientv3.LeaseID) spot {
+// takeInherited is the slot of the first of these keys that could be ours under such a name.
+func (t *Table) takeInherited(of *track, lease clientv3.LeaseID, keys []string) (slotKey, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, key := range keys {
+		id, slot, ok := keyspace.ParseEntry(strings.TrimPrefix(key, of.dir()))
+		taken := slotKey{of.prefix, lease, slot}
+		if ok && id == lease && key == of.key(taken) && !t.slots[taken] {
+			t.slots[taken] = true
+			return taken, true
+		}
+	}
+	return slotKey{}, false
+}
+
+// key is that of an entry in the slot.
+func (t *track) key(s slotKey) string {
+	return keyspace.Entry(t.dir()+t.policy.Mark, s.lease, s.slot) + t.policy.Suffix
+}
+
+// newSpot names an entry on lease, in a slot of its own; in that of an inherited entry, if there is one.
+func (t *Table) newSpot(of *track, lease clientv3.LeaseID, inherited []string) spot {
+	if slot, ok := t.takeInherited(of, lease, inherited); ok {
+		return spot{lease: lease, slot: slot, key: of.key(slot)}
+	}
 	least := 0
 	if of.policy.Values {
 		least = 1 // so that all keys have one shape, which no mutex writes
 	}
 	slot := t.takeSlot(of.prefix, lease, least)
-	return spot{lease: lease, slot: slot, key: keyspace.Entry(of.dir()+of.policy.Mark, lease, slot.slot) + of.policy.Suffix}
+	return spot{lease: lease, slot: slot, key: of.key(slot)}
 }

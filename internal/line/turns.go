@@ -1,14 +1,10 @@
 package line
 
-import (
-	"sort"
-
-	"github.com/fenceline/fenceline/fence"
-)
+import "sort"
 
 // turns gives the grants of one entry their tokens.
 //
-// There are fence.Turns of them, and a local grant takes a microsecond: if each took a turn, an entry would be used up every ten milliseconds.
+// There are some 4 000 of them, and a local grant takes a microsecond: if each took a turn, an entry would be used up every ten milliseconds.
 // So a grant takes one when its token is asked for. Before it a turn is set aside for those grants that were not asked until then, and may
 // be yet: it is smaller than all that come later, and larger than all that came before. If several of them are asked after that, they share
 // it. Nobody who is asked while he holds a lock by himself shares his.
@@ -17,13 +13,14 @@ type turns struct {
 	next   int   // turn that is free
 	last   int   // grants up to the last one that was asked
 	gaps   []gap // in order
+	least  int   // of an inherited entry
 }
 
 // gap are grants that were not asked before a later one was.
 type gap struct{ from, to, turn int } // [from, to)
 
 // full says that the entry has no more turns; one is kept for grants that are asked too late.
-func (t *turns) full() bool { return t.next >= fence.Turns-1 }
+func (t *turns) full() bool { return t.next >= ownTurns }
 
 // grant counts one.
 func (t *turns) grant() (number int) {
@@ -45,7 +42,7 @@ func (t *turns) of(number int) int {
 }
 
 func (t *turns) take() int {
-	turn := min(t.next, fence.Turns-1)
+	turn := min(t.next, max(ownTurns, t.least))
 	t.next++
 	return turn
 }

@@ -40,7 +40,7 @@ func TestTurnsAreInTheOrderOfGrantsHoweverTheyAreAsked(t *testing.T) {
 
 func TestEntryHasTurnsForAsManyAsAreAskedInTime(t *testing.T) {
 	var ts turns
-	for i := range fence.Turns - 1 {
+	for i := range ownTurns {
 		if ts.full() {
 			t.Fatalf("full after %d", i)
 		}

@@ -132,6 +132,9 @@ var verdictNames = [...]string{"undecided", "blocked", "granted", "gone"}
 
 func (v Verdict) String() string { return verdictNames[v] }
 
+// Single says that one entry enters at a time, whatever its value: as with a mutex, or an election.
+func (p *Policy) Single() bool { return !p.Values && p.Shares == nil && p.Terms == nil }
+
 // Judge reads the entries of a line as of revision, in any order. With Blocked it also returns by whom.
 func (p *Policy) Judge(revision int64, entries []Entry, mine Entry) (Verdict, Entry) {
 	if revision < mine.Create {
