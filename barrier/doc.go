@@ -23,7 +23,7 @@
 //	barrier/<name>/in/<lease>[-<slot>]  a party, waiting or inside; its value is the number of parties
 //	barrier/<name>/round                the newest round, and older ones while somebody is inside; without a lease
 //	gate/<name>/closed                  there while the gate is closed; without a lease
-//	latch/<name>/tally, open, id/<id>   without leases; to use a latch again, delete them, or take another name
+//	latch/<name>/tally, open, id/<id>   without leases; to use a latch again, ForgetLatch, or take another name
 //
 // A party costs one proposal to enter and one to leave. A round costs one more if its last parties arrive so close
 // together that none saw that it was the last. The record of rounds is all that stays.

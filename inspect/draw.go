@@ -10,6 +10,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/internal/show"
 	"github.com/fenceline/fenceline/internal/since"
@@ -27,13 +29,15 @@ func (s *Snapshot) String() string {
 	return b.String()
 }
 
-// Table is what String says, in cells. Columns that would be empty are left out.
-func (s *Snapshot) Table() (header []string, rows [][]string) {
-	columns := []struct {
-		name     string
-		cell     func(l *Line, e *Entry) string
-		optional bool
-	}{
+// column is one of a table.
+type column struct {
+	name     string
+	cell     func(l *Line, e *Entry) string
+	optional bool // left out if it would be empty
+}
+
+var (
+	upToState = []column{
 		{"KIND", func(l *Line, _ *Entry) string { return l.Kind }, false},
 		{"NAME", func(l *Line, _ *Entry) string { return l.Name }, false},
 		{"POS", func(_ *Line, e *Entry) string { return strconv.Itoa(e.Position) }, false},
@@ -41,12 +45,44 @@ func (s *Snapshot) Table() (header []string, rows [][]string) {
 		{"UNITS", func(l *Line, e *Entry) string { return l.share(e) }, true},
 		{"PRIORITY", func(_ *Line, e *Entry) string { return priority(e) }, true},
 		{"STATE", func(_ *Line, e *Entry) string { return e.state() }, false},
-		{"SINCE", func(_ *Line, e *Entry) string { return timeText(e.Since()) }, false},
+	}
+	sinceThen   = column{"SINCE", func(_ *Line, e *Entry) string { return timeText(e.Since()) }, false}
+	waitsSince  = column{"WAITS SINCE", func(_ *Line, e *Entry) string { return timeText(e.Waits) }, false}
+	holdsSince  = column{"HOLDS SINCE", func(_ *Line, e *Entry) string { return timeText(e.Holds) }, false}
+	fromTokenOn = []column{
 		{"TOKEN", func(_ *Line, e *Entry) string { return e.Token.String() }, false},
 		{"WHO", func(_ *Line, e *Entry) string { return e.Who() }, false},
 		{"OWNER", func(_ *Line, e *Entry) string { return e.named() }, true},
 		{"VALUE", func(_ *Line, e *Entry) string { return e.value() }, true},
 	}
+	wholeKey = column{"KEY", func(_ *Line, e *Entry) string { return e.Key }, false}
+)
+
+// Table is what String says, in cells. Columns that would be empty are left out.
+func (s *Snapshot) Table() (header []string, rows [][]string) {
+	return s.table(slices.Concat(upToState, []column{sinceThen}, fromTokenOn))
+}
+
+// Wide is Table with both times, what is left of each lease (see LeasesLeft), and the keys.
+func (s *Snapshot) Wide(left map[clientv3.LeaseID]time.Duration) (header []string, rows [][]string) {
+	lease := column{"LEASE LEFT", func(_ *Line, e *Entry) string { return leftText(e, left) }, false}
+	return s.table(slices.Concat(upToState, []column{waitsSince, holdsSince, lease}, fromTokenOn, []column{wholeKey}))
+}
+
+func leftText(e *Entry, left map[clientv3.LeaseID]time.Duration) string {
+	d, known := left[e.lease]
+	switch {
+	case e.lease == clientv3.NoLease:
+		return "no lease"
+	case !known:
+		return ""
+	case d < 0:
+		return "gone"
+	}
+	return d.String()
+}
+
+func (s *Snapshot) table(columns []column) (header []string, rows [][]string) {
 	for _, l := range s.Lines {
 		rows = append(rows, make([][]string, len(l.Entries))...)
 	}

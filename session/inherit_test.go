@@ -135,7 +135,10 @@ func TestNobodyWaitsForWhatAnEarlierSessionLeftUnderItsLease(t *testing.T) {
 		s := etcd.Session(t, session.WithLease(orphan(t, first)))
 		inTime(t, func(ctx context.Context) error { _, err := lock.NewRW(s, "x").AcquireWrite(ctx); return err })
 		inTime(t, func(ctx context.Context) error { _, err := semaphore.New(s, "x", 3).Acquire(ctx, 3); return err })
-		inTime(t, func(ctx context.Context) error { _, err := lock.AcquireAll(ctx, lock.New(s, "a"), lock.New(s, "b")); return err })
+		inTime(t, func(ctx context.Context) error {
+			_, err := lock.AcquireAll(ctx, lock.New(s, "a"), lock.New(s, "b"))
+			return err
+		})
 		inTime(t, func(ctx context.Context) error { _, err := election.New(s, "x").Campaign(ctx, ""); return err })
 	})
 }

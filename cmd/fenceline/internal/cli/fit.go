@@ -19,16 +19,22 @@ func fitted(w any, text string) string {
 
 // widthOf is zero if f is no terminal. It may be closed meanwhile.
 func widthOf(f *os.File) (width int) {
+	width, _ = sizeOf(f)
+	return width
+}
+
+// sizeOf is in columns and rows.
+func sizeOf(f *os.File) (width, height int) {
 	conn, err := f.SyscallConn()
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	_ = conn.Control(func(fd uintptr) { // it fails for one that is closed, which has no width
-		if w, _, err := term.GetSize(int(fd)); err == nil {
-			width = w
+	_ = conn.Control(func(fd uintptr) { // it fails for one that is closed, which has no size
+		if w, h, err := term.GetSize(int(fd)); err == nil {
+			width, height = w, h
 		}
 	})
-	return width
+	return width, height
 }
 
 // wrapped breaks text between words where a line would be wider; lines after the first are indented. A word that is wider than

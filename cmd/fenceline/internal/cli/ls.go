@@ -5,12 +5,15 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/inspect"
 	"github.com/fenceline/fenceline/internal/keyspace"
@@ -22,10 +25,14 @@ type lsFlags struct {
 	prefix    string // instead of kind and name
 	kind      string // empty: all
 	name      string // empty: all of the kind
+
+	match, host, state string // of the entries that are shown; empty: all
+	wide, watch        bool
+	every              seconds
 }
 
 func newLsCommand(g *globals) *cobra.Command {
-	f := &lsFlags{}
+	f := &lsFlags{every: seconds(2 * time.Second)}
 	cmd := &cobra.Command{
 		Use:                   "ls [flags] [KIND] [NAME]",
 		DisableFlagsInUseLine: true,
@@ -50,28 +57,39 @@ semaphore, barrier, gate, latch), or that of one NAME. All is read at one revisi
   VALUE  what a leader or candidate says, or an entry that is not of fenceline; of a barrier and a latch, their number.
          -o json has all of a long one
 
+With --wide it shows both since when an entry waited and since when it holds, how long its lease lives if nobody renews it, and its
+key. With --watch it shows that again whenever something has changed, until it is interrupted: it looks every 2 seconds (--every).
+
 Exit codes: 0, also when nobody is there; 64 wrong command line; 69 etcd cannot be reached, or refuses.`,
 		Example: `  fenceline ls
   fenceline ls lock nightly-backup -o json
-  fenceline ls --prefix my/lock                # where "etcdctl lock my/lock" waits`,
+  fenceline ls --prefix my/lock                # where "etcdctl lock my/lock" waits
+  fenceline ls --match 'batch-*' --state waits --watch`,
 		ValidArgsFunction: completeLs(g, &f.namespace),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.parse(args); err != nil {
 				return err
 			}
-			found, err := f.read(cmd.Context(), g)
-			if err != nil {
-				return err
+			if f.watch {
+				return f.follow(cmd.Context(), g, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			}
-			if len(found.Lines) == 0 && g.output == outputTable {
-				fmt.Fprintf(cmd.ErrOrStderr(), "fenceline: nobody holds or waits under %s\n", f.where())
-				return nil
-			}
-			return g.printListing(cmd.OutOrStdout(), found)
+			return g.ask(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
+				found, err := inspect.Read(ctx, client, f.options()...)
+				if err != nil {
+					return err
+				}
+				return f.show(ctx, g, client, f.chosen(found), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			})
 		},
 	}
 	cmd.Flags().StringVar(&f.namespace, "namespace", defaultNamespace, "`prefix` of all keys")
 	cmd.Flags().StringVar(&f.prefix, "prefix", "", "show the line under this raw `prefix`, as etcdctl lock and lock.WithPrefix use it")
+	cmd.Flags().StringVar(&f.match, "match", "", "only names that match this `pattern`: * is anything, ? one character")
+	cmd.Flags().StringVar(&f.host, "host", "", "only entries of processes on hosts that match this `pattern`")
+	cmd.Flags().StringVar(&f.state, "state", "", "only entries in this `state`: holds or waits")
+	cmd.Flags().BoolVarP(&f.wide, "wide", "w", false, "show times, leases and keys, too")
+	cmd.Flags().BoolVar(&f.watch, "watch", false, "show it again at each change")
+	cmd.Flags().Var(&f.every, "every", "--watch: look every so many `seconds`")
 	return cmd
 }
 
@@ -83,6 +101,15 @@ func (f *lsFlags) parse(args []string) error {
 		return usageErrorf("%q: --prefix is instead of KIND and NAME", args[0])
 	case f.namespace == "":
 		return usageErrorf("--namespace: it is empty")
+	case f.state != "" && f.state != inspect.Holds && f.state != inspect.Waits:
+		return usageErrorf("--state %q: it is neither holds nor waits", f.state)
+	case f.every < seconds(100*time.Millisecond):
+		return usageErrorf("--every: want at least 0.1 seconds")
+	}
+	for flag, pattern := range map[string]string{"--match": f.match, "--host": f.host} {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return usageErrorf("%s %q: it is not a pattern: %w", flag, pattern, err)
+		}
 	}
 	if len(args) > 0 {
 		f.kind = args[0]
@@ -162,6 +189,67 @@ func (f *lsFlags) read(ctx context.Context, g *globals) (*inspect.Snapshot, erro
 		return nil, unavailableErrorf("%w", err)
 	}
 	return found, nil
+}
+
+// chosen are those entries that the flags ask for.
+func (f *lsFlags) chosen(s *inspect.Snapshot) *inspect.Snapshot {
+	if f.match == "" && f.host == "" && f.state == "" {
+		return s
+	}
+	return s.Where(func(l *inspect.Line, e *inspect.Entry) bool {
+		host := ""
+		if e.Session != nil {
+			host = e.Session.Host
+		}
+		return matches(f.match, l.Name) && matches(f.host, host) && (f.state == "" || f.state == e.State)
+	})
+}
+
+// matches says whether text is of a pattern, in which a slash is a character as any other. All is of the empty one.
+func matches(pattern, text string) bool {
+	flat := strings.NewReplacer("/", "\x00")
+	ok, _ := path.Match(flat.Replace(pattern), flat.Replace(text)) // patterns were looked at before
+	return ok || pattern == ""
+}
+
+// show prints what was found.
+func (f *lsFlags) show(ctx context.Context, g *globals, client *clientv3.Client, found *inspect.Snapshot, stdout, stderr io.Writer) error {
+	if len(found.Lines) == 0 && g.output == outputTable {
+		fmt.Fprintf(stderr, "fenceline: nobody holds or waits under %s\n", f.where())
+		return nil
+	}
+	if !f.wide || g.output == outputJSON {
+		return g.printListing(stdout, found)
+	}
+	left, err := inspect.LeasesLeft(ctx, client, found)
+	if err != nil {
+		return err
+	}
+	header, rows := found.Wide(left)
+	return (&table{header: header, rows: rows}).write(stdout)
+}
+
+// follow shows what has changed, again and again, until a signal.
+func (f *lsFlags) follow(ctx context.Context, g *globals, stdout, stderr io.Writer) error {
+	before := ""
+	return g.redrawn(ctx, stdout, stderr, time.Duration(f.every), func(ctx context.Context, client *clientv3.Client, to *canvas) error {
+		found, err := inspect.Read(ctx, client, f.options()...)
+		if err != nil {
+			return err
+		}
+		found = f.chosen(found)
+		now := ""
+		for _, l := range found.Lines {
+			for _, e := range l.Entries {
+				now += fmt.Sprintln(e.Key, e.Revision, e.State, e.Value, e.Since().Unix())
+			}
+		}
+		if now += "."; now == before { // the dot tells it from nothing shown yet
+			return nil
+		}
+		before = now
+		return f.show(ctx, g, client, found, to, to)
+	})
 }
 
 // printListing is print with everything escaped that a terminal could take for a command: names and values are other

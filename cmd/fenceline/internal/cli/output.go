@@ -53,8 +53,11 @@ func (t *table) addColumn(name string, cells []string) {
 // write draws the table, its header in bold where that can be seen. On a terminal that is too narrow the last columns stand below each row.
 func (t *table) write(w io.Writer) error {
 	width := 0
-	if f, ok := w.(*os.File); ok {
-		width = widthOf(f)
+	switch w := w.(type) {
+	case *os.File:
+		width = widthOf(w)
+	case *canvas:
+		width = w.width
 	}
 	for i, line := range t.lines(width) {
 		if i == 0 {

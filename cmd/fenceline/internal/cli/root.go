@@ -26,8 +26,8 @@ var groups = []struct {
 }{
 	{"Run a command:", []func(*globals) *cobra.Command{newLockCommand, newElectCommand, newCronCommand, newSemCommand, newRegisterCommand, newBarrierCommand}},
 	{"Wait for others:", []func(*globals) *cobra.Command{newGateCommand, newLatchCommand}},
-	{"Look:", []func(*globals) *cobra.Command{newLsCommand, newWhoCommand, newSessionsCommand, newHistoryCommand, newDeadlocksCommand, newDoctorCommand, newObserveCommand, newServicesCommand}},
-	{"Intervene:", []func(*globals) *cobra.Command{newReleaseCommand}},
+	{"Look:", []func(*globals) *cobra.Command{newLsCommand, newTopCommand, newWhoCommand, newAssertCommand, newSessionsCommand, newHistoryCommand, newDeadlocksCommand, newDoctorCommand, newObserveCommand, newServicesCommand}},
+	{"Intervene:", []func(*globals) *cobra.Command{newReleaseCommand, newRmCommand}},
 	{"Try and measure:", []func(*globals) *cobra.Command{newDevCommand, newBenchCommand}},
 }
 
