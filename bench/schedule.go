@@ -24,7 +24,7 @@ func newSchedule(c Cell, seed uint64, n int) schedule {
 // lookUp is how often one who waits for the next turn looks whether the trial is over.
 const lookUp = 20 * time.Millisecond
 
-// wait waits until the next turn is due, and answers when that was or is; 0 without a rate. It is false when the trial
+// wait waits until the next turn is due, and returns when that was or is; 0 without a rate. It is false when the trial
 // is over before.
 func (s *schedule) wait(ctx context.Context, t *trial) (due int64, ok bool) {
 	if s.rate == 0 {

@@ -22,7 +22,7 @@ type change struct {
 	more  []clientv3.Op // beside the record
 }
 
-// commit makes a change of s. It answers the state after it, or, if something else had changed before, that state. A
+// commit makes a change of s. It returns the state after it, or, if something else had changed before, that state. A
 // change that is sent again, since its answer was lost, succeeds at most once: it compares the record's revision.
 func (j *job) commit(s *state, r record, c change) (done bool, after state, err error) {
 	r.Schedule, r.Zone = j.rules.text, j.rules.zone
@@ -247,7 +247,7 @@ func (j *job) epoch(ctx context.Context) *keeper.Epoch {
 	return e
 }
 
-// again waits before a request is repeated that only makes sense under e. It answers false once that is lost.
+// again waits before a request is repeated that only makes sense under e. It returns false once that is lost.
 func (j *job) again(e *keeper.Epoch, failed int) bool {
 	return etcd.SleepUnless(context.Background(), etcd.Prompt.Wait(failed), e.Done()) && e.Err() == nil
 }

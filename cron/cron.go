@@ -193,11 +193,11 @@ func newJob(c *Scheduler, name, text string, fn func(context.Context, Tick) erro
 }
 
 // Run takes part in running the jobs until ctx ends; then it starts no more, waits for those that run here, and
-// answers nil. Their contexts do not end with ctx: they are let finish. Who cannot wait that long closes the Session,
+// returns nil. Their contexts do not end with ctx: they are let finish. Who cannot wait that long closes the Session,
 // which ends them.
 //
 // While etcd is away Run keeps trying; a claim whose answer got lost is settled before Run returns, which takes up to
-// the TTL. It answers session.ErrClosed when the Session is closed, and another error if etcd refuses access from the
+// the TTL. It returns session.ErrClosed when the Session is closed, and another error if etcd refuses access from the
 // start or the client was closed. A second Run at the same time is an error.
 func (c *Scheduler) Run(ctx context.Context) error {
 	r := &runner{}

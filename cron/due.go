@@ -23,7 +23,7 @@ type rules struct {
 	most     int           // missed ticks that RunAll makes good at a time; 0: all
 }
 
-// due answers which tick is to be run at now, and how many are passed over for it. All ticks up to last have been
+// due returns which tick is to be run at now, and how many are passed over for it. All ticks up to last have been
 // dealt with. A tick at since or later is in time for patience; those that came earlier nobody here could have run:
 // they are missed, as are those that another one has followed, except that nothing is missed when anew, since then it
 // is not known what was to be run.
@@ -89,7 +89,7 @@ func (r *rules) newestOf(from, now time.Time) time.Time {
 	return from
 }
 
-// missedNow answers the newest tick after last that nobody may start any more, if nothing is due: that is to be told now, unless
+// missedNow returns the newest tick after last that nobody may start any more, if nothing is due: that is to be told now, unless
 // a tick comes soon, with which it is told.
 func (r *rules) missedNow(last, now time.Time) (tick time.Time, ok bool) {
 	if last.IsZero() || r.until(r.schedule.Next(last)).After(now) || r.schedule.Next(now).Sub(now) < 2*patience {

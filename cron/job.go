@@ -92,7 +92,7 @@ func (j *job) over(ctx context.Context) bool {
 	return ctx.Err() != nil && len(j.running) == 0
 }
 
-// pause answers false when the job is over.
+// pause returns false when the job is over.
 func (j *job) pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

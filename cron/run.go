@@ -185,7 +185,7 @@ func (r *running) timeOut() {
 	time.AfterFunc(margin, r.overrun)
 }
 
-// finish ends the run's ctx. It answers false if the claim was lost before.
+// finish ends the run's ctx. It returns false if the claim was lost before.
 func (r *running) finish() bool {
 	_ = r.ctx.Err() // looks at the clock
 	r.epoch.Forget(r)

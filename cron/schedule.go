@@ -10,7 +10,7 @@ import (
 	spec "github.com/robfig/cron/v3"
 )
 
-// schedule answers the first tick after t, or the zero time if there is none within five years.
+// schedule returns the first tick after t, or the zero time if there is none within five years.
 type schedule interface{ Next(t time.Time) time.Time }
 
 // CheckSchedule says why Add would not take a schedule; nil: it would. It does no I/O.

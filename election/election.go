@@ -42,7 +42,7 @@ func New(s *session.Session, name string, opts ...Option) *Election {
 	return e
 }
 
-// Campaign waits to lead, and answers a Term that etcd confirms, or an error and no candidacy left behind. Each call
+// Campaign waits to lead, and returns a Term that etcd confirms, or an error and no candidacy left behind. Each call
 // is a candidate of its own, with an entry in etcd whose value is value: calls of one process wait for each other, too.
 //
 // In a Session that goes on under an earlier one's lease (session.WithLease), the first Campaign takes over the entry that stands there,
@@ -83,7 +83,7 @@ func (e *Election) Leading() bool {
 	return e.err == nil && t != nil && t.Context().Err() == nil
 }
 
-// IsLeader answers from memory, and looks at the clock: nil while a term that this Election has won stands, else
+// IsLeader looks at memory and the clock, and asks nobody: it returns nil while a term that this Election has won stands, else
 // ErrNotLeader. With it, an Election is an Elector of gocron. It needs somebody to stand: Lead or Campaign.
 func (e *Election) IsLeader(context.Context) error {
 	if e.err != nil {

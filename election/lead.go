@@ -138,7 +138,7 @@ func (e *Election) watchOverrun(ctx context.Context, within time.Duration, what 
 	}
 }
 
-// whileHealthy waits until the check passes, and answers a ctx that ends with ErrUnhealthy when it does not any more.
+// whileHealthy waits until the check passes, and returns a ctx that ends with ErrUnhealthy when it does not any more.
 func (e *Election) whileHealthy(ctx context.Context, c *checker) (context.Context, func(), error) {
 	if e.opts.check == nil {
 		return ctx, func() {}, nil

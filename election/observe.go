@@ -55,7 +55,7 @@ type observer struct {
 	started bool // shown is what the consumer knows
 }
 
-// run answers nil when ctx has ended or the consumer broke off, and else an error that will not pass.
+// run returns nil when ctx has ended or the consumer broke off, and else an error that will not pass.
 func (o *observer) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -52,7 +52,7 @@ func (t *Term) Proclaim(ctx context.Context, value string) error {
 	return nil
 }
 
-// Resign ends the term; the next candidate leads. It answers an error that wraps session.ErrLost if the term was lost
+// Resign ends the term; the next candidate leads. It returns an error that wraps session.ErrLost if the term was lost
 // before, and ErrNotHeld once it has answered. The request is the Session's own: ctx bounds only how long its answer is
 // awaited, and a Resign that failed may be repeated.
 func (t *Term) Resign(ctx context.Context) error {

@@ -57,7 +57,7 @@ type marks struct {
 }
 
 // Do runs write if token is not older than any seen for name, and lets no other write or read of that name in
-// meanwhile. It answers write's error. A token counts as seen from then on, also if write fails or panics. A call for
+// meanwhile. It returns write's error. A token counts as seen from then on, also if write fails or panics. A call for
 // the same name from inside write would wait for itself.
 func (g *Gate) Do(name string, token Token, write func() error) error {
 	m, err := g.enter(name, token)

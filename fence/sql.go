@@ -11,7 +11,7 @@ import (
 // maxName is what a lock's name may have at most, in bytes, and what the key of every dialect holds.
 const maxName = 512
 
-// SQL raises the stored token of name to t, within tx, or answers ErrStale, as *StaleError, if a larger one is stored.
+// SQL raises the stored token of name to t, within tx, or returns ErrStale, as *StaleError, if a larger one is stored.
 // The writes that t protects follow in the same tx:
 //
 //	tx, err := db.BeginTx(ctx, nil)
@@ -54,7 +54,7 @@ const whichDialect = `SELECT CASE WHEN '1' = 1 THEN 1 ELSE 3 END /*! + 1 */`
 // Dialect is a kind of database that SQL can talk to.
 type Dialect int
 
-// The numbers are those that whichDialect answers.
+// The numbers are those that whichDialect returns.
 const (
 	PostgreSQL Dialect = 1
 	MySQL      Dialect = 2 // and MariaDB
@@ -104,7 +104,7 @@ func (d Dialect) Raise(ctx context.Context, tx *sql.Tx, name string, t Token) er
 	return nil
 }
 
-// raise locks the row and answers what it holds from then on. The row is written also when it does not change: that is
+// raise locks the row and returns what it holds from then on. The row is written also when it does not change: that is
 // what locks it.
 func (d Dialect) raise(ctx context.Context, tx *sql.Tx, name string, t Token) (highest Token, err error) {
 	switch d {

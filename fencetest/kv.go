@@ -15,7 +15,7 @@ type kvServer struct {
 	*member
 }
 
-// propose does f when there is a quorum, and answers when this member has it as well.
+// propose does f when there is a quorum, and returns when this member has it as well.
 func (m *member) propose(ctx context.Context, r proto.Message, f func(user string) (*pb.ResponseHeader, error)) error {
 	m.etcd.mu.Lock()
 	defer m.etcd.mu.Unlock()

@@ -41,7 +41,7 @@ func (l *Lock) Guard() []clientv3.Cmp { return l.hold.Guard(l.part) }
 // Deadline is until when the hold may be trusted, if no renewal gets through before; the zero time once it has ended.
 func (l *Lock) Deadline() time.Time { return l.hold.Deadline() }
 
-// Key is the entry's key in etcd. It exposes the entry. After a release, a handle that was never asked answers "".
+// Key is the entry's key in etcd. It exposes the entry. After a release, a handle that was never asked returns "".
 func (l *Lock) Key() string { return l.hold.Key(l.part) }
 
 // Asked is closed once somebody wants the lock given back: an operator, by "fenceline release" or inspect.Ask. session.Trace.Asked says who, and why.
@@ -52,7 +52,7 @@ func (l *Lock) Asked() <-chan struct{} { return l.hold.Asked() }
 // Lease is the lease that the hold hangs on.
 func (l *Lock) Lease() clientv3.LeaseID { return l.hold.Lease(l.part) }
 
-// Release gives the lock back: to the next goroutine here, or to the next process. It answers an error that wraps
+// Release gives the lock back: to the next goroutine here, or to the next process. It returns an error that wraps
 // session.ErrLost if the hold was lost before, and deletes nothing of anyone else's then; ErrNotHeld the second time.
 // The hold of a Set is released with the Set only.
 //

@@ -60,7 +60,7 @@ type Directory struct {
 	dirty    bool                 // the file does not show what is shown
 }
 
-// OpenDirectory reads everything under the prefix (see At), and goes on to follow it until Close. It answers when it has
+// OpenDirectory reads everything under the prefix (see At), and goes on to follow it until Close. It returns when it has
 // read it. A refusal by etcd is an error at once; later it is a trouble that may pass (see Healthy), and etcd is asked
 // again every ten seconds or so. An etcd that cannot be reached is reported when ctx ends, or after 5 s when ctx has no deadline; with
 // WithSnapshot, and a file from an earlier time, that is no error: the instances of the file are there, marked as
@@ -134,7 +134,7 @@ func (d *Directory) awaitFirst(ctx context.Context, fileErr error) error {
 	}
 }
 
-// Instances is who offers a service, sorted by ID, whatever their status; nobody is no error. It answers from memory. The
+// Instances is who offers a service, sorted by ID, whatever their status; nobody is no error. It reads memory, and asks nobody. The
 // slice is shared with others, and must not be written to. The only error is that the Directory is closed, or that
 // ctx has ended.
 func (d *Directory) Instances(ctx context.Context, service string) ([]Entry, error) {

@@ -171,7 +171,7 @@ func (r *Registration) idle(ctx context.Context, epoch *keeper.Epoch) {
 	}
 }
 
-// pause answers false when somebody wants something meanwhile.
+// pause returns false when somebody wants something meanwhile.
 func (r *Registration) pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -196,7 +196,7 @@ func backoff(err error, tries int) time.Duration {
 	return etcd.Prompt.Wait(tries)
 }
 
-// trouble notes why etcd does not have the latest. It answers true if that is the end: nobody was told yet that the
+// trouble notes why etcd does not have the latest. It returns true if that is the end: nobody was told yet that the
 // instance is registered, and waiting would not help.
 func (r *Registration) trouble(err error) (end bool) {
 	explained := r.keeper.Explain(err, r.key)

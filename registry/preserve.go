@@ -78,7 +78,7 @@ func (ms *members) vanish(id string, now time.Time) {
 	}
 }
 
-// settle forgets those who have been gone for long enough, and decides who is shown all the same. It answers when it
+// settle forgets those who have been gone for long enough, and decides who is shown all the same. It returns when it
 // should be asked again; the zero time: not before something happens.
 func (ms *members) settle(p preservation, now time.Time) (again time.Time) {
 	*ms = slices.DeleteFunc(*ms, func(m *member) bool {

@@ -15,7 +15,7 @@ import (
 var ErrDuplicate = errors.New("registry: already registered")
 
 // Register puts the instance into etcd, and keeps it there through lost leases, outages, and deletion by others, until
-// Deregister or the Session's Close. It answers when etcd has it. An etcd that is away delays that for as long as ctx
+// Deregister or the Session's Close. It returns when etcd has it. An etcd that is away delays that for as long as ctx
 // allows; once registered, nothing makes a Registration give up.
 //
 // An entry with this ID that another session has left is overwritten, once that session's lease was not renewed until less than

@@ -88,7 +88,7 @@ func (r *Registration) nudge() {
 func (r *Registration) ID() string { return r.id }
 
 // Update replaces the instance in place: readers see the one state or the other, and never none. ID must be empty or the
-// one that is registered; everything else may change. It answers when etcd has the new state.
+// one that is registered; everything else may change. It returns when etcd has the new state.
 //
 // When ctx ends first, or etcd refuses, the new state is still what the Registration goes on to put. ErrInvalid comes
 // before any request, and changes nothing. session.ErrNotHeld: Deregister was called.
@@ -132,7 +132,7 @@ func (r *Registration) ended() error {
 }
 
 // Registered is nil while etcd has the instance, under a lease that can be trusted, and else says why not: for
-// /healthz. It answers from memory and the clock. session.ErrLost: the lease was lost, and the next one is not there
+// /healthz. It looks at memory and the clock. session.ErrLost: the lease was lost, and the next one is not there
 // yet. ErrDuplicate: another session took the ID while this one was away, and keeps it. The Registration goes on trying.
 func (r *Registration) Registered() error {
 	if err := r.registered(); err != nil {

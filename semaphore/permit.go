@@ -40,7 +40,7 @@ func (p *Permit) Deadline() time.Time { return p.hold.Deadline() }
 // Lease is the lease that the permit hangs on.
 func (p *Permit) Lease() clientv3.LeaseID { return p.hold.Lease(0) }
 
-// Release gives the units back, once. It answers an error that wraps session.ErrLost if the permit was lost before;
+// Release gives the units back, once. It returns an error that wraps session.ErrLost if the permit was lost before;
 // ErrNotHeld the second time. The request is the Session's own: ctx bounds only how long its answer is awaited.
 func (p *Permit) Release(ctx context.Context) error {
 	if err := p.local.release(ctx, p); err != nil {

@@ -88,7 +88,7 @@ func (m *Semaphore) read(ctx context.Context) (*reading, error) {
 	return r, nil
 }
 
-// limit is the one that counts for m; it answers false if m means another than the stored one.
+// limit is the one that counts for m; it returns false if m means another than the stored one.
 func (m *Semaphore) limit(r *reading) (int64, bool) {
 	switch {
 	case r.limit == 0:

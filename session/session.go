@@ -90,7 +90,7 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", int(s))
 }
 
-// State answers from memory and the clock.
+// State looks at memory and the clock, and asks nobody.
 func (s *Session) State() State { return State(s.keeper.State()) }
 
 // Lease is the present one; clientv3.NoLease while Down or after Close. A Session with more than some 128 entries in etcd has

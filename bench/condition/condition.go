@@ -48,7 +48,7 @@ func (c Conditions) Names() (names []string) {
 	return names
 }
 
-// Start begins with them, and answers how to reach the cluster under them. stop ends them, and leaves no key.
+// Start begins with them, and returns how to reach the cluster under them. stop ends them, and leaves no key.
 func (c Conditions) Start(config clientv3.Config) (under clientv3.Config, stop func() error, err error) {
 	client, err := clientv3.New(config)
 	if err != nil {

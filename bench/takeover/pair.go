@@ -43,7 +43,7 @@ func (r *runner) form(ctx context.Context, s spec) (*pair, error) {
 	return p, err
 }
 
-// kill kills the holder, and answers when.
+// kill kills the holder, and returns when.
 func (p *pair) kill() time.Time {
 	at := time.Now()
 	p.holder.kill()
@@ -53,7 +53,7 @@ func (p *pair) kill() time.Time {
 // errUnasked: the lock was given on before its holder was killed.
 var errUnasked = errors.New("bench: a lock was given on by itself")
 
-// succeed answers how long it took from the kill until the other held.
+// succeed returns how long it took from the kill until the other held.
 func (p *pair) succeed(ctx context.Context, killed time.Time) (time.Duration, error) {
 	within := startWithin + 3*p.spec.TTL
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("bench: %s: nobody holds the lock %v after a kill", p.spec.Subject, within))

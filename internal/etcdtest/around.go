@@ -2,7 +2,7 @@ package etcdtest
 
 import clientv3 "go.etcd.io/etcd/client/v3"
 
-// Around is txn, whose Commit is commit: that sends txn, or not, or later, and answers what a test wants to be answered.
+// Around is txn, whose Commit is commit: that sends txn, or not, or later, and its result is what a test wants.
 func Around(txn clientv3.Txn, commit func(clientv3.Txn) (*clientv3.TxnResponse, error)) clientv3.Txn {
 	return &aroundTxn{txn, commit}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/fenceline/fenceline/internal/watch"
 )
 
-// Live waits for an epoch that may be trusted. It answers ErrClosed after Close; when ctx ends, also why there is none.
+// Live waits for an epoch that may be trusted. It returns ErrClosed after Close; when ctx ends, also why there is none.
 func (k *Keeper) Live(ctx context.Context) (*Epoch, error) {
 	for {
 		k.mu.Lock()

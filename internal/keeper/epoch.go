@@ -174,7 +174,7 @@ func (e *Epoch) extend(t0, ttl time.Duration) {
 	e.mu.Unlock()
 }
 
-// lose ends the epoch, once: first the state, then those who hold under it, then the hooks. It answers the cause
+// lose ends the epoch, once: first the state, then those who hold under it, then the hooks. It returns the cause
 // that was first.
 func (e *Epoch) lose(cause error) error {
 	e.mu.Lock()

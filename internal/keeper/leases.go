@@ -18,12 +18,12 @@ import (
 
 // leases is what a keeper asks of etcd.
 type leases interface {
-	// Grant creates the lease, or finds that an earlier attempt has, and answers the TTL that etcd gave it.
+	// Grant creates the lease, or finds that an earlier attempt has, and returns the TTL that etcd gave it.
 	Grant(ctx context.Context, id clientv3.LeaseID, ttl time.Duration) (time.Duration, error)
-	// Renew answers ErrRevoked when there is no such lease.
+	// Renew returns ErrRevoked when there is no such lease.
 	Renew(ctx context.Context, id clientv3.LeaseID) (renewal, error)
 	Revoke(ctx context.Context, id clientv3.LeaseID) error
-	// Record writes who the session is, under the lease, and answers the revision of that.
+	// Record writes who the session is, under the lease, and returns the revision of that.
 	Record(ctx context.Context, id clientv3.LeaseID, key, value string) (point, error)
 	// Recorded is what such a record says, and Keys what hangs on the lease.
 	Recorded(ctx context.Context, key string) (string, error)

@@ -6,7 +6,7 @@ import "context"
 // to etcd, which costs as much as a tenth of an uncontended lock and unlock.
 const maxSpare = 8
 
-// Go runs f in a goroutine that Close waits for; f must end soon after its ctx, which ends at Close. It answers
+// Go runs f in a goroutine that Close waits for; f must end soon after its ctx, which ends at Close. It returns
 // false, and runs nothing, after Close.
 func (k *Keeper) Go(f func(ctx context.Context)) bool {
 	k.mu.Lock()
@@ -34,7 +34,7 @@ func (k *Keeper) work(f func(ctx context.Context)) {
 	}
 }
 
-// nextWork answers nil when there is to be no more.
+// nextWork returns nil when there is to be no more.
 func (k *Keeper) nextWork(more chan func(context.Context)) func(context.Context) {
 	k.mu.Lock()
 	if len(k.spare) == maxSpare || k.ctx.Err() != nil {

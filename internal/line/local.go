@@ -102,7 +102,7 @@ func (m *machine) waitingAhead() int {
 	return s.waiting
 }
 
-// refuse answers all who wait.
+// refuse refuses all who wait.
 func (m *machine) refuse(err error) {
 	for w := m.front(); w != nil; w = m.front() {
 		m.queue.Remove(w.at)
@@ -142,7 +142,7 @@ func (m *machine) refuseHopeless() {
 	}
 }
 
-// refuseFull answers those for whom the line turned out to be too long. Whoever may wait, may wait for good: that the entry goes to the back
+// refuseFull refuses those for whom the line turned out to be too long. Whoever may wait, may wait for good: that the entry goes to the back
 // of the line, or is lost and made again, changes nothing for it.
 func (m *machine) refuseFull() {
 	if m.private {

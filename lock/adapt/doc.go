@@ -19,7 +19,7 @@
 // # What it does not
 //
 // These interfaces have no way to say that a lock was lost while the work goes on: package lock ends a Context, and
-// here nobody looks at it. At the end the unlock answers an error that wraps session.ErrLost, which gocron drops and
+// here nobody looks at it. At the end the unlock returns an error that wraps session.ErrLost, which gocron drops and
 // certmagic logs. session.Trace.Lost tells at once. Where you call the work yourself, lock.Mutex.Do around it is
 // better than any of these, for it ends the work's ctx.
 //

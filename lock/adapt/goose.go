@@ -21,7 +21,7 @@ type GooseLocker struct {
 //	goose.NewProvider(dialect, db, files, goose.WithLocker(adapt.Goose(s, "migrate orders")))
 //
 // A provider that waits keeps a connection of its pool. What is not promised: that a migration stops when the lock is
-// lost. goose then answers an error that wraps session.ErrLost after it has run. lock.Mutex.Do around a provider's
+// lost. goose then returns an error that wraps session.ErrLost after it has run. lock.Mutex.Do around a provider's
 // calls, in place of this, ends their ctx.
 func Goose(s *session.Session, name string, opts ...lock.Option) *GooseLocker {
 	return &GooseLocker{mutex: lock.New(s, name, opts...), name: name}

@@ -77,7 +77,7 @@ func (h *holds) stands(name string) (known, standing bool) {
 	return len(h.of[name]) > 0, false
 }
 
-// replace puts l in the place of a hold that was lost; it answers false if there is none.
+// replace puts l in the place of a hold that was lost; it returns false if there is none.
 func (h *holds) replace(name string, l *lock.Lock) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -157,7 +157,7 @@ func (v value) Equal(o any) bool {
 }
 
 // Instance is what the registry has of an endpoint: for load balancing policies of one's own, by Meta, Weight, Zone or
-// Version. It answers false for endpoints that are not from here.
+// Version. It returns false for endpoints that are not from here.
 func Instance(e resolver.Endpoint) (registry.Instance, bool) {
 	v, ok := e.Attributes.Value(key{}).(value)
 	return v.instance, ok

@@ -70,7 +70,7 @@ func (r *referee) Come(t *bench.Turn, at int64) {
 	}
 }
 
-// Enter answers when the last party has come: that it had not was in the way.
+// Enter returns when the last party has come: that it had not was in the way.
 func (r *referee) Enter(t *bench.Turn, _ bench.Locker) int64 {
 	round := &r.rounds[t.Seen[0]%4]
 	if round.came.Load() < r.parties {

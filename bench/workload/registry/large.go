@@ -20,7 +20,7 @@ const (
 	perTxn      = 100
 )
 
-// fill puts instances into etcd, as either subject would, and answers the names of the services.
+// fill puts instances into etcd, as either subject would, and returns the names of the services.
 func (r *runner) fill(ctx context.Context, prefix string, instances, services int) ([]string, error) {
 	var names []string
 	for i := range services {

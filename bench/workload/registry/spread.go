@@ -98,7 +98,7 @@ func (c *crowd) disperse() {
 	}
 }
 
-// collect waits until n have seen it, and answers how long that took from began.
+// collect waits until n have seen it, and returns how long that took from began.
 func (c *crowd) collect(ctx context.Context, seen <-chan time.Time, n int, began time.Time) ([]time.Duration, error) {
 	late := time.NewTimer(seenTimeout)
 	defer late.Stop()

@@ -20,7 +20,7 @@ type subject struct {
 	process func(ctx context.Context, client *clientv3.Client, prefix string, ttl time.Duration) (process, error)
 	// watch calls seen with the addresses of a service, whenever they change, until ctx ends.
 	watch func(ctx context.Context, client *clientv3.Client, prefix, service string, seen func(addrs map[string]bool)) error
-	// read is one look at etcd. It answers how many there are.
+	// read is one look at etcd. It returns how many there are.
 	read func(ctx context.Context, client *clientv3.Client, prefix, service string) (int, error)
 	// copy opens a live copy of all services.
 	copy func(ctx context.Context, client *clientv3.Client, prefix string, services []string) (directory, error)
@@ -34,7 +34,7 @@ type process interface {
 
 // directory is a live copy.
 type directory interface {
-	// read answers how many there are, and whether addr is one of them; empty is not asked for.
+	// read returns how many there are, and whether addr is one of them; empty is not asked for.
 	read(ctx context.Context, service, addr string) (n int, has bool, err error)
 	close() error
 }

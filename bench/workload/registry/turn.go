@@ -143,7 +143,7 @@ func newView(id string) *view {
 	return &view{id: id, here: map[string]bool{}, mine: map[string]*sighting{}}
 }
 
-// expect makes an address that nobody has had, and answers when it is seen.
+// expect makes an address that nobody has had, and returns when it is seen.
 func (v *view) expect() (addr string, seen <-chan struct{}) {
 	s := &sighting{seen: make(chan struct{}), gone: make(chan struct{})}
 	addr = fmt.Sprintf("%s-%d.bench:80", v.id, v.next.Add(1))
@@ -153,7 +153,7 @@ func (v *view) expect() (addr string, seen <-chan struct{}) {
 	return addr, s.seen
 }
 
-// dismiss says that it leaves, and answers when it has gone.
+// dismiss says that it leaves, and returns when it has gone.
 func (v *view) dismiss(addr string) (gone <-chan struct{}) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -28,7 +28,7 @@ var ErrUnrenewed = errors.New("no renewal has been acknowledged, and it is about
 
 // Command is a command to be run under a hold. All fields but Env are required.
 type Command struct {
-	Path                  string   // as Find answers it
+	Path                  string   // as Find returns it
 	Args                  []string // the first is the name
 	Env                   []string
 	Stdin, Stdout, Stderr *os.File

@@ -29,7 +29,7 @@ type countdown struct {
 	began time.Time // when terminate was first demanded; zero before
 }
 
-// at answers what is demanded at now, and how long that stands if nothing else changes. lost is nil while the hold
+// at returns what is demanded at now, and how long that stands if nothing else changes. lost is nil while the hold
 // stands. What was demanded is not taken back when a renewal gets through after all: the command is ending already.
 func (c *countdown) at(now, deadline time.Time, lost error) (demand, time.Duration) {
 	termAt, killAt := deadline.Add(-max(c.grace, killLead)), deadline.Add(-killLead)

@@ -16,7 +16,7 @@ const (
 
 var errLeftover = errors.New("the command has ended and left processes behind")
 
-// enforce does what is demanded now, and answers when to ask again.
+// enforce does what is demanded now, and returns when to ask again.
 func (r *run) enforce() time.Duration {
 	now, deadline := time.Now(), r.hold.Deadline()
 	cause := r.cause(now) // asked after the deadline, which a hold that has ended does not have

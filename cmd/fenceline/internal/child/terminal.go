@@ -42,7 +42,7 @@ func (t *terminal) handOver(attr *syscall.SysProcAttr) {
 	attr.Foreground, attr.Ctty = true, int(t.file.Fd())
 }
 
-// give makes g the foreground group if that is ours to give. It answers whether g is the foreground group.
+// give makes g the foreground group if that is ours to give. It returns whether g is the foreground group.
 func (t *terminal) give(g group) bool {
 	return t != nil && (t.foreground() == g || t.isOurs() && t.setForeground(g))
 }

@@ -80,7 +80,7 @@ func (r *barrierRun) together() error {
 		lost = r.giveBack(ctx, r.pass.Leave)
 		return nil
 	}
-	_ = r.interrupts.during(context.Background(), leave) // leave answers nil; an interrupt is asked for below
+	_ = r.interrupts.during(context.Background(), leave) // leave returns nil; an interrupt is asked for below
 	switch interrupted := r.interrupts.exit(); {
 	case err != nil:
 		return err

@@ -97,7 +97,7 @@ func (f *rivalFlags) check() error {
 	return nil
 }
 
-// open answers the subjects, and where they are, and ends what it has started with stop.
+// open returns the subjects, and where they are, and ends what it has started with stop.
 func (f *rivalFlags) open(ctx context.Context, say func(string)) (subjects []bench.Subject, at rivalAddresses, stop func() error, err error) {
 	var servers []*rival.Server
 	stop = func() (err error) {

@@ -17,7 +17,7 @@ const (
 	completeKeys   = 2000        // more names than anybody reads
 )
 
-// completion answers what may stand where the cursor is.
+// completion returns what may stand where the cursor is.
 type completion = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective)
 
 // completeName completes one name of a kind that somebody holds or waits for, and does with what follows what is said.

@@ -52,7 +52,7 @@ func (r *electRun) trace() *session.Trace {
 	}}
 }
 
-// term campaigns, and runs the command while it leads. It answers whether to stand again, and else how the process ends.
+// term campaigns, and runs the command while it leads. It returns whether to stand again, and else how the process ends.
 func (r *electRun) term(ctx context.Context) (again bool, exit error) {
 	var t *election.Term
 	began := time.Now()
@@ -97,7 +97,7 @@ func (r *electRun) look(ctx context.Context) string {
 	return waitingFor(l, r.session.Lease(), "")
 }
 
-// resign ends the term, and answers true if that was lost unnoticed.
+// resign ends the term, and returns true if that was lost unnoticed.
 func (r *electRun) resign(ctx context.Context, t *election.Term) (lost bool) {
 	r.interrupts.during(ctx, func(ctx context.Context) error {
 		ctx, cancel := r.bounded(ctx)

@@ -152,7 +152,7 @@ func (h *holder) ended(result child.Result, err error) error {
 	return nil
 }
 
-// giveBack calls release, a lock's Release or a term's Resign. It answers true if the hold turns out to have been lost
+// giveBack calls release, a lock's Release or a term's Resign. It returns true if the hold turns out to have been lost
 // while the command ran, which is news, and the command had to heed it.
 func (h *holder) giveBack(ctx context.Context, release func(context.Context) error) (lost bool) {
 	err := release(ctx)

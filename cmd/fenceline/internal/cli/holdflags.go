@@ -61,7 +61,7 @@ func (f *holdFlags) check(given func(flag string) bool, what, during string) err
 	return usageErrorf("--on-lost %q: it is none of kill, term, ignore", f.onLost)
 }
 
-// behind reads the flags that stand behind a NAME. It answers the words after them, and whether -- is in front of those.
+// behind reads the flags that stand behind a NAME. It returns the words after them, and whether -- is in front of those.
 func behind(flags *pflag.FlagSet, rest []string) (words []string, dashes bool, err error) {
 	if err := flags.Parse(rest); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {

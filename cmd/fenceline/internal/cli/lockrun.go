@@ -56,7 +56,7 @@ func runLocked(ctx context.Context, g *globals, f *lockFlags, stderr io.Writer) 
 	})
 }
 
-// acquire answers an ExitError.
+// acquire returns an ExitError.
 func (r *lockRun) acquire(ctx context.Context) error {
 	if err := r.open(ctx, r.trace()); err != nil {
 		return err

@@ -136,7 +136,7 @@ func checkNamed(kind, name, namespace string) error {
 	return nil
 }
 
-// inSession runs one verb in a session of its own, until a signal at most. verb answers an ExitError.
+// inSession runs one verb in a session of its own, until a signal at most. verb returns an ExitError.
 func (g *globals) inSession(ctx context.Context, namespace, what string, stderr io.Writer, verb func(context.Context, *holder) error) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()

@@ -8,7 +8,7 @@ import (
 
 const tempPrefix = "fenceline-dev-"
 
-// newTempDir makes a data directory, which is locked for as long as the file that it answers is open, and removes
+// newTempDir makes a data directory, which is locked for as long as the file that it returns is open, and removes
 // those that servers have left who were killed.
 func newTempDir() (string, *os.File, error) {
 	sweep(os.TempDir())
