@@ -55,8 +55,8 @@ func (r *barrierRun) enter(ctx context.Context) (err error) {
 
 // look says how many are here, with us.
 func (r *barrierRun) look(ctx context.Context) string {
-	f := &lsFlags{namespace: r.namespace, kind: barrierKind, name: r.name}
-	l, err := f.front(ctx, r.client)
+	f := &named{namespace: r.namespace, kind: barrierKind, name: r.name}
+	l, err := frontOf(ctx, r.client, f)
 	if err != nil {
 		return ""
 	}

@@ -188,7 +188,7 @@ func newWorkloadCommand(g *globals, w bench.Workload) *cobra.Command {
 			return err
 		}
 		defer discard()
-		return g.bench(cmd, cfg, f, write)
+		return runBench(g, cmd, cfg, f, write)
 	}
 	return cmd
 }
@@ -221,11 +221,11 @@ func terminalWidth(w io.Writer) int {
 }
 
 // bench runs cfg, which is valid, and writes the report even if the run ended early.
-func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, f benchFlags, write func(io.Writer, *bench.Result) error) error {
+func runBench(g *globals, cmd *cobra.Command, cfg bench.Config, f benchFlags, write func(io.Writer, *bench.Result) error) error {
 	ctx, stop := untilSignal(cmd.Context())
 	defer stop()
 	stderr := cmd.ErrOrStderr()
-	config, members, end, err := g.clusterOf(ctx, f.members, stderr)
+	config, members, end, err := clusterOf(g, ctx, f.members, stderr)
 	if err != nil {
 		return err
 	}
@@ -258,7 +258,7 @@ func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, f benchFlags, writ
 	if cfg.Subjects, err = f.chosen(cfg.Subjects, rivals); err != nil {
 		return err
 	}
-	if cfg.Command, err = g.roles(config, at); err != nil {
+	if cfg.Command, err = roles(g, config, at); err != nil {
 		return err
 	}
 
@@ -278,9 +278,9 @@ func (g *globals) bench(cmd *cobra.Command, cfg bench.Config, f benchFlags, writ
 }
 
 // clusterOf is the etcd that the flags name, or one of our own, of so many members. members is nil if it is not ours to kill.
-func (g *globals) clusterOf(ctx context.Context, n int, stderr io.Writer) (config clientv3.Config, members takeover.Cluster, end func(), err error) {
+func clusterOf(g *globals, ctx context.Context, n int, stderr io.Writer) (config clientv3.Config, members takeover.Cluster, end func(), err error) {
 	if n == 1 {
-		cluster, err := g.benchCluster(ctx, stderr)
+		cluster, err := openCluster(g, ctx, stderr)
 		if err != nil {
 			return config, nil, nil, err
 		}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +29,7 @@ type benchCluster struct {
 	stdin  io.Closer // of own, which ends with it: it does not outlive us, however we end
 }
 
-func (g *globals) benchCluster(ctx context.Context, stderr io.Writer) (*benchCluster, error) {
+func openCluster(g *globals, ctx context.Context, stderr io.Writer) (*benchCluster, error) {
 	c := &g.connection
 	if err := c.fromEnvironment(); err != nil {
 		return nil, err
@@ -38,12 +37,12 @@ func (g *globals) benchCluster(ctx context.Context, stderr io.Writer) (*benchClu
 	if !c.flags.Changed("endpoints") && !c.flags.Changed("discovery-srv") {
 		return ownCluster(ctx, stderr)
 	}
-	return c.benchCluster(ctx)
+	return namedCluster(ctx, c)
 }
 
-// benchCluster is the configuration for clients that connect and ping succeed with. A password that is asked for at the
+// namedCluster is the configuration for clients that connect and ping succeed with. A password that is asked for at the
 // terminal is asked for once.
-func (c *connection) benchCluster(ctx context.Context) (*benchCluster, error) {
+func namedCluster(ctx context.Context, c *connection) (*benchCluster, error) {
 	config, err := c.config()
 	if err != nil {
 		return nil, err
@@ -119,25 +118,4 @@ func firstLine(ctx context.Context, from io.Reader) (string, error) {
 	case <-time.After(etcdReadyTimeout):
 		return "", fmt.Errorf("it is not ready after %v", etcdReadyTimeout)
 	}
-}
-
-// signalError is the cause of a context that a signal ended.
-type signalError struct{ syscall.Signal }
-
-func (e *signalError) Error() string { return "ended by signal: " + e.Signal.String() }
-
-// untilSignal ends with the first interrupt, hangup or termination; the second one is as deadly as ever.
-func untilSignal(parent context.Context) (ctx context.Context, stop func()) {
-	ctx, cancel := context.WithCancelCause(parent)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	go func() {
-		defer signal.Stop(signals)
-		select {
-		case s := <-signals:
-			cancel(&signalError{s.(syscall.Signal)})
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
 }

@@ -22,7 +22,7 @@ what a session that holds many, and one that waits for many, say to etcd.`,
 			if err := cfg.Validate(); err != nil {
 				return usageErrorf("%w", err)
 			}
-			return g.benchIdle(cmd, cfg)
+			return benchIdle(g, cmd, cfg)
 		},
 	}
 	cmd.Flags().IntVar(&cfg.Locks, "locks", cfg.Locks, "`number` of locks")
@@ -31,11 +31,11 @@ what a session that holds many, and one that waits for many, say to etcd.`,
 	return cmd
 }
 
-func (g *globals) benchIdle(cmd *cobra.Command, cfg idle.Config) error {
+func benchIdle(g *globals, cmd *cobra.Command, cfg idle.Config) error {
 	ctx, stop := untilSignal(cmd.Context())
 	defer stop()
 	stderr := cmd.ErrOrStderr()
-	cluster, err := g.benchCluster(ctx, stderr)
+	cluster, err := openCluster(g, ctx, stderr)
 	if err != nil {
 		return err
 	}

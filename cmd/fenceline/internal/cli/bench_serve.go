@@ -21,7 +21,7 @@ import (
 const rivalsVariable = "FENCELINE_BENCH_RIVALS"
 
 // roles makes commands of this program that play roles of probes on the same cluster.
-func (g *globals) roles(etcd clientv3.Config, at rivalAddresses) (func(role string) *exec.Cmd, error) {
+func roles(g *globals, etcd clientv3.Config, at rivalAddresses) (func(role string) *exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -40,25 +40,6 @@ func (g *globals) roles(etcd clientv3.Config, at rivalAddresses) (func(role stri
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal is for us
 		return cmd
 	}, nil
-}
-
-// named says whether the user says where etcd is.
-func (c *connection) named() bool {
-	return c.fromEnvironment() == nil && (c.flags.Changed("endpoints") || c.flags.Changed("discovery-srv"))
-}
-
-// sameCluster are flags to reach it, but for the user.
-func (c *connection) sameCluster(etcd clientv3.Config) []string {
-	flags := []string{"--endpoints=" + strings.Join(etcd.Endpoints, ",")}
-	if etcd.TLS == nil {
-		return flags
-	}
-	for name, value := range map[string]string{"cacert": c.caCert, "cert": c.cert, "key": c.key} {
-		if value != "" {
-			flags = append(flags, "--"+name+"="+value)
-		}
-	}
-	return flags
 }
 
 // newBenchServeCommand is what probes start and kill.

@@ -78,39 +78,6 @@ func (g *globals) liveNames(ctx context.Context, namespace, kind, typed string) 
 	return slices.Compact(names)
 }
 
-// enumerations are the values of flags that take one of a few.
-var enumerations = map[string][]string{
-	"on-lost": {"kill", "term", "ignore"},
-	"missed":  {"skip", "once", "all"},
-	"rivals":  {"none", "auto"},
-	"output":  {"table", "json"},
-}
-
-// verbKinds are commands that take the name of such a thing, or whose verbs do.
-var verbKinds = map[string]string{"sem": semaphoreKind, "gate": gateKind, "latch": latchKind}
-
-// completeRest gives completions to what has none of its own, all over the tree.
-func completeRest(g *globals, cmd *cobra.Command) {
-	for flag, values := range enumerations {
-		if cmd.Flags().Lookup(flag) == nil && cmd.PersistentFlags().Lookup(flag) == nil {
-			continue
-		}
-		if cmd.Name() == "services" && flag == "output" {
-			values = append(values[:len(values):len(values)], string(outputPrometheus))
-		}
-		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // it fails for one that has its own
-	}
-	kind, takes := verbKinds[cmd.Name()]
-	for _, verb := range append([]*cobra.Command{cmd}, cmd.Commands()...) {
-		if takes && verb.ValidArgsFunction == nil {
-			verb.ValidArgsFunction = completeKind(g, kind)
-		}
-	}
-	for _, verb := range cmd.Commands() {
-		completeRest(g, verb)
-	}
-}
-
 // completeKind completes one name of a kind, in the namespace that the flag says.
 func completeKind(g *globals, kind string) completion {
 	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {

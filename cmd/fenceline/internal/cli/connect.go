@@ -197,3 +197,22 @@ func answered(err error) error {
 	}
 	return unavailableErrorf("%w", err)
 }
+
+// named says whether the user says where etcd is.
+func (c *connection) named() bool {
+	return c.fromEnvironment() == nil && (c.flags.Changed("endpoints") || c.flags.Changed("discovery-srv"))
+}
+
+// sameCluster are flags to reach it, but for the user.
+func (c *connection) sameCluster(etcd clientv3.Config) []string {
+	flags := []string{"--endpoints=" + strings.Join(etcd.Endpoints, ",")}
+	if etcd.TLS == nil {
+		return flags
+	}
+	for name, value := range map[string]string{"cacert": c.caCert, "cert": c.cert, "key": c.key} {
+		if value != "" {
+			flags = append(flags, "--"+name+"="+value)
+		}
+	}
+	return flags
+}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -14,8 +13,6 @@ import (
 	"github.com/fenceline/fenceline/cron"
 	"github.com/fenceline/fenceline/internal/show"
 )
-
-const cronKind = "cron"
 
 // shownJob is a job as -o json has it.
 type shownJob struct {
@@ -69,14 +66,14 @@ Exit codes: 0, also when there are none; 64 wrong command line; 69 etcd cannot b
 				fmt.Fprintf(cmd.ErrOrStderr(), "fenceline: no job has run under %q\n", namespace+cronKind+"/")
 				return nil
 			}
-			return g.printJobs(cmd.OutOrStdout(), jobs)
+			return printJobs(g, cmd.OutOrStdout(), jobs)
 		},
 	}
 	cmd.Flags().StringVar(&namespace, "namespace", defaultNamespace, "`prefix` of all keys")
 	return cmd
 }
 
-func (g *globals) printJobs(w io.Writer, jobs []cron.Job) error {
+func printJobs(g *globals, w io.Writer, jobs []cron.Job) error {
 	t := &table{header: []string{"JOB", "SCHEDULE", "ZONE", "LAST", "NEXT", "READY", "BY", "RESULT"}}
 	all := make([]shownJob, 0, len(jobs)) // in JSON, none is not null
 	for _, j := range jobs {
@@ -156,14 +153,14 @@ Exit codes: 0, also when there are none; 64 wrong command line; 69 etcd cannot b
 				fmt.Fprintf(cmd.ErrOrStderr(), "fenceline: no run of job %q has ended\n", args[0])
 				return nil
 			}
-			return g.printRuns(cmd.OutOrStdout(), args[0], runs)
+			return printRuns(g, cmd.OutOrStdout(), args[0], runs)
 		},
 	}
 	cmd.Flags().StringVar(&namespace, "namespace", defaultNamespace, "`prefix` of all keys")
 	return cmd
 }
 
-func (g *globals) printRuns(w io.Writer, job string, runs []cron.Run) error {
+func printRuns(g *globals, w io.Writer, job string, runs []cron.Run) error {
 	t := &table{header: []string{"SCHEDULED", "ATTEMPT", "STARTED", "TOOK", "BY", "RESULT"}}
 	for _, r := range runs {
 		took := ""
@@ -188,17 +185,4 @@ func cells(texts ...string) []string {
 		texts[i] = cmp.Or(show.Printable(text), "-")
 	}
 	return texts
-}
-
-// printEscaped is print with everything escaped in JSON that a terminal could take for a command, as it is in cells.
-func (g *globals) printEscaped(w io.Writer, v any, t *table) error {
-	if g.output != outputJSON {
-		return t.write(w)
-	}
-	var text bytes.Buffer
-	if err := g.print(&text, v, nil); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, printableJSON(text.String()))
-	return err
 }

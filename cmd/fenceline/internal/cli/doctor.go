@@ -38,14 +38,14 @@ Exit codes: 0 nothing is wrong, or only may be one day; 1 something does not wor
 					return err
 				}
 			}
-			return g.printFindings(cmd, doctor.Examine(facts))
+			return printFindings(g, cmd, doctor.Examine(facts))
 		},
 	}
 	cmd.Flags().StringVar(&namespace, "namespace", defaultNamespace, "`prefix` of all keys")
 	return cmd
 }
 
-func (g *globals) printFindings(cmd *cobra.Command, all []doctor.Finding) error {
+func printFindings(g *globals, cmd *cobra.Command, all []doctor.Finding) error {
 	fails := false
 	for _, f := range all {
 		fails = fails || f.Fails

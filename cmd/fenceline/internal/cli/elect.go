@@ -119,17 +119,6 @@ func (f *electFlags) parse(flags *pflag.FlagSet, args []string) (err error) {
 	return nil
 }
 
-// checkPrefix says why a raw prefix cannot be used.
-func checkPrefix(given bool, prefix string) error {
-	if !given {
-		return nil
-	}
-	if err := keyspace.CheckName("--prefix", prefix); err != nil {
-		return usageErrorf("%w", err)
-	}
-	return nil
-}
-
 // what is led, in words.
 func (f *electFlags) what() string { return fmt.Sprintf("election %q", f.name) }
 

@@ -86,11 +86,11 @@ func (r *electRun) term(ctx context.Context) (again bool, exit error) {
 
 // look says who leads.
 func (r *electRun) look(ctx context.Context) string {
-	f := &lsFlags{namespace: r.namespace, prefix: r.prefix}
+	f := &named{namespace: r.namespace, prefix: r.prefix}
 	if r.prefix == "" {
 		f.kind, f.name = electionKind, r.name
 	}
-	l, err := f.front(ctx, r.client)
+	l, err := frontOf(ctx, r.client, f)
 	if err != nil {
 		return ""
 	}

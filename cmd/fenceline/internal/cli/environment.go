@@ -2,6 +2,7 @@ package cli
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,3 +134,34 @@ func takeDefaults(flags *pflag.FlagSet) error {
 	}
 	return nil
 }
+
+// forgetOuterHold keeps the entry of a lock that this process runs under from being taken for --key.
+func forgetOuterHold() {
+	if entry := os.Getenv(entryVariable); entry != "" && entry == os.Getenv(keyVariable) {
+		os.Unsetenv(keyVariable)
+	}
+}
+
+// override is base without the variables that set sets, and set. Of two values of one name most programs see the first.
+func override(base, set []string) []string {
+	var names []string
+	for _, entry := range set {
+		name, _, _ := strings.Cut(entry, "=")
+		names = append(names, name)
+	}
+	return append(without(base, names...), set...)
+}
+
+func without(base []string, names ...string) []string {
+	return slices.DeleteFunc(slices.Clone(base), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(names, name)
+	})
+}
+
+// FENCELINE_KEY is two things: the file with the client's key, as --key, and in a command under a lock the key of its
+// entry, which ETCD_LOCK_KEY repeats. That tells them apart, and lets such a command run fenceline in its turn.
+const (
+	keyVariable   = "FENCELINE_KEY"
+	entryVariable = "ETCD_LOCK_KEY"
+)

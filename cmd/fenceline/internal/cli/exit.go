@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
 )
 
 // Exit codes that every subcommand shares; 64, 69 and 75 are those of sysexits.h, the others a shell's.
@@ -49,4 +51,13 @@ func exitCode(err error) int {
 	default:
 		return exitFailure
 	}
+}
+
+func startFailed(err error) error {
+	code := exitCannotRun
+	var start *child.StartError
+	if errors.As(err, &start) {
+		code = start.Code
+	}
+	return &ExitError{Code: code, Err: err}
 }

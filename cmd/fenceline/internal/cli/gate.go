@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -51,7 +49,7 @@ func newGateVerb(g *globals, verb, short string, do func(context.Context, *barri
 		Long:  short + "." + gateExits,
 		Args:  takes("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return g.atGate(cmd, namespace, args[0], func(ctx context.Context, _ *holder, gate *barrier.Gate) error {
+			return atGate(g, cmd, namespace, args[0], func(ctx context.Context, _ *holder, gate *barrier.Gate) error {
 				if err := do(ctx, gate); err != nil {
 					return unavailableErrorf("%w", about(fmt.Sprintf("gate %q", args[0]), err))
 				}
@@ -77,9 +75,9 @@ refuses; 130, 143 interrupted by SIGINT, SIGTERM.`,
 			if err := f.check(cmd.Flags().Changed); err != nil {
 				return err
 			}
-			return g.atGate(cmd, namespace, args[0], func(ctx context.Context, h *holder, gate *barrier.Gate) error {
+			return atGate(g, cmd, namespace, args[0], func(ctx context.Context, h *holder, gate *barrier.Gate) error {
 				closedBy := func(ctx context.Context) string {
-					l, err := (&lsFlags{namespace: namespace, kind: gateKind, name: args[0]}).front(ctx, h.client)
+					l, err := frontOf(ctx, h.client, &named{namespace: namespace, kind: gateKind, name: args[0]})
 					if err != nil {
 						return ""
 					}
@@ -103,56 +101,11 @@ refuses; 130, 143 interrupted by SIGINT, SIGTERM.`,
 	return cmd
 }
 
-func (g *globals) atGate(cmd *cobra.Command, namespace, name string, do func(context.Context, *holder, *barrier.Gate) error) error {
+func atGate(g *globals, cmd *cobra.Command, namespace, name string, do func(context.Context, *holder, *barrier.Gate) error) error {
 	if err := checkNamed(gateKind, name, namespace); err != nil {
 		return err
 	}
-	return g.inSession(cmd.Context(), namespace, fmt.Sprintf("gate %q", name), cmd.ErrOrStderr(), func(ctx context.Context, h *holder) error {
+	return inSession(g, cmd.Context(), namespace, fmt.Sprintf("gate %q", name), cmd.ErrOrStderr(), func(ctx context.Context, h *holder) error {
 		return do(ctx, h, barrier.NewGate(h.session, name))
 	})
-}
-
-// waits waits until something is open, as long as the flags say; isOpen is for those that do not wait, and look says why it is
-// not open.
-func (f *waitFlags) waits(ctx context.Context, h *holder, what string, wait func(context.Context) error, look look, isOpen func(context.Context) (bool, error)) error {
-	ctx, cancel := f.bound(ctx)
-	defer cancel()
-	began := time.Now()
-	if f.willNotWait() {
-		open, err := isOpen(ctx)
-		if err == nil && !open {
-			return f.conflicts(what, because("it is not open", f.why(ctx, look)))
-		}
-		return opened(what, err)
-	}
-	spoke, err := h.patiently(ctx, look, wait)
-	switch trouble := h.session.Healthy(); {
-	case err == nil && spoke:
-		h.say("open after %v", time.Since(began).Round(time.Millisecond))
-	case !errors.Is(err, errWaited):
-	case trouble != nil:
-		return unavailableErrorf("%s: not open within %v: %w", what, f.wait, trouble)
-	default:
-		return f.conflicts(what, because(fmt.Sprintf("not open within %v", f.wait), f.why(ctx, look)))
-	}
-	return opened(what, err)
-}
-
-// why asks why something is not open, unless nobody is told.
-func (f *waitFlags) why(ctx context.Context, look look) string {
-	if f.skipOK {
-		return ""
-	}
-	return lookNow(context.WithoutCancel(ctx), look)
-}
-
-// opened is the exit of err.
-func opened(what string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, barrier.ErrParties):
-		return &ExitError{Code: exitFailure, Err: about(what, err)}
-	}
-	return unavailableErrorf("%w", about(what, err))
 }

@@ -51,7 +51,7 @@ Exit codes: 0; 1 nobody has held it, as far as etcd's history reaches; 64 wrong 
 				if len(all) == 0 && g.output == outputTable {
 					return &ExitError{Code: exitFailure, Err: fmt.Errorf("nobody has held %s, as far as etcd's history reaches", n.what())}
 				}
-				return g.printHistory(cmd, all)
+				return printHistory(g, cmd, all)
 			})
 		},
 	}
@@ -59,7 +59,7 @@ Exit codes: 0; 1 nobody has held it, as far as etcd's history reaches; 64 wrong 
 	return cmd
 }
 
-func (g *globals) printHistory(cmd *cobra.Command, all []inspect.Held) error {
+func printHistory(g *globals, cmd *cobra.Command, all []inspect.Held) error {
 	t := &table{header: []string{"SINCE", "FOR", "END", "TOKEN", "WHO", "WHY"}}
 	for _, h := range all {
 		since, held, end, why := "-", "-", cmp.Or(h.End, "holds"), "-"

@@ -183,3 +183,23 @@ func (h *holder) bounded(ctx context.Context) (context.Context, context.CancelFu
 	}
 	return context.WithTimeout(ctx, within)
 }
+
+// around is the life of a process that holds something for a command: acquire, run it, give back. acquire and run
+// answer an ExitError. What to release is released whatever came before.
+func (h *holder) around(ctx context.Context, acquire func(context.Context) error, run func() error, release func(context.Context) error) error {
+	err := h.interrupts.during(ctx, acquire)
+	if interrupted := h.interrupts.exit(); interrupted != nil {
+		err = interrupted
+	} else if err == nil {
+		err = run()
+	}
+	return h.interrupts.during(ctx, func(ctx context.Context) error {
+		ctx, cancel := h.bounded(ctx)
+		defer cancel()
+		defer h.close(ctx)
+		if h.giveBack(ctx, release) && err == nil {
+			return &ExitError{Code: exitLost}
+		}
+		return err
+	})
+}

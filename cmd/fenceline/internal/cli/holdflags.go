@@ -11,9 +11,8 @@ import (
 )
 
 const (
-	defaultNamespace = "fenceline/"
-	defaultTTL       = 15 * time.Second
-	defaultGrace     = 5 * time.Second
+	defaultTTL   = 15 * time.Second
+	defaultGrace = 5 * time.Second
 )
 
 // holdFlags is what the command line says of a command and of what it must not outlive, whatever that is.
@@ -73,4 +72,16 @@ func behind(flags *pflag.FlagSet, rest []string) (words []string, dashes bool, e
 		return nil, false, pflag.ErrHelp
 	}
 	return flags.Args(), flags.ArgsLenAtDash() == 0, nil
+}
+
+// nameAndCommand takes NAME, perhaps flags, and COMMAND, with or without -- in front of it.
+func nameAndCommand(flags *pflag.FlagSet, args []string) (name string, command []string, err error) {
+	switch {
+	case flags.ArgsLenAtDash() == 0:
+		return "", nil, usageErrorf("NAME is missing in front of --")
+	case len(args) == 0:
+		return "", nil, usageErrorf("NAME and COMMAND are missing")
+	}
+	command, _, err = behind(flags, args[1:])
+	return args[0], command, err
 }

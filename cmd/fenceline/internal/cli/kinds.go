@@ -15,3 +15,8 @@ const (
 )
 
 var kinds = inspect.Kinds()
+
+// cronKind is that of jobs, in whose lines nobody stands.
+const cronKind = "cron"
+
+const defaultNamespace = "fenceline/"

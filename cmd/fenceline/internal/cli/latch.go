@@ -35,7 +35,7 @@ Exit codes: 0; 1 not open in time (-w), see -E, --skip-ok, or, whatever those sa
 			if err := f.parse(cmd, args); err != nil {
 				return err
 			}
-			return g.inSession(cmd.Context(), f.namespace, f.what(), cmd.ErrOrStderr(), f.run)
+			return inSession(g, cmd.Context(), f.namespace, f.what(), cmd.ErrOrStderr(), f.run)
 		},
 	}
 	flags := cmd.Flags()

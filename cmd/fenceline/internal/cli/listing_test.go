@@ -17,7 +17,7 @@ func TestListingAsJSONIsWholeAndSafe(t *testing.T) {
 		{Position: 1, State: inspect.Holds, Revision: 3, Lease: "1", Value: long,
 			Session: &session.Record{Name: "ä\u009b", PID: 1, Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}}}}}}
 	var out bytes.Buffer
-	if err := (&globals{output: outputJSON}).printListing(&out, want); err != nil {
+	if err := printListing(&globals{output: outputJSON}, &out, want); err != nil {
 		t.Fatal(err)
 	}
 	if strings.ContainsAny(out.String(), "\u009b\U000e0001\x7f") || !strings.Contains(out.String(), "ä") {
@@ -36,7 +36,7 @@ func TestListingAsJSONIsWholeAndSafe(t *testing.T) {
 
 func TestNoLinesAreAnEmptyListInJSON(t *testing.T) {
 	var out bytes.Buffer
-	(&globals{output: outputJSON}).printListing(&out, &inspect.Snapshot{Lines: []*inspect.Line{}})
+	printListing(&globals{output: outputJSON}, &out, &inspect.Snapshot{Lines: []*inspect.Line{}})
 	if !strings.Contains(out.String(), `"lines": []`) {
 		t.Error(out.String())
 	}

@@ -11,14 +11,11 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
 	"github.com/fenceline/fenceline/inspect"
 	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/lock"
 	"github.com/fenceline/fenceline/session"
 )
-
-var errWaited = errors.New("not free in time")
 
 // lockRun is one hold for one command: acquire, run, give back.
 type lockRun struct {
@@ -98,11 +95,11 @@ func (r *lockRun) lookAs(ctx context.Context, words func(*inspect.Line, clientv3
 		mode = queue.ReadValue
 	}
 	for _, name := range r.names {
-		f := &lsFlags{namespace: r.namespace, kind: r.kind(), name: name}
+		f := &named{namespace: r.namespace, kind: r.kind(), name: name}
 		if r.prefix != "" {
-			f = &lsFlags{namespace: r.namespace, prefix: r.prefix}
+			f = &named{namespace: r.namespace, prefix: r.prefix}
 		}
-		l, err := f.front(ctx, r.client)
+		l, err := frontOf(ctx, r.client, f)
 		if err != nil {
 			return ""
 		}
@@ -150,13 +147,4 @@ func (r *lockRun) refused(ctx context.Context, err error) error {
 		why = cmp.Or(who, "somebody else holds it")
 	}
 	return &ExitError{Code: r.conflict, Err: fmt.Errorf("%s: %s", r.what(), why)}
-}
-
-func startFailed(err error) error {
-	code := exitCannotRun
-	var start *child.StartError
-	if errors.As(err, &start) {
-		code = start.Code
-	}
-	return &ExitError{Code: code, Err: err}
 }

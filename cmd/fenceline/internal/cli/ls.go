@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -21,10 +18,7 @@ import (
 
 // lsFlags say which lines are asked for.
 type lsFlags struct {
-	namespace string
-	prefix    string // instead of kind and name
-	kind      string // empty: all
-	name      string // empty: all of the kind
+	named // kind may be empty: all; and so may name: all of the kind
 
 	match, host, state string // of the entries that are shown; empty: all
 	wide, watch        bool
@@ -126,26 +120,6 @@ func (f *lsFlags) parse(args []string) error {
 	return nil
 }
 
-// checkKind refuses what is no kind, which may be the name of a lock.
-func checkKind(kind string, alone bool) error {
-	if slices.Contains(kinds, kind) {
-		return nil
-	}
-	err := fmt.Errorf("KIND %q: it is none of %s", kind, strings.Join(kinds, ", "))
-	switch {
-	case kind == "session":
-		err = fmt.Errorf("KIND %q: nobody stands in line for a session; they are shown with what they hold", kind)
-	case alone && keyspace.CheckName(lockKind, kind) == nil:
-		if strings.ContainsFunc(kind, func(r rune) bool {
-			return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_./:", r)
-		}) {
-			kind = strconv.Quote(kind)
-		}
-		err = fmt.Errorf("%w; did you mean \"fenceline ls lock %s\"?", err, kind)
-	}
-	return usageErrorf("%w", err)
-}
-
 // options name the lines.
 func (f *lsFlags) options() []inspect.ReadOption {
 	opts := []inspect.ReadOption{inspect.WithNamespace(f.namespace)}
@@ -171,24 +145,6 @@ func (f *lsFlags) where() string {
 		return fmt.Sprintf("%q", f.namespace+f.kind+"/")
 	}
 	return fmt.Sprintf("%q", f.namespace)
-}
-
-func (f *lsFlags) read(ctx context.Context, g *globals) (*inspect.Snapshot, error) {
-	client, err := g.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	if err := g.ping(ctx, client); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, g.connection.commandTimeout)
-	defer cancel()
-	found, err := inspect.Read(ctx, client, f.options()...)
-	if err != nil {
-		return nil, unavailableErrorf("%w", err)
-	}
-	return found, nil
 }
 
 // chosen are those entries that the flags ask for.
@@ -219,7 +175,7 @@ func (f *lsFlags) show(ctx context.Context, g *globals, client *clientv3.Client,
 		return nil
 	}
 	if !f.wide || g.output == outputJSON {
-		return g.printListing(stdout, found)
+		return printListing(g, stdout, found)
 	}
 	left, err := inspect.LeasesLeft(ctx, client, found)
 	if err != nil {
@@ -254,7 +210,7 @@ func (f *lsFlags) follow(ctx context.Context, g *globals, stdout, stderr io.Writ
 
 // printListing is print with everything escaped that a terminal could take for a command: names and values are other
 // people's bytes.
-func (g *globals) printListing(w io.Writer, found *inspect.Snapshot) error {
+func printListing(g *globals, w io.Writer, found *inspect.Snapshot) error {
 	if g.output != outputJSON {
 		return g.print(w, nil, draw(found))
 	}

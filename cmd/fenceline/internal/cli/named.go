@@ -3,7 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -93,4 +96,24 @@ func (n *named) what() string {
 		return fmt.Sprintf("%q", n.name)
 	}
 	return fmt.Sprintf("%s %q", n.kind, n.name)
+}
+
+// checkKind refuses what is no kind, which may be the name of a lock.
+func checkKind(kind string, alone bool) error {
+	if slices.Contains(kinds, kind) {
+		return nil
+	}
+	err := fmt.Errorf("KIND %q: it is none of %s", kind, strings.Join(kinds, ", "))
+	switch {
+	case kind == "session":
+		err = fmt.Errorf("KIND %q: nobody stands in line for a session; they are shown with what they hold", kind)
+	case alone && keyspace.CheckName(lockKind, kind) == nil:
+		if strings.ContainsFunc(kind, func(r rune) bool {
+			return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_./:", r)
+		}) {
+			kind = strconv.Quote(kind)
+		}
+		err = fmt.Errorf("%w; did you mean \"fenceline ls lock %s\"?", err, kind)
+	}
+	return usageErrorf("%w", err)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -129,4 +130,17 @@ func colourful(w io.Writer) bool {
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// printEscaped is print with everything escaped in JSON that a terminal could take for a command, as it is in cells.
+func (g *globals) printEscaped(w io.Writer, v any, t *table) error {
+	if g.output != outputJSON {
+		return t.write(w)
+	}
+	var text bytes.Buffer
+	if err := g.print(&text, v, nil); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, printableJSON(text.String()))
+	return err
 }

@@ -87,7 +87,7 @@ func (r *release) find(ctx context.Context, client *clientv3.Client, token fence
 	if r.line, err = r.read(ctx, client); err != nil {
 		return err
 	}
-	if r.entry, err = r.holder(r.line, token); err != nil {
+	if r.entry, err = holderOf(r.named, r.line, token); err != nil {
 		return err
 	}
 	do := inspect.Ask
@@ -134,7 +134,7 @@ func (r *release) await(ctx context.Context, g *globals, most time.Duration) err
 }
 
 // holder is the entry to break.
-func (n *named) holder(l *inspect.Line, token fence.Token) (*inspect.Entry, error) {
+func holderOf(n *named, l *inspect.Line, token fence.Token) (*inspect.Entry, error) {
 	var holders []*inspect.Entry
 	if l != nil {
 		for i := range l.Entries {

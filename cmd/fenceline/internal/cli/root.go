@@ -13,12 +13,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// globals is what the flags before and behind every subcommand say.
-type globals struct {
-	connection connection
-	output     outputFormat
-}
-
 // groups are the constructors of all there is; a new subcommand is a file and a line here.
 var groups = []struct {
 	title    string

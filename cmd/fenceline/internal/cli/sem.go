@@ -99,16 +99,4 @@ func (f *semFlags) parse(flags *pflag.FlagSet, args []string) (err error) {
 	return nil
 }
 
-// nameAndCommand takes NAME, perhaps flags, and COMMAND, with or without -- in front of it.
-func nameAndCommand(flags *pflag.FlagSet, args []string) (name string, command []string, err error) {
-	switch {
-	case flags.ArgsLenAtDash() == 0:
-		return "", nil, usageErrorf("NAME is missing in front of --")
-	case len(args) == 0:
-		return "", nil, usageErrorf("NAME and COMMAND are missing")
-	}
-	command, _, err = behind(flags, args[1:])
-	return args[0], command, err
-}
-
 func (f *semFlags) what() string { return fmt.Sprintf("semaphore %q", f.name) }

@@ -38,26 +38,6 @@ func runSem(ctx context.Context, g *globals, f *semFlags, stderr io.Writer) erro
 	})
 }
 
-// around is the life of a process that holds something for a command: acquire, run it, give back. acquire and run
-// answer an ExitError. What to release is released whatever came before.
-func (h *holder) around(ctx context.Context, acquire func(context.Context) error, run func() error, release func(context.Context) error) error {
-	err := h.interrupts.during(ctx, acquire)
-	if interrupted := h.interrupts.exit(); interrupted != nil {
-		err = interrupted
-	} else if err == nil {
-		err = run()
-	}
-	return h.interrupts.during(ctx, func(ctx context.Context) error {
-		ctx, cancel := h.bounded(ctx)
-		defer cancel()
-		defer h.close(ctx)
-		if h.giveBack(ctx, release) && err == nil {
-			return &ExitError{Code: exitLost}
-		}
-		return err
-	})
-}
-
 func (r *semRun) acquire(ctx context.Context) (err error) {
 	trace := &session.Trace{Queued: func(_, _ string, ahead int) {
 		if ahead > 0 && r.verbose {
@@ -88,8 +68,8 @@ func (r *semRun) acquire(ctx context.Context) (err error) {
 
 // look says who has the units.
 func (r *semRun) look(ctx context.Context) string {
-	f := &lsFlags{namespace: r.namespace, kind: semaphoreKind, name: r.name}
-	l, err := f.front(ctx, r.client)
+	f := &named{namespace: r.namespace, kind: semaphoreKind, name: r.name}
+	l, err := frontOf(ctx, r.client, f)
 	if err != nil {
 		return ""
 	}

@@ -1,19 +1,18 @@
 package cli
 
 import (
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/fenceline/fenceline/inspect"
-	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/show"
 	"github.com/fenceline/fenceline/semaphore"
-	"github.com/fenceline/fenceline/session"
 )
 
 func newSemResizeCommand(g *globals) *cobra.Command {
@@ -36,7 +35,7 @@ Exit codes: 0; 64 wrong command line; 69 etcd cannot be reached, or refuses.`,
 				return err
 			}
 			what := fmt.Sprintf("semaphore %q", args[0])
-			return g.inSession(cmd.Context(), namespace, what, cmd.ErrOrStderr(), func(ctx context.Context, h *holder) error {
+			return inSession(g, cmd.Context(), namespace, what, cmd.ErrOrStderr(), func(ctx context.Context, h *holder) error {
 				m, was := semaphore.New(h.session, args[0], 0), "none"
 				switch status, err := m.Status(ctx); {
 				case err == nil:
@@ -65,7 +64,7 @@ type semStatus struct {
 }
 
 func newSemStatusCommand(g *globals) *cobra.Command {
-	f := &lsFlags{kind: semaphoreKind}
+	f := &named{kind: semaphoreKind}
 	cmd := &cobra.Command{
 		Use:   "status NAME",
 		Short: "Show how many units of a semaphore are held and waited for",
@@ -79,17 +78,19 @@ Exit codes: 0; 1 nobody has stored a limit yet; 64 wrong command line; 69 etcd c
 			if err := checkNamed(semaphoreKind, f.name, f.namespace); err != nil {
 				return err
 			}
-			found, err := f.read(cmd.Context(), g)
-			if err != nil {
-				return err
-			}
-			status, ok := statusOf(found, f.name)
-			if !ok {
-				return &ExitError{Code: exitFailure, Err: fmt.Errorf("semaphore %q: nobody has stored a limit yet", f.name)}
-			}
-			t := &table{header: []string{"NAME", "LIMIT", "HELD", "WAITING"}}
-			t.add(show.Printable(status.Name), fmt.Sprint(status.Limit), fmt.Sprint(status.Held), fmt.Sprint(status.Waiting))
-			return g.print(cmd.OutOrStdout(), status, t)
+			return g.ask(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
+				found, err := inspect.Read(ctx, client, f.options()...)
+				if err != nil {
+					return err
+				}
+				status, ok := statusOf(found, f.name)
+				if !ok {
+					return &ExitError{Code: exitFailure, Err: fmt.Errorf("semaphore %q: nobody has stored a limit yet", f.name)}
+				}
+				t := &table{header: []string{"NAME", "LIMIT", "HELD", "WAITING"}}
+				t.add(show.Printable(status.Name), fmt.Sprint(status.Limit), fmt.Sprint(status.Held), fmt.Sprint(status.Waiting))
+				return g.print(cmd.OutOrStdout(), status, t)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&f.namespace, "namespace", defaultNamespace, "`prefix` of all keys")
@@ -109,49 +110,4 @@ func statusOf(found *inspect.Snapshot, name string) (status semStatus, ok bool) 
 		}
 	}
 	return status, ok
-}
-
-// takes is a rule for arguments that names those which are missing. None stands behind --, where a command would.
-func takes(names ...string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		switch {
-		case cmd.ArgsLenAtDash() >= 0:
-			return usageErrorf("%s runs no COMMAND: -- has no place here", cmd.CommandPath())
-		case len(args) < len(names):
-			return usageErrorf("%s is missing", names[len(args)])
-		case len(args) > len(names):
-			return usageErrorf("%q: one argument too many", args[len(names)])
-		}
-		return nil
-	}
-}
-
-func checkNamed(kind, name, namespace string) error {
-	if err := keyspace.CheckName(kind, name); err != nil {
-		return usageErrorf("%w", err)
-	}
-	if namespace == "" {
-		return usageErrorf("--namespace: it is empty")
-	}
-	return nil
-}
-
-// inSession runs one verb in a session of its own, until a signal at most. verb returns an ExitError.
-func (g *globals) inSession(ctx context.Context, namespace, what string, stderr io.Writer, verb func(context.Context, *holder) error) error {
-	ctx, stop := untilSignal(ctx)
-	defer stop()
-	h := &holder{g: g, say: talk(stderr, "fenceline: "+what+": "), talks: isTerminal(stderr),
-		flags: &holdFlags{command: []string{"fenceline"}, namespace: namespace, ttl: seconds(defaultTTL)}}
-	err := h.open(ctx, &session.Trace{})
-	if err == nil {
-		err = verb(ctx, h)
-	}
-	closing, cancel := h.bounded(context.WithoutCancel(ctx))
-	defer cancel()
-	h.close(closing)
-	var signal *signalError
-	if err != nil && errors.As(context.Cause(ctx), &signal) {
-		return &ExitError{Code: exitSignal + int(signal.Signal)}
-	}
-	return err
 }

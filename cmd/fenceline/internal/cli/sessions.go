@@ -36,7 +36,7 @@ Exit codes: 0, also when there is none; 64 wrong command line; 69 etcd cannot be
 				if err != nil {
 					return err
 				}
-				return g.printSessions(cmd, s.Sessions)
+				return printSessions(g, cmd, s.Sessions)
 			})
 		},
 	}
@@ -44,7 +44,7 @@ Exit codes: 0, also when there is none; 64 wrong command line; 69 etcd cannot be
 	return cmd
 }
 
-func (g *globals) printSessions(cmd *cobra.Command, all []*inspect.Session) error {
+func printSessions(g *globals, cmd *cobra.Command, all []*inspect.Session) error {
 	t := &table{header: []string{"NAME", "HOST", "PID", "STARTED", "LEASE", "HOLDS", "WAITS", "LABELS"}}
 	for _, s := range all {
 		var labels []string

@@ -16,8 +16,8 @@ import (
 // mostNamed is how many are named of those who are in the way together.
 const mostNamed = 3
 
-// front is the one line that f names, with the sessions of those in front.
-func (f *lsFlags) front(ctx context.Context, client *clientv3.Client) (*inspect.Line, error) {
+// frontOf is the one line that f names, with the sessions of those in front.
+func frontOf(ctx context.Context, client *clientv3.Client, f *named) (*inspect.Line, error) {
 	kind, name := f.kind, f.name
 	if f.prefix != "" {
 		kind, name = inspect.Prefix, f.prefix

@@ -38,7 +38,7 @@ Exit codes: 0 somebody holds it; 1 nobody does; 64 wrong command line; 69 etcd c
 				if l == nil {
 					return &ExitError{Code: exitFailure, Err: fmt.Errorf("nobody holds %s", n.what())}
 				}
-				return g.printWho(ctx, cmd, client, l)
+				return printWho(g, ctx, cmd, client, l)
 			})
 		},
 	}
@@ -52,7 +52,7 @@ type whoSays struct {
 	LeaseLeft float64 `json:"lease_left_seconds"` // of the first holder; negative: it has none, or it does not live
 }
 
-func (g *globals) printWho(ctx context.Context, cmd *cobra.Command, client *clientv3.Client, l *inspect.Line) error {
+func printWho(g *globals, ctx context.Context, cmd *cobra.Command, client *clientv3.Client, l *inspect.Line) error {
 	first := &l.Entries[0]
 	left, err := inspect.LeaseLeft(ctx, client, first)
 	if err != nil {

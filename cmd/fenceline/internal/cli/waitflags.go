@@ -2,8 +2,11 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/fenceline/fenceline/barrier"
 
 	"github.com/spf13/pflag"
 )
@@ -56,3 +59,50 @@ func (f *waitFlags) conflicts(what, why string) error {
 	}
 	return &ExitError{Code: f.conflict, Err: fmt.Errorf("%s: %s", what, why)}
 }
+
+// waits waits until something is open, as long as the flags say; isOpen is for those that do not wait, and look says why it is
+// not open.
+func (f *waitFlags) waits(ctx context.Context, h *holder, what string, wait func(context.Context) error, look look, isOpen func(context.Context) (bool, error)) error {
+	ctx, cancel := f.bound(ctx)
+	defer cancel()
+	began := time.Now()
+	if f.willNotWait() {
+		open, err := isOpen(ctx)
+		if err == nil && !open {
+			return f.conflicts(what, because("it is not open", f.why(ctx, look)))
+		}
+		return opened(what, err)
+	}
+	spoke, err := h.patiently(ctx, look, wait)
+	switch trouble := h.session.Healthy(); {
+	case err == nil && spoke:
+		h.say("open after %v", time.Since(began).Round(time.Millisecond))
+	case !errors.Is(err, errWaited):
+	case trouble != nil:
+		return unavailableErrorf("%s: not open within %v: %w", what, f.wait, trouble)
+	default:
+		return f.conflicts(what, because(fmt.Sprintf("not open within %v", f.wait), f.why(ctx, look)))
+	}
+	return opened(what, err)
+}
+
+// why asks why something is not open, unless nobody is told.
+func (f *waitFlags) why(ctx context.Context, look look) string {
+	if f.skipOK {
+		return ""
+	}
+	return lookNow(context.WithoutCancel(ctx), look)
+}
+
+// opened is the exit of err.
+func opened(what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, barrier.ErrParties):
+		return &ExitError{Code: exitFailure, Err: about(what, err)}
+	}
+	return unavailableErrorf("%w", about(what, err))
+}
+
+var errWaited = errors.New("not free in time")
