@@ -7,6 +7,7 @@ import (
 	"github.com/fenceline/fenceline/bench"
 	"github.com/fenceline/fenceline/bench/rival/redis"
 	"github.com/fenceline/fenceline/bench/subject"
+	benchroom "github.com/fenceline/fenceline/cmd/fenceline/internal/bench"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
@@ -29,10 +30,10 @@ func TestRivalsStandBeforeTheSubjectToWhichTheRatiosAre(t *testing.T) {
 		t.Fatal(err)
 	}
 	var names []string
-	for _, s := range beside(subjects, local) {
+	for _, s := range benchroom.Beside(subjects, local) {
 		names = append(names, s.Name())
 	}
-	if got := strings.Join(names, " "); got != "fenceline local etcd" || len(beside([]bench.Subject{}, local)) != 1 {
+	if got := strings.Join(names, " "); got != "fenceline local etcd" || len(benchroom.Beside([]bench.Subject{}, local)) != 1 {
 		t.Error(got)
 	}
 }
@@ -42,13 +43,13 @@ func TestSubjectsThatNameARivalLeaveOutTheOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := benchFlags{subjects: []string{"local", "fenceline"}, rivals: rivalFlags{start: "auto"}}
-	chosen, err := f.chosen(local[:1], local[1:]) // as if etcd and local were rivals
+	f := benchroom.Flags{Subjects: []string{"local", "fenceline"}, Rivals: benchroom.RivalFlags{Start: "auto"}}
+	chosen, err := f.Chosen(local[:1], local[1:]) // as if etcd and local were rivals
 	if err != nil || len(chosen) != 2 || chosen[0].Name() != "local" || chosen[1].Name() != "fenceline" {
 		t.Errorf("%v, %v", chosen, err)
 	}
-	f.subjects = []string{"fenceline", "none"}
-	if _, err := f.chosen(local[:1], local[1:]); err == nil || !strings.Contains(err.Error(), "none: it is neither a lock on etcd nor one of etcd, local") {
+	f.Subjects = []string{"fenceline", "none"}
+	if _, err := f.Chosen(local[:1], local[1:]); err == nil || !strings.Contains(err.Error(), "none: it is neither a lock on etcd nor one of etcd, local") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/fenceline/fenceline/bench"
 	"github.com/fenceline/fenceline/bench/idle"
 	"github.com/fenceline/fenceline/bench/workload"
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
+	benchroom "github.com/fenceline/fenceline/cmd/fenceline/internal/bench"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
@@ -138,8 +140,8 @@ func TestBenchAllTakesSetsOfNames(t *testing.T) {
 
 func TestBenchOfALockThatDoesNotExcludeIs1(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(&signalError{syscall.SIGINT}) // it is also being interrupted: that must not hide it
-	if code := exitCode(benchError(ctx, &bench.SafetyError{Subject: "x"})); code != 1 {
+	cancel(&app.SignalError{Signal: syscall.SIGINT}) // it is also being interrupted: that must not hide it
+	if code := app.ExitCode(benchroom.Failed(ctx, &bench.SafetyError{Subject: "x"})); code != 1 {
 		t.Errorf("code %d", code)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
@@ -25,17 +26,17 @@ func TestMain(m *testing.M) {
 }
 
 // flags parses a command line of connection flags only, in an environment without them.
-func flags(t *testing.T, args ...string) *connection {
+func flags(t *testing.T, args ...string) *app.Connection {
 	t.Helper()
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, ownEnvironment) || strings.HasPrefix(name, etcdctls) {
+		if strings.HasPrefix(name, app.OwnEnvironment) || strings.HasPrefix(name, app.Etcdctls) {
 			t.Setenv(name, "")
 		}
 	}
-	c := &connection{}
+	c := &app.Connection{}
 	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	c.addFlags(set)
+	c.AddFlags(set)
 	if err := set.Parse(args); err != nil {
 		t.Fatal(err)
 	}
@@ -58,11 +59,11 @@ func TestFlagBeatsOwnEnvironmentBeatsEtcdctls(t *testing.T) {
 		t.Setenv("FENCELINE_ENDPOINTS", test.own)
 		t.Setenv("ETCDCTL_ENDPOINTS", test.ctl)
 		for range 2 { // a second look changes nothing
-			if err := c.fromEnvironment(); err != nil {
+			if err := c.FromEnvironment(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got := strings.Join(c.endpoints, " "); got != test.endpoints {
+		if got := strings.Join(c.Endpoints, " "); got != test.endpoints {
 			t.Errorf("flags %q, FENCELINE_ENDPOINTS=%s, ETCDCTL_ENDPOINTS=%s: got %s", test.args, test.own, test.ctl, got)
 		}
 	}
@@ -72,21 +73,21 @@ func TestNearestOfTwoAlternativesCounts(t *testing.T) {
 	c := flags(t)
 	t.Setenv("FENCELINE_ENDPOINTS", "own:1")
 	t.Setenv("ETCDCTL_DISCOVERY_SRV", "example.com")
-	if err := c.fromEnvironment(); err != nil {
+	if err := c.FromEnvironment(); err != nil {
 		t.Fatal(err)
 	}
-	if c.discoverySRV != "" || c.endpoints[0] != "own:1" {
-		t.Errorf("endpoints %q, domain %q", c.endpoints, c.discoverySRV)
+	if c.DiscoverySRV != "" || c.Endpoints[0] != "own:1" {
+		t.Errorf("endpoints %q, domain %q", c.Endpoints, c.DiscoverySRV)
 	}
 
 	c = flags(t, "--endpoints", "a:1", "--discovery-srv", "example.com")
-	wantUsageError(t, c.fromEnvironment(), "--endpoints and --discovery-srv exclude each other")
+	wantUsageError(t, c.FromEnvironment(), "--endpoints and --discovery-srv exclude each other")
 }
 
 func TestBadValueInEnvironmentIsNamed(t *testing.T) {
 	c := flags(t)
 	t.Setenv("ETCDCTL_DIAL_TIMEOUT", "soon")
-	wantUsageError(t, c.fromEnvironment(), `ETCDCTL_DIAL_TIMEOUT="soon"`)
+	wantUsageError(t, c.FromEnvironment(), `ETCDCTL_DIAL_TIMEOUT="soon"`)
 }
 
 func TestTLSIsInferred(t *testing.T) {
@@ -106,7 +107,7 @@ func TestTLSIsInferred(t *testing.T) {
 	}
 	for _, test := range tests {
 		c := flags(t, test.args...)
-		cfg, err := c.config()
+		cfg, err := c.Config()
 		if err != nil {
 			t.Errorf("%q: %v", test.args, err)
 		} else if secure := cfg.TLS != nil; secure != test.secure {
@@ -120,7 +121,7 @@ func TestSecureMembersOfADomainArePreferred(t *testing.T) {
 		"http://a:1 https://b:1 http://b:1": "https://b:1",
 		"http://a:1 http://b:1":             "http://a:1 http://b:1",
 	} {
-		if got := strings.Join(preferSecure(strings.Fields(given)), " "); got != want {
+		if got := strings.Join(app.PreferSecure(strings.Fields(given)), " "); got != want {
 			t.Errorf("of %s: %s", given, got)
 		}
 	}
@@ -142,7 +143,7 @@ func TestBadConnectionFlagsAreNamedBeforeAnyRequest(t *testing.T) {
 		{"--user bob --password-file " + empty, "first line is empty"},
 	}
 	for _, test := range tests {
-		_, err := flags(t, strings.Fields(test.args)...).connect(t.Context())
+		_, err := flags(t, strings.Fields(test.args)...).Connect(t.Context())
 		wantUsageError(t, err, test.want)
 	}
 }
@@ -161,7 +162,7 @@ func TestPasswordComesFromWhereItIsGiven(t *testing.T) {
 		{[]string{"--user", "bob", "--password-file", file}, "bob", "from file"},
 	}
 	for _, test := range tests {
-		user, password, err := flags(t, test.args...).credentials(t.Context())
+		user, password, err := flags(t, test.args...).Credentials(t.Context())
 		if err != nil || user != test.user || password != test.password {
 			t.Errorf("%q: %q, %q, %v", test.args, user, password, err)
 		}
@@ -172,12 +173,12 @@ func TestPasswordComesFromWhereItIsGiven(t *testing.T) {
 func pingWith(t *testing.T, args ...string) error {
 	t.Helper()
 	c := flags(t, args...)
-	client, err := c.connect(t.Context())
+	client, err := c.Connect(t.Context())
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	return c.ping(t.Context(), client)
+	return c.Ping(t.Context(), client)
 }
 
 func TestPingSaysWhyEtcdCannotBeReached(t *testing.T) {
@@ -199,8 +200,8 @@ func TestPingSaysWhyEtcdCannotBeReached(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			start := time.Now()
 			err := pingWith(t, strings.Fields(test.args)...)
-			if exitCode(err) != exitUnavailable || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("code %d: %v", exitCode(err), err)
+			if app.ExitCode(err) != app.ExitUnavailable || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("code %d: %v", app.ExitCode(err), err)
 			}
 			if took := time.Since(start); took > 3*time.Second {
 				t.Errorf("took %v", took)
@@ -249,8 +250,8 @@ func enableAuth(t *testing.T, c *clientv3.Client) {
 
 func wantUsageError(t *testing.T, err error, want string) {
 	t.Helper()
-	if exitCode(err) != exitUsage || !strings.Contains(err.Error(), want) {
-		t.Errorf("want a usage error with %q, got code %d: %v", want, exitCode(err), err)
+	if app.ExitCode(err) != app.ExitUsage || !strings.Contains(err.Error(), want) {
+		t.Errorf("want a usage error with %q, got code %d: %v", want, app.ExitCode(err), err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	cronroom "github.com/fenceline/fenceline/cmd/fenceline/internal/cron"
 	"github.com/fenceline/fenceline/cron"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
@@ -144,7 +145,7 @@ func TestCronLsShowsScheduleTicksAndResult(t *testing.T) {
 	w.signal(syscall.SIGTERM)
 	w.exits(143)
 	_, stdout, _ = fenceline("cron", "ls", "--endpoints", m.Endpoint(), "-o", "json")
-	var got struct{ Jobs []shownJob }
+	var got struct{ Jobs []cronroom.ShownJob }
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil || len(got.Jobs) != 1 {
 		t.Fatalf("%v: %s", err, stdout)
 	}
@@ -223,18 +224,18 @@ func TestWrongCronCommandLinesAre64BeforeAnyRequest(t *testing.T) {
 }
 
 func TestFileWithJobsIsReadByLine(t *testing.T) {
-	common := jobFlags{zone: "UTC", missed: "skip", retry: 1}
+	common := cronroom.JobFlags{Zone: "UTC", Missed: "skip", Retry: 1}
 	for text, want := range map[string]string{
 		"a=@every 1s -- true": "a|@every 1s|UTC|skip|1|true",
 		"a=30 6 * * 1-5 --timezone Europe/Berlin --retry 2 -- sh -c 'x | y \"z\"'":  "a|30 6 * * 1-5|Europe/Berlin|skip|2|sh,-c,x | y \"z\"",
 		`"a b=@daily" --missed all --late 1h -- cmd --flag "two words" $HOME # why`: "a b|@daily|UTC|all|1|cmd,--flag,two words,$HOME",
 	} {
-		j, err := readJob(text, common)
+		j, err := cronroom.ReadJob(text, common)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		got := fmt.Sprintf("%s|%s|%s|%s|%d|%s", j.name, j.schedule, j.zone, j.missed, j.retry, strings.Join(j.command, ","))
+		got := fmt.Sprintf("%s|%s|%s|%s|%d|%s", j.Name, j.Schedule, j.Zone, j.Missed, j.Retry, strings.Join(j.Command, ","))
 		if got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
@@ -253,7 +254,7 @@ func TestFileWithJobsIsReadByLine(t *testing.T) {
 		"a=@daily --missed all -- true": "needs --late",
 		"=@daily -- true":               "it is empty",
 	} {
-		if _, err := readJob(text, common); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := cronroom.ReadJob(text, common); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", text, err, want)
 		}
 	}
@@ -261,7 +262,7 @@ func TestFileWithJobsIsReadByLine(t *testing.T) {
 	if err := os.WriteFile(file, []byte("# comment\n\na=@daily -- true\n  a=@hourly -- true\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readJobs(file, common); err == nil || !strings.Contains(err.Error(), file+`:4: job "a" stands there twice`) {
+	if _, err := cronroom.ReadJobs(file, common); err == nil || !strings.Contains(err.Error(), file+`:4: job "a" stands there twice`) {
 		t.Errorf("%v", err)
 	}
 }

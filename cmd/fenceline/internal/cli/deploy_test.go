@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
 )
 
 // What stands in deploy/ is copied, and run by nobody here: so its command lines and variables at least are ours.
@@ -20,7 +22,7 @@ func TestDeployedCommandLinesAndVariablesAreUnderstood(t *testing.T) {
 	lines := regexp.MustCompile(`(?m)^(?:ExecStart=/usr/local/bin/fenceline |.*command: \[fenceline, )([^]\n]*)`)
 	variables := regexp.MustCompile(`FENCELINE_[A-Z_]+`)
 	known := map[string]bool{}
-	newRootCommand().PersistentFlags().VisitAll(func(f *pflag.Flag) { known[variable(ownEnvironment, f)] = true })
+	newRootCommand().PersistentFlags().VisitAll(func(f *pflag.Flag) { known[app.Variable(app.OwnEnvironment, f)] = true })
 	found := 0
 	files, err := os.ReadDir(dir)
 	if err != nil {

@@ -28,16 +28,16 @@ const (
 	patience = 20 * time.Second // with one server, and with one request
 )
 
-// dev is a "fenceline dev" in a process of its own, which a test may signal.
-type dev struct {
+// devProcess is a "fenceline dev" in a process of its own, which a test may signal.
+type devProcess struct {
 	cmd    *exec.Cmd
 	stdout *bufio.Reader
 	stderr bytes.Buffer
 }
 
-func startDev(t *testing.T, args ...string) *dev {
+func startDev(t *testing.T, args ...string) *devProcess {
 	t.Helper()
-	d := &dev{cmd: exec.Command(etcdtest.Command(t), append([]string{"dev", anyPort}, args...)...)}
+	d := &devProcess{cmd: exec.Command(etcdtest.Command(t), append([]string{"dev", anyPort}, args...)...)}
 	d.cmd.Stderr = &d.stderr
 	stdout, err := d.cmd.StdoutPipe()
 	if err != nil {
@@ -57,7 +57,7 @@ func startDev(t *testing.T, args ...string) *dev {
 }
 
 // line is the next line on stdout.
-func (d *dev) line(t *testing.T) string {
+func (d *devProcess) line(t *testing.T) string {
 	t.Helper()
 	text, err := d.stdout.ReadString('\n')
 	if err != nil {
@@ -68,7 +68,7 @@ func (d *dev) line(t *testing.T) string {
 }
 
 // end waits, and returns the exit code and what is left of stdout.
-func (d *dev) end(t *testing.T) (code int, rest string) {
+func (d *devProcess) end(t *testing.T) (code int, rest string) {
 	t.Helper()
 	text, err := io.ReadAll(d.stdout)
 	if err != nil {
@@ -82,7 +82,7 @@ func (d *dev) end(t *testing.T) (code int, rest string) {
 	return d.cmd.ProcessState.ExitCode(), string(text)
 }
 
-func (d *dev) signal(t *testing.T, sig os.Signal) {
+func (d *devProcess) signal(t *testing.T, sig os.Signal) {
 	t.Helper()
 	if err := d.cmd.Process.Signal(sig); err != nil {
 		t.Error(err)

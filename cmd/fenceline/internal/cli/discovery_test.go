@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
@@ -81,7 +82,7 @@ func TestMembersOfADomainThatSpeakTLSAreTakenFirst(t *testing.T) {
 		"_etcd-client._tcp.example.com.":     {"a.example.com:1", "b.example.com:1"},
 		"_etcd-client-ssl._tcp.example.com.": {"a.example.com:2"},
 	})
-	cfg, err := flags(t, "--discovery-srv", "example.com").config()
+	cfg, err := flags(t, "--discovery-srv", "example.com").Config()
 	if err != nil || strings.Join(cfg.Endpoints, " ") != "https://a.example.com:2" || cfg.TLS == nil {
 		t.Errorf("%q, TLS %v, %v", cfg.Endpoints, cfg.TLS != nil, err)
 	}
@@ -90,7 +91,7 @@ func TestMembersOfADomainThatSpeakTLSAreTakenFirst(t *testing.T) {
 func TestDomainWithoutMembersIs69(t *testing.T) {
 	domain(t, nil)
 	err := pingWith(t, "--discovery-srv", "example.com")
-	if exitCode(err) != exitUnavailable || !strings.Contains(err.Error(), "--discovery-srv example.com: ") {
-		t.Errorf("code %d: %v", exitCode(err), err)
+	if app.ExitCode(err) != app.ExitUnavailable || !strings.Contains(err.Error(), "--discovery-srv example.com: ") {
+		t.Errorf("code %d: %v", app.ExitCode(err), err)
 	}
 }

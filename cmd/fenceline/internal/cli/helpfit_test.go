@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
 )
 
 // Under -race: cobra's table of template functions is one for the process.
@@ -33,7 +35,7 @@ func TestHelpOfEachCommandFits80Columns(t *testing.T) {
 		for line := range strings.Lines(stdout) {
 			line = strings.TrimRight(line, "\n")
 			examples = line == "Examples:" || line == "Usage:" || examples && line != "" // are copied, and stay as they are
-			if n := utf8.RuneCountInString(line); n > helpWidth && !examples && strings.ContainsRune(strings.TrimSpace(line), ' ') && !strings.HasPrefix(line, "  report=") {
+			if n := utf8.RuneCountInString(line); n > app.HelpWidth && !examples && strings.ContainsRune(strings.TrimSpace(line), ' ') && !strings.HasPrefix(line, "  report=") {
 				t.Errorf("%q: %d columns: %s", path, n, line)
 			}
 		}
@@ -49,7 +51,7 @@ func TestHelpOfEachCommandFits80Columns(t *testing.T) {
 func TestTextIsSetAnewAndColumnsHang(t *testing.T) {
 	text := "One sentence that goes on\nover two lines.\n\n  first   what it is, in more words than there is room\n          for\n  second  that\nThe end."
 	const want = "One sentence that goes on over\ntwo lines.\n\n  first   what it is, in more\n          words than there is\n          room for\n  second  that\nThe end."
-	if got := reflowed(text, 30); got != want {
+	if got := app.Reflowed(text, 30); got != want {
 		t.Errorf("%s", got)
 	}
 }

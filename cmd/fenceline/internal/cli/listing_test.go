@@ -7,17 +7,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
+	inspectroom "github.com/fenceline/fenceline/cmd/fenceline/internal/inspect"
 	"github.com/fenceline/fenceline/inspect"
 	"github.com/fenceline/fenceline/session"
 )
 
 func TestListingAsJSONIsWholeAndSafe(t *testing.T) {
 	long := strings.Repeat("v", 100)
-	want := &inspect.Snapshot{Revision: 9, Lines: []*inspect.Line{{Kind: electionKind, Name: "\u009b2J\U000e0001", Entries: []inspect.Entry{
+	want := &inspect.Snapshot{Revision: 9, Lines: []*inspect.Line{{Kind: app.ElectionKind, Name: "\u009b2J\U000e0001", Entries: []inspect.Entry{
 		{Position: 1, State: inspect.Holds, Revision: 3, Lease: "1", Value: long,
 			Session: &session.Record{Name: "ä\u009b", PID: 1, Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}}}}}}
 	var out bytes.Buffer
-	if err := printListing(&globals{output: outputJSON}, &out, want); err != nil {
+	if err := inspectroom.PrintListing(&app.Globals{Output: app.OutputJSON}, &out, want); err != nil {
 		t.Fatal(err)
 	}
 	if strings.ContainsAny(out.String(), "\u009b\U000e0001\x7f") || !strings.Contains(out.String(), "ä") {
@@ -36,7 +38,7 @@ func TestListingAsJSONIsWholeAndSafe(t *testing.T) {
 
 func TestNoLinesAreAnEmptyListInJSON(t *testing.T) {
 	var out bytes.Buffer
-	printListing(&globals{output: outputJSON}, &out, &inspect.Snapshot{Lines: []*inspect.Line{}})
+	inspectroom.PrintListing(&app.Globals{Output: app.OutputJSON}, &out, &inspect.Snapshot{Lines: []*inspect.Line{}})
 	if !strings.Contains(out.String(), `"lines": []`) {
 		t.Error(out.String())
 	}

@@ -15,6 +15,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
 	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
@@ -359,7 +360,7 @@ func TestSayingDoesNotWaitForAReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	say, done := talk(w, "x: "), make(chan struct{})
+	say, done := app.Talk(w, "x: "), make(chan struct{})
 	go func() {
 		defer close(done)
 		for range 3 {

@@ -10,13 +10,14 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/elect"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
 // sightings waits until so many lines of JSON are on stdout, and reads them.
-func (w *wrapper) sightings(n int) []sighting {
+func (w *wrapper) sightings(n int) []elect.Sighting {
 	w.t.Helper()
-	var seen []sighting
+	var seen []elect.Sighting
 	etcdtest.Eventually(w.t, 10*time.Second, "lines of JSON", func() bool {
 		text := w.stdout()
 		if strings.Count(text, "\n") < n {
@@ -24,7 +25,7 @@ func (w *wrapper) sightings(n int) []sighting {
 		}
 		seen = nil
 		for line := range strings.Lines(text) {
-			var s sighting
+			var s elect.Sighting
 			if err := json.Unmarshal([]byte(line), &s); err != nil {
 				w.t.Fatal(err)
 			}

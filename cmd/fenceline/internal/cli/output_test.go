@@ -4,23 +4,25 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
 )
 
 func TestPrintIsATableOrJSON(t *testing.T) {
-	people := &table{header: []string{"NAME", "WAITS"}}
-	people.add("ann", "1s")
-	people.add("bartholomew")
+	people := &app.Table{Header: []string{"NAME", "WAITS"}}
+	people.Add("ann", "1s")
+	people.Add("bartholomew")
 	value := []string{"<ann>"}
 	tests := []struct {
-		format outputFormat
+		format app.OutputFormat
 		want   string
 	}{
-		{outputTable, "NAME         WAITS\nann          1s\nbartholomew\n"},
-		{outputJSON, "[\n  \"<ann>\"\n]\n"},
+		{app.OutputTable, "NAME         WAITS\nann          1s\nbartholomew\n"},
+		{app.OutputJSON, "[\n  \"<ann>\"\n]\n"},
 	}
 	for _, test := range tests {
 		var out bytes.Buffer
-		if err := (&globals{output: test.format}).print(&out, value, people); err != nil {
+		if err := (&app.Globals{Output: test.format}).Print(&out, value, people); err != nil {
 			t.Fatal(err)
 		}
 		if out.String() != test.want {
@@ -30,19 +32,19 @@ func TestPrintIsATableOrJSON(t *testing.T) {
 }
 
 func TestNoColourButOnATerminal(t *testing.T) {
-	if text := bold(&bytes.Buffer{}, "NAME"); text != "NAME" {
+	if text := app.Bold(&bytes.Buffer{}, "NAME"); text != "NAME" {
 		t.Errorf("%q", text)
 	}
 }
 
 func TestTableFitsANarrowTerminalAndCountsWideCharacters(t *testing.T) {
-	lines := &table{header: []string{"KIND", "NAME", "STATE", "WHO", "VALUE"}}
-	lines.add("lock", "日本", "holds", "backup@db1 pid 7", "-")
-	lines.add("lock", "ab", "waits", "web@db2 pid 8", "http://10.0.0.1:80")
+	lines := &app.Table{Header: []string{"KIND", "NAME", "STATE", "WHO", "VALUE"}}
+	lines.Add("lock", "日本", "holds", "backup@db1 pid 7", "-")
+	lines.Add("lock", "ab", "waits", "web@db2 pid 8", "http://10.0.0.1:80")
 	want := "KIND  NAME  STATE  WHO               VALUE\n" +
 		"lock  日本  holds  backup@db1 pid 7  -\n" +
 		"lock  ab    waits  web@db2 pid 8     http://10.0.0.1:80"
-	if got := strings.Join(lines.lines(0), "\n"); got != want {
+	if got := strings.Join(lines.Lines(0), "\n"); got != want {
 		t.Errorf("\n%s", got)
 	}
 	want = "KIND  NAME  STATE\n" +
@@ -51,7 +53,7 @@ func TestTableFitsANarrowTerminalAndCountsWideCharacters(t *testing.T) {
 		"lock  ab    waits\n" +
 		"    WHO web@db2 pid 8 VALUE\n" +
 		"      http://10.0.0.1:80"
-	if got := strings.Join(lines.lines(30), "\n"); got != want {
+	if got := strings.Join(lines.Lines(30), "\n"); got != want {
 		t.Errorf("\n%s", got)
 	}
 }

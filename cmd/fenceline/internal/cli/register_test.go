@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	registryroom "github.com/fenceline/fenceline/cmd/fenceline/internal/registry"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 	"github.com/fenceline/fenceline/registry"
 )
@@ -166,7 +167,7 @@ func TestServicesAreShownInEachForm(t *testing.T) {
 		t.Errorf("%q", table)
 	}
 	var doc struct {
-		Services map[string][]shownInstance `json:"services"`
+		Services map[string][]registryroom.ShownInstance `json:"services"`
 	}
 	if err := json.Unmarshal([]byte(show(name, "-o", "json")), &doc); err != nil || len(doc.Services[name]) != 2 || doc.Services[name][1].Weight != 5 {
 		t.Errorf("%+v, %v", doc, err)

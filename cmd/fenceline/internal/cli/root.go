@@ -1,7 +1,5 @@
-// Package cli is the command line of fenceline: one file per subcommand, over what they share: connection
-// (connect.go), output (output.go) and exit codes (exit.go).
-//
-// stdout is data and stderr is talk, in every subcommand.
+// Package cli is the tree of commands. Each noun has a room beside this one, with what it shares with others in app, and underhold for those that
+// run a command.
 package cli
 
 import (
@@ -11,18 +9,29 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/barrier"
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/bench"
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/cron"
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/dev"
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/elect"
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/inspect"
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/lock"
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/registry"
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/sem"
 )
 
 // groups are the constructors of all there is; a new subcommand is a file and a line here.
 var groups = []struct {
 	title    string
-	commands []func(*globals) *cobra.Command
+	commands []func(*app.Globals) *cobra.Command
 }{
-	{"Run a command:", []func(*globals) *cobra.Command{newLockCommand, newElectCommand, newCronCommand, newSemCommand, newRegisterCommand, newBarrierCommand}},
-	{"Wait for others:", []func(*globals) *cobra.Command{newGateCommand, newLatchCommand}},
-	{"Look:", []func(*globals) *cobra.Command{newLsCommand, newTopCommand, newWhoCommand, newAssertCommand, newSessionsCommand, newHistoryCommand, newDeadlocksCommand, newDoctorCommand, newObserveCommand, newServicesCommand}},
-	{"Intervene:", []func(*globals) *cobra.Command{newReleaseCommand, newRmCommand}},
-	{"Try and measure:", []func(*globals) *cobra.Command{newDevCommand, newBenchCommand}},
+	{"Run a command:", []func(*app.Globals) *cobra.Command{lock.NewCommand, elect.NewCommand, cron.NewCommand, sem.NewCommand, registry.NewRegisterCommand, barrier.NewBarrierCommand}},
+	{"Wait for others:", []func(*app.Globals) *cobra.Command{barrier.NewGateCommand, barrier.NewLatchCommand}},
+	{"Look:", []func(*app.Globals) *cobra.Command{inspect.NewLsCommand, inspect.NewTopCommand, inspect.NewWhoCommand, inspect.NewAssertCommand, inspect.NewSessionsCommand, inspect.NewHistoryCommand, inspect.NewDeadlocksCommand, inspect.NewDoctorCommand, elect.NewObserveCommand, registry.NewServicesCommand}},
+	{"Intervene:", []func(*app.Globals) *cobra.Command{inspect.NewReleaseCommand, inspect.NewRmCommand}},
+	{"Try and measure:", []func(*app.Globals) *cobra.Command{dev.NewCommand, bench.NewCommand}},
 }
 
 // Main runs the command line args and returns the exit code of the process.
@@ -31,7 +40,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRootCommand()
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		running = true
-		return takeDefaults(cmd.Flags())
+		return app.TakeDefaults(cmd.Flags())
 	}
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -42,17 +51,17 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	var exit *ExitError
+	var exit *app.ExitError
 	if !errors.As(err, &exit) {
 		// What fails before a command runs is the command line: an unknown name, a bad flag, a missing argument.
-		exit = &ExitError{Code: exitFailure, Err: err}
+		exit = &app.ExitError{Code: app.ExitFailure, Err: err}
 		if !running {
-			exit.Code = exitUsage
+			exit.Code = app.ExitUsage
 		}
 	}
 	if exit.Err != nil {
-		fmt.Fprintln(stderr, fitted(stderr, "fenceline: "+plain(exit.Err.Error())))
-		if exit.Code == exitUsage {
+		fmt.Fprintln(stderr, app.Fitted(stderr, "fenceline: "+app.Plain(exit.Err.Error())))
+		if exit.Code == app.ExitUsage {
 			fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
 		}
 	}
@@ -60,7 +69,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 }
 
 func newRootCommand() *cobra.Command {
-	g := &globals{output: outputTable}
+	g := &app.Globals{Output: app.OutputTable}
 	root := &cobra.Command{
 		Use:   "fenceline",
 		Short: "Coordinate processes through etcd",
@@ -77,9 +86,9 @@ else ETCDCTL_ENDPOINTS, and so on; a flag beats both. FENCELINE_NAMESPACE, FENCE
 		SilenceUsage:  true,
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
-	g.connection.addFlags(root.PersistentFlags())
-	root.PersistentFlags().VarP(&g.output, "output", "o", "`format` of what is printed: table or json")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return app.FlagError(err) })
+	g.Connection.AddFlags(root.PersistentFlags())
+	root.PersistentFlags().VarP(&g.Output, "output", "o", "`format` of what is printed: table or json")
 	for _, group := range groups {
 		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
 		for _, command := range group.commands {
@@ -88,7 +97,7 @@ else ETCDCTL_ENDPOINTS, and so on; a flag beats both. FENCELINE_NAMESPACE, FENCE
 			root.AddCommand(cmd)
 		}
 	}
-	fitHelp(root)
+	app.FitHelp(root)
 	completeRest(g, root)
 	return root
 }

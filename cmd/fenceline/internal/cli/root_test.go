@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
 )
 
 // fenceline runs a command line in this process.
@@ -72,7 +74,7 @@ func TestMessagesNameNoPackages(t *testing.T) {
 		`cron: list: etcd denies access to keys "k"*: it needs read: etcdserver: permission denied`: `etcd denies access to keys "k"*: it needs read`,
 		`lock "a: a: a": x: x, x: x`: `lock "a: a: a": x: x, x: x`,
 	} {
-		if got := plain(said); got != want {
+		if got := app.Plain(said); got != want {
 			t.Errorf("%s: %s, want %s", said, got, want)
 		}
 	}

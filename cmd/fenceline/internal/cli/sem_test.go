@@ -10,6 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/sem"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
@@ -209,8 +210,8 @@ func TestSemStatusCountsUnitsAsLsDoes(t *testing.T) {
 	waiter := started(t, m.Endpoint(), "sem", name, "--units", "2", "true")
 	permits(t, m.Client(t), name, 2)
 	code, stdout, stderr := fenceline("sem", "status", name, "-o", "json", "--endpoints", m.Endpoint())
-	var got semStatus
-	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 0 || got != (semStatus{name, 4, 3, 2}) {
+	var got sem.Status
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 0 || got != (sem.Status{Name: name, Limit: 4, Held: 3, Waiting: 2}) {
 		t.Errorf("code %d, %v: %+v %s", code, err, got, stderr)
 	}
 	if _, stdout, _ := fenceline("sem", "status", name, "--endpoints", m.Endpoint()); squeeze(stdout) != "NAME LIMIT HELD WAITING\n"+name+" 4 3 2" {

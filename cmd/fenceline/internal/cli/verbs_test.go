@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	inspectroom "github.com/fenceline/fenceline/cmd/fenceline/internal/inspect"
 	"github.com/fenceline/fenceline/inspect"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
@@ -185,7 +186,7 @@ func TestTopShowsWhoWaits(t *testing.T) {
 		t.Fatalf("code %d, %q, %q", code, stdout, stderr)
 	}
 	var look struct {
-		Lines []topRow `json:"lines"`
+		Lines []inspectroom.TopRow `json:"lines"`
 	}
 	if err := json.Unmarshal([]byte(lines[1]), &look); err != nil || len(look.Lines) != 1 {
 		t.Fatalf("%v: %s", err, lines[1])
@@ -203,10 +204,10 @@ func TestTopShowsWhoWaits(t *testing.T) {
 
 func TestRowsOfTopAreSortedByWhatIsAskedFor(t *testing.T) {
 	rows := func(by string) (names string) {
-		f := &topFlags{}
-		for i, o := range orders {
-			if o.name == by {
-				f.order = i
+		f := &inspectroom.TopFlags{}
+		for i, o := range inspectroom.Orders {
+			if o.Name == by {
+				f.Order = i
 			}
 		}
 		now := time.Now()
@@ -217,7 +218,7 @@ func TestRowsOfTopAreSortedByWhatIsAskedFor(t *testing.T) {
 			}
 			return l
 		}
-		for _, r := range f.rows(&inspect.Traffic{Over: time.Second, Lines: []*inspect.LineTraffic{
+		for _, r := range f.Rows(&inspect.Traffic{Over: time.Second, Lines: []*inspect.LineTraffic{
 			line("a", 1, 3), line("b", 9, 1, time.Minute), line("c", 2, 9, time.Second, time.Second)}}) {
 			names += r.Name
 		}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
 )
 
 // Each script has somebody be in the way until $D/go is there.
@@ -46,10 +48,10 @@ func TestMessagesOnATerminalAreNoWiderThanIt(t *testing.T) {
 		`fenceline: averyveryveryveryverylongnamewithoutspaces is`:                        "fenceline:\n  averyveryveryveryverylongnamewithoutspaces\n  is",
 		"one line\nand another, of its own, and more":                                     "one line\nand another, of its own, and\n  more",
 	} {
-		if got := fitted(tty, text); got != want {
+		if got := app.Fitted(tty, text); got != want {
 			t.Errorf("%q", got)
 		}
-		if got := fitted(create(t, t.TempDir(), "file"), text); got != text {
+		if got := app.Fitted(create(t, t.TempDir(), "file"), text); got != text {
 			t.Errorf("in a file: %q", got)
 		}
 	}

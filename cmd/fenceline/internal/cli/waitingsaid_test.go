@@ -7,17 +7,19 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/underhold"
 )
 
 // saidDuring is what is said in a wait of that length, and when, if look answers these in turn, each second another.
 func saidDuring(t *testing.T, wait time.Duration, talks bool, looks ...string) (said []string, spoke bool) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		h := &holder{talks: talks, say: func(format string, args ...any) {
+		h := &underhold.Holder{Talks: talks, Say: func(format string, args ...any) {
 			said = append(said, fmt.Sprintf("%v ", time.Since(began))+fmt.Sprintf(format, args...))
 		}}
 		look := func(context.Context) string { return looks[min(int(time.Since(began).Seconds()), len(looks)-1)] }
-		spoke, _ = h.patiently(t.Context(), look, func(context.Context) error {
+		spoke, _ = h.Patiently(t.Context(), look, func(context.Context) error {
 			time.Sleep(wait)
 			return nil
 		})
@@ -52,9 +54,9 @@ func TestWaitIsSpokenOfOnceAndAgainWhenItHasChanged(t *testing.T) {
 // An etcd that does not answer keeps nobody.
 func TestLookThatHangsDoesNotDelayTheGrant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &holder{talks: true, say: func(string, ...any) {}}
+		h := &underhold.Holder{Talks: true, Say: func(string, ...any) {}}
 		began := time.Now()
-		h.patiently(t.Context(), func(ctx context.Context) string { <-ctx.Done(); return "" }, func(context.Context) error {
+		h.Patiently(t.Context(), func(ctx context.Context) string { <-ctx.Done(); return "" }, func(context.Context) error {
 			time.Sleep(time.Second)
 			return nil
 		})

@@ -1,6 +1,0 @@
-//go:build !linux
-
-package cli
-
-// echoOff leaves it to the reading of the password, a moment after the prompt.
-func echoOff(int) error { return nil }
