@@ -139,3 +139,17 @@ func TestWideTableHasTimesLeasesAndKeys(t *testing.T) {
 		}
 	})
 }
+
+func TestNamesAreThoseThatBeginSo(t *testing.T) {
+	inBubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		s := etcd.Session(t)
+		for _, name := range []string{"b", "a/1", "a/2", "a/1"} {
+			lock.New(s, name).TryAcquire(t.Context())
+		}
+		for begin, want := range map[string]string{"": "a/1 a/2 b", "a/": "a/1 a/2", "c": ""} {
+			if names, err := inspect.Names(t.Context(), etcd.Client(t), inspect.Lock, begin); err != nil || strings.Join(names, " ") != want {
+				t.Errorf("%q: %q, %v, want %q", begin, names, err, want)
+			}
+		}
+	})
+}

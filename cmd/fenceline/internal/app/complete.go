@@ -2,19 +2,16 @@ package app
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/inspect"
 )
 
 const (
 	completeWithin = time.Second // somebody waits at a prompt
-	completeKeys   = 2000        // more names than anybody reads
 )
 
 // completion returns what may stand where the cursor is.
@@ -61,21 +58,11 @@ func (g *Globals) LiveNames(ctx context.Context, namespace, kind, typed string) 
 		return nil
 	}
 	defer client.Close()
-	prefix := namespace + kind + "/"
-	resp, err := client.Get(ctx, prefix+keyspace.Escape(typed), clientv3.WithPrefix(), clientv3.WithKeysOnly(),
-		clientv3.WithSerializable(), clientv3.WithLimit(completeKeys))
+	names, err := inspect.Names(ctx, client, kind, typed, inspect.WithNamespace(namespace))
 	if err != nil {
 		return nil
 	}
-	var names []string
-	for _, kv := range resp.Kvs {
-		escaped, _, _ := strings.Cut(strings.TrimPrefix(string(kv.Key), prefix), "/")
-		if name := keyspace.Unescape(escaped); keyspace.CheckName(kind, name) == nil && keyspace.Escape(name) == escaped {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	return names
 }
 
 // CompleteKind completes one name of a kind, in the namespace that the flag says.

@@ -10,8 +10,7 @@ import (
 	"github.com/fenceline/fenceline/barrier"
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/underhold"
-	"github.com/fenceline/fenceline/internal/etcd"
-	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/inspect"
 )
 
 func NewGateCommand(g *app.Globals) *cobra.Command {
@@ -88,12 +87,11 @@ refuses; 130, 143 interrupted by SIGINT, SIGTERM.`,
 				return f.Waits(ctx, h, fmt.Sprintf("gate %q", args[0]), gate.Wait, closedBy, func(ctx context.Context) (bool, error) {
 					ctx, cancel := context.WithTimeout(ctx, g.Connection.CommandTimeout)
 					defer cancel()
-					key := keyspace.Line(namespace, app.GateKind, args[0])
-					closed, err := h.Client.Get(ctx, key, clientv3.WithPrefix(), clientv3.WithCountOnly())
+					l, err := inspect.Front(ctx, h.Client, inspect.Gate, args[0], inspect.WithNamespace(namespace))
 					if err != nil {
-						return false, fmt.Errorf("gate %q: %w", args[0], etcd.Explain(h.Client, err, key))
+						return false, fmt.Errorf("gate %q: %w", args[0], err)
 					}
-					return closed.Count == 0, nil
+					return len(l.Entries) == 0, nil
 				})
 			})
 		},
