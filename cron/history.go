@@ -106,16 +106,17 @@ func List(ctx context.Context, client *clientv3.Client, opts ...ListOption) ([]J
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("cron: list: %w", err)
 	}
-	prefix := o.namespace + "cron/"
-	kvs, err := read(ctx, client, prefix)
+	kvs, err := read(ctx, client, o.namespace+"cron/")
 	if err != nil {
 		return nil, fmt.Errorf("cron: list: %w", err)
 	}
-	return jobsIn(prefix, kvs, time.Now()), nil
+	return JobsIn(o.namespace, kvs, time.Now()), nil
 }
 
-// jobsIn is the jobs whose keys kvs are.
-func jobsIn(prefix string, kvs []*mvccpb.KeyValue, now time.Time) []Job {
+// JobsIn is what List returns, of keys that were read already: all under <namespace>cron/, in any order, and at one revision. It is for whoever
+// reads jobs together with other things. now decides what is overdue, and which tick is next.
+func JobsIn(namespace string, kvs []*mvccpb.KeyValue, now time.Time) []Job {
+	prefix := namespace + "cron/"
 	of := map[string][]*mvccpb.KeyValue{}
 	for _, kv := range kvs {
 		name, _, ok := strings.Cut(strings.TrimPrefix(string(kv.Key), prefix), "/")

@@ -17,16 +17,54 @@ import (
 	"github.com/fenceline/fenceline/internal/since"
 )
 
-// String is a table: a row for each entry, in order, under a header. What a terminal could take for a command is quoted.
+// String is a table: a row for each entry, in order, under a header. Jobs and services that were read follow in tables of their own. What a
+// terminal could take for a command is quoted.
 func (s *Snapshot) String() string {
-	header, rows := s.Table()
 	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	header, rows := s.Table()
+	tabulate(&b, header, rows)
+	if len(s.Jobs) > 0 {
+		tabulate(&b, []string{"JOB", "SCHEDULE", "LAST", "NEXT", "STATE"}, s.jobs())
+	}
+	if len(s.Services) > 0 {
+		tabulate(&b, []string{"SERVICE", "INSTANCE", "ADDR", "STATUS"}, s.instances())
+	}
+	return b.String()
+}
+
+func tabulate(b *strings.Builder, header []string, rows [][]string) {
+	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{header}, rows...) {
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	_ = w.Flush() // a Builder takes everything
-	return b.String()
+}
+
+func (s *Snapshot) jobs() (rows [][]string) {
+	for _, j := range s.Jobs {
+		state := "waits"
+		switch {
+		case j.Err != nil:
+			state = show.Printable(j.Err.Error())
+		case j.Paused != nil:
+			state = "paused"
+		case j.Running > 0:
+			state = "runs"
+		case j.Overdue:
+			state = "overdue"
+		}
+		rows = append(rows, []string{show.Printable(j.Name), cmp.Or(show.Printable(j.Schedule), "-"), cmp.Or(timeText(j.Last), "-"), cmp.Or(timeText(j.Next), "-"), state})
+	}
+	return rows
+}
+
+func (s *Snapshot) instances() (rows [][]string) {
+	for _, service := range slices.Sorted(maps.Keys(s.Services)) {
+		for _, in := range s.Services[service] {
+			rows = append(rows, []string{show.Printable(service), show.Printable(in.ID), show.Printable(in.Addr), string(in.Status)})
+		}
+	}
+	return rows
 }
 
 // column is one of a table.

@@ -89,7 +89,11 @@ type past struct {
 }
 
 func (o *options) past(ctx context.Context, c *clientv3.Client) (*past, error) {
-	prefixes := append(o.ranges(), keyspace.BrokenHolds(o.namespace))
+	prefixes, notes := o.ranges()
+	if notes != "" {
+		prefixes = append(prefixes, notes)
+	}
+	prefixes = append(prefixes, keyspace.BrokenHolds(o.namespace))
 	p := &past{}
 	for {
 		now, err := c.Get(ctx, o.entries(), clientv3.WithCountOnly())

@@ -13,8 +13,10 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/cron"
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/registry"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -48,6 +50,7 @@ type options struct {
 	prefix    string // instead of kind and name
 	kind      string // empty: all
 	name      string // empty: all of the kind
+	services  string // prefix; empty: they are not read
 	actor     string
 }
 
@@ -68,6 +71,15 @@ func WithKind(kind string) ReadOption { return readOption(func(o *options) { o.k
 // WithLine reads only one line.
 func WithLine(kind, name string) ReadOption {
 	return readOption(func(o *options) { o.kind, o.name = kind, name })
+}
+
+// WithServices reads the services under this prefix as well, as registry.WithPrefix sets it: "services/" by default there.
+func WithServices(prefix string) ReadOption {
+	return readOption(func(o *options) {
+		if o.services = prefix; !strings.HasSuffix(prefix, "/") {
+			o.services += "/"
+		}
+	})
 }
 
 func optionsOf[O any](opts []O, apply func(O, *options)) (options, error) {
@@ -124,12 +136,16 @@ func (o *options) entries() string {
 	return o.namespace
 }
 
-// ranges are the prefixes to read: the entries, and the sessions and notes if those are not among them.
-func (o *options) ranges() []string {
-	if o.entries() == o.namespace {
-		return []string{o.namespace}
+// ranges are the prefixes to read: the entries, and the sessions and notes if those are not among them. The last is optional: a role may lack it.
+func (o *options) ranges() (needed []string, optional string) {
+	needed = []string{o.entries()}
+	if o.entries() != o.namespace {
+		needed, optional = append(needed, o.sessions()), o.notes()
 	}
-	return []string{o.entries(), o.sessions(), o.notes()}
+	if o.services != "" {
+		needed = append(needed, o.services)
+	}
+	return needed, optional
 }
 
 // Read reads all lines of the namespace, or those that the options name, in one transaction: at one revision, whoever writes meanwhile. ctx
@@ -147,21 +163,36 @@ func (o *options) read(ctx context.Context, c *clientv3.Client) (*Snapshot, erro
 	ctx, cancel := etcd.Bounded(ctx)
 	defer cancel()
 	var ops []clientv3.Op
-	for _, prefix := range o.ranges() {
+	needed, optional := o.ranges()
+	for _, prefix := range needed {
 		ops = append(ops, clientv3.OpGet(prefix, clientv3.WithPrefix()))
 	}
-	resp, err := c.Txn(ctx).Then(ops...).Commit()
-	if errors.Is(err, rpctypes.ErrPermissionDenied) && len(ops) > 1 { // times are not worth a refusal
-		resp, err = c.Txn(ctx).Then(ops[:len(ops)-1]...).Commit()
+	all := ops
+	if optional != "" {
+		all = append(ops[:len(ops):len(ops)], clientv3.OpGet(optional, clientv3.WithPrefix()))
+	}
+	resp, err := c.Txn(ctx).Then(all...).Commit()
+	if errors.Is(err, rpctypes.ErrPermissionDenied) && optional != "" { // times are not worth a refusal
+		resp, err = c.Txn(ctx).Then(ops...).Commit()
 	}
 	if err != nil {
 		return nil, o.explain(c, err)
 	}
 	var kvs []*mvccpb.KeyValue
-	for _, r := range resp.Responses {
-		kvs = append(kvs, r.GetResponseRange().Kvs...)
+	for i, r := range resp.Responses {
+		if i != len(needed)-1 || o.services == "" {
+			kvs = append(kvs, r.GetResponseRange().Kvs...)
+		}
 	}
 	s := o.snapshot(resp.Header.Revision, kvs)
+	if o.entries() == o.namespace {
+		s.Jobs = cron.JobsIn(o.namespace, slices.DeleteFunc(kvs, func(kv *mvccpb.KeyValue) bool {
+			return !strings.HasPrefix(string(kv.Key), o.namespace+cronKind+"/")
+		}), s.read)
+	}
+	if o.services != "" {
+		s.Services = registry.InstancesIn(o.services, resp.Responses[len(needed)-1].GetResponseRange().Kvs)
+	}
 	if err := o.askElsewhere(ctx, c, s); err != nil {
 		return nil, o.explain(c, err)
 	}
@@ -175,8 +206,8 @@ func (o *options) explain(c *clientv3.Client, err error) error {
 		return etcd.Explain(c, err, o.entries())
 	}
 	var keys []string
-	ranges := o.ranges()
-	for _, prefix := range ranges[:min(len(ranges), 2)] { // the notes it can do without
+	needed, _ := o.ranges()
+	for _, prefix := range needed {
 		keys = append(keys, fmt.Sprintf("%q*", prefix))
 	}
 	return fmt.Errorf("etcd denies access to keys %s: the user's role needs read on what has that prefix: %w", strings.Join(keys, " or "), err)

@@ -6,7 +6,9 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/cron"
 	"github.com/fenceline/fenceline/fence"
+	"github.com/fenceline/fenceline/registry"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -41,6 +43,9 @@ type Snapshot struct {
 	Revision int64      `json:"revision"`
 	Lines    []*Line    `json:"lines"`              // by kind and name
 	Sessions []*Session `json:"sessions,omitempty"` // by lease; all of the namespace, unless one line was asked for
+	// Jobs are those of cron, if the whole namespace was read, and Services what is registered, if WithServices says where.
+	Jobs     []cron.Job                     `json:"-"`
+	Services map[string][]registry.Instance `json:"-"`
 	limits   map[string]int64
 	read     time.Time // by the clock here
 }

@@ -9,10 +9,12 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/cron"
 	"github.com/fenceline/fenceline/election"
 	"github.com/fenceline/fenceline/fencetest"
 	"github.com/fenceline/fenceline/inspect"
 	"github.com/fenceline/fenceline/lock"
+	"github.com/fenceline/fenceline/registry"
 	"github.com/fenceline/fenceline/semaphore"
 )
 
@@ -151,5 +153,40 @@ func TestNamesAreThoseThatBeginSo(t *testing.T) {
 				t.Errorf("%q: %q, %v, want %q", begin, names, err, want)
 			}
 		}
+	})
+}
+
+func TestSnapshotHasJobsAndServicesAtItsRevision(t *testing.T) {
+	inBubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		ctx, cancel := context.WithCancel(t.Context())
+		jobs := cron.New(etcd.Session(t))
+		if err := jobs.Add("sweep", "@every 10s", func(context.Context, cron.Tick) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- jobs.Run(ctx) }()
+		if _, err := registry.Register(t.Context(), etcd.Session(t), "web", registry.Instance{ID: "a", Addr: "10.0.0.5:80"}); err != nil {
+			t.Fatal(err)
+		}
+		held(t, lock.New(etcd.Session(t), "x"))
+		time.Sleep(25 * time.Second)
+		s, err := inspect.Read(t.Context(), etcd.Client(t), inspect.WithServices("services"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Lines) != 1 || len(s.Jobs) != 1 || len(s.Services["web"]) != 1 {
+			t.Errorf("%d lines, jobs %+v, services %+v", len(s.Lines), s.Jobs, s.Services)
+		}
+		drawn := strings.Join(strings.Fields(s.String()), " ")
+		for _, want := range []string{"lock x 1 holds", "JOB SCHEDULE LAST NEXT STATE sweep @every 10s 2000-01-01T00:00:20Z 2000-01-01T00:00:30Z waits", "SERVICE INSTANCE ADDR STATUS web a 10.0.0.5:80 up"} {
+			if !strings.Contains(drawn, want) {
+				t.Errorf("it lacks %q:\n%v", want, s)
+			}
+		}
+		if part, err := inspect.Read(t.Context(), etcd.Client(t), inspect.WithKind(inspect.Lock)); err != nil || part.Jobs != nil || part.Services != nil {
+			t.Errorf("of one kind: %+v, %v", part, err)
+		}
+		cancel()
+		<-done
 	})
 }

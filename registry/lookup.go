@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/mirror"
@@ -64,4 +65,16 @@ func rangeOf[O any](client *clientv3.Client, service string, opts []O, apply fun
 	}
 	r, err := mirror.NewRange(client, prefix, "WithPrefix")
 	return r, o, err
+}
+
+// InstancesIn is what LookupAll returns, of keys that were read already: all under prefix, in any order, and at one revision. It is for whoever
+// reads services together with other things. What is no instance is left out.
+func InstancesIn(prefix string, kvs []*mvccpb.KeyValue) map[string][]Instance {
+	o, err := resolve([]Option{WithPrefix(prefix)}, Option.register)
+	if err != nil { // no service can stand under such a prefix
+		return map[string][]Instance{}
+	}
+	s := newSet(o)
+	s.load(kvs)
+	return s.byService()
 }
