@@ -50,8 +50,8 @@
 //
 // A [Gauge] shared by all contenders must never read more inside than there is room for: one holder of a mutex, one
 // writer or many readers. A counter that exclusive holders read on entry and write on exit must in the end equal the
-// number of their acquisitions, and must not move under those who share. Without a hold time nobody is inside for
-// longer than that takes, some 100 ns: few of many overlaps are seen then, and a hold time shows more. In fenced cells every hold also writes through a [fence.Gate], and no
+// number of their acquisitions, and must not move under those who share. Without a hold time a turn
+// lasts about 100 ns, so most overlaps would go unseen; set one to catch them. In fenced cells every hold also writes through a [fence.Gate], and no
 // two holds may show the same token. A [SafetyError] ends the run.
 //
 // # What it is not

@@ -138,7 +138,7 @@ func who(text string) string {
 	return fmt.Sprintf("%s pid %d", name, r.PID)
 }
 
-// Add has fn run at the ticks of schedule: five fields (minute, hour, day of month, month, day of week), or @hourly,
+// Add runs fn at the ticks of schedule: five fields (minute, hour, day of month, month, day of week), or @hourly,
 // @daily, @weekly, @monthly, @yearly, or @every with a duration in whole seconds. It does no I/O; while Run runs the
 // job takes part at once. Ticks that come after Add, or after Run has begun, whichever is later, find this process
 // there.

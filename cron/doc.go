@@ -17,8 +17,8 @@
 // # What it does not
 //
 // That two attempts at one tick never act at the same time: a runner that lost its claim may not look at its ctx. A
-// resource that must not see that needs the Token and package fence. Nor that a tick is run at least once: Skip, an
-// atMostLate that has passed, and used-up retries are ends too, each by choice. A process that dies between its claim
+// resource that must not see that needs the Token and package fence. Nor does every tick run: Skip, atMostLate and the limit
+// of WithRetries let a tick go, as configured. A process that dies between its claim
 // and the first line of its function leaves a run that was lost, as History tells, and that only WithRetries makes good.
 //
 // # Clocks

@@ -31,7 +31,7 @@ type Pause struct {
 	Since time.Time `json:"since"`
 }
 
-// PauseJob has no process start the job any more, until ResumeJob: no tick, and no further attempt. A run that is under way goes
+// PauseJob keeps every process from starting the job until ResumeJob: no tick, and no further attempt. A run that is under way goes
 // on, and TriggerJob works. To pause a paused job changes nothing. ErrUnknown: there is no such job. Like all functions of
 // this kind it needs no Session, and writes the job's record by compare-and-swap; ctx bounds it, or five seconds.
 func PauseJob(ctx context.Context, client *clientv3.Client, job string, opts ...ListOption) error {
@@ -56,7 +56,7 @@ func ResumeJob(ctx context.Context, client *clientv3.Client, job string, opts ..
 	})
 }
 
-// TriggerJob has one of the processes that have the job run it now, beside the schedule, once; when one runs already, after
+// TriggerJob makes one of the processes that have the job run it now, beside the schedule, once; when one runs already, after
 // that, but with WithOverlap. Such a run has the time of the request as its Scheduled, and WithRetries holds for it. A second request before
 // the first was taken up changes nothing. ErrNobody: no process has the job.
 func TriggerJob(ctx context.Context, client *clientv3.Client, job string, opts ...ListOption) error {

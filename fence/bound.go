@@ -15,13 +15,13 @@ func NewGate(opts ...GateOption) *Gate {
 	return g
 }
 
-// WithMaxNames has the Gate remember n names, at least 1, and forget the least recently used beyond that. Default: no
+// WithMaxNames bounds the names that the Gate remembers to n, at least 1: beyond that it forgets the least recently used. Default: no
 // bound. Names that somebody is inside of, or waits for, are never forgotten, and may for that time be more than n.
 //
 // A stale token is refused all the same. Of the names it forgot the Gate keeps two numbers: the highest token of a
 // writer and the highest of anyone. A name it does not remember, be it forgotten or new, is judged as if they were its
-// own. That they mean something for a name which they are not of, is because tokens rest on the revisions of one etcd
-// history: whoever queues after a token was created, under any name, gets a larger one.
+// own. Another name's token is a valid floor because all tokens rest on the revisions of one etcd history: whoever
+// queues after a token was created, under any name, gets a larger one.
 //
 // So the mistakes are all on one side. The Gate can refuse a holder that is still valid: one that queued for its lock
 // before the last holder of some forgotten name did, and whose own name is not remembered, because n other names were

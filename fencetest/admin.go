@@ -64,7 +64,7 @@ func (s authServer) Authenticate(ctx context.Context, r *pb.AuthenticateRequest)
 	return resp, nil
 }
 
-// ForgetTokens has etcd forget who has logged in, as it does some minutes after.
+// ForgetTokens makes etcd forget who has logged in, as it does some minutes after.
 func (e *Etcd) ForgetTokens() {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -55,7 +55,7 @@ func (f Fate) String() string {
 	return s
 }
 
-// Decide has f say what becomes of each request, until it is called again; nil: nothing. f must not block.
+// Decide lets f say what becomes of each request, until it is called again; nil: nothing. f must not block.
 func (e *Etcd) Decide(f func(Request) Fate) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

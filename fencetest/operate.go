@@ -15,7 +15,7 @@ import (
 // Expire ends a lease as its TTL does, though that may be far away, and deletes its keys.
 func (e *Etcd) Expire(lease clientv3.LeaseID) { e.endNow(lease, "expires") }
 
-// OnExpiry has f called just before etcd takes the keys of a lease that has run out by itself: whoever relies on it must know by then.
+// OnExpiry calls f just before etcd takes the keys of a lease that has run out by itself: whoever relies on it must know by then.
 // f must not ask the Etcd.
 func (e *Etcd) OnExpiry(f func(lease clientv3.LeaseID)) {
 	e.mu.Lock()
@@ -60,7 +60,7 @@ func (e *Etcd) Compact() {
 	_, _ = e.store.Compact(e.store.Revision()) // it fails when that was done before
 }
 
-// ChangeLeader has another member lead, after a time in which nothing that needs a quorum goes on. Leases get their whole TTL again, and
+// ChangeLeader makes another member lead, after a time in which nothing that needs a quorum goes on. Leases get their whole TTL again, and
 // a second.
 func (e *Etcd) ChangeLeader(gap time.Duration) {
 	e.mu.Lock()
@@ -151,7 +151,7 @@ func (e *Etcd) numbered(n int) *member {
 	return e.members[n-1]
 }
 
-// Lag has a member, 1 to 3, apply nothing more: what it is asked for without a quorum is old, and so are its watches; all else waits.
+// Lag keeps a member, 1 to 3, from applying anything more: what it is asked for without a quorum is old, and so are its watches; all else waits.
 // CatchUp ends that.
 func (e *Etcd) Lag(member int) {
 	e.mu.Lock()

@@ -356,7 +356,7 @@ func (ws *watchStream) send(ctx context.Context, stream pb.Watch_WatchServer) {
 	}
 }
 
-// Silence has the streams of watches that a Node has now tell nothing more, without ending. Streams that it opens later are well.
+// Silence keeps the watch streams that a Node has now from telling anything more, without ending them. Streams that it opens later are well.
 func (n *Node) Silence() {
 	n.etcd.note(n.name, "its streams of watches fall silent")
 	n.streams(func(ws *watchStream) { ws.silent = true })

@@ -32,10 +32,9 @@ func (l *Lock) Context() context.Context { return l.hold.Context() }
 // also after a release, and costs nothing to look at. Ask while the lock is held: see the package's comment.
 func (l *Lock) Token() fence.Token { return l.hold.Token(l.part) }
 
-// Guard is "this very hold still stands", for the If of an etcd transaction. It exposes the entry (see the package's comment): the next
-// goroutine here then needs a proposal to etcd where it needed none. Of a read hold it
-// stands until the last of those who share its entry is out: until then, no writer is in. A transaction whose
-// guard fails has written nothing.
+// Guard returns "this very hold still stands", for the If of an etcd transaction. The first call makes this hold ineligible for local
+// hand-over, so the next Acquire in this process costs one write to etcd. The guard of a read hold stands until the last of those who share its
+// entry is out: until then, no writer is in. A transaction whose guard fails has written nothing.
 func (l *Lock) Guard() []clientv3.Cmp { return l.hold.Guard(l.part) }
 
 // Deadline is until when the hold may be trusted, if no renewal gets through before; the zero time once it has ended.

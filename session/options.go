@@ -53,7 +53,7 @@ func WithName(name string) Option { return func(o *options) { o.name = name } }
 // WithLabels sets what is shown next to the name. Default: nothing.
 func WithLabels(labels map[string]string) Option { return func(o *options) { o.labels = labels } }
 
-// WithLogger has trouble with etcd reported to l, on the goroutine of Trace's hooks: a handler that blocks delays neither a
+// WithLogger reports trouble with etcd to l, on the goroutine of Trace's hooks: a handler that blocks delays neither a
 // renewal nor the end of a hold. Default: silent.
 func WithLogger(l *slog.Logger) Option { return func(o *options) { o.log = l } }
 
@@ -78,8 +78,8 @@ type Trace struct {
 	// Lost: a hold ended otherwise, for one at the Session's Close, with ErrClosed. The hold's Context has ended before. For
 	// each lock of a Set it is called once.
 	Lost func(kind, name string, cause error)
-	// Overrun: what runs under a hold still runs, so long after others may hold, or after it was told to step down for its
-	// health. It is called for a function of Lead's, and for a job of cron's, that ignores its ctx.
+	// Overrun: a function run under a hold is still running, so long after another process may hold, or after it was told to
+	// step down for its health. It is called for a function of Lead's, and for a job of cron's, that ignores its ctx.
 	Overrun func(kind, name string, by time.Duration)
 	// Missed: so many ticks of a job of cron's were passed over: nobody was there, or etcd was away, or an earlier run was not
 	// done. The process that finds it out first is the one that is told.

@@ -128,8 +128,8 @@ func (h *Hold) Asked() <-chan struct{} {
 // Lease is the lease that the hold hangs on.
 func (h *Hold) Lease(i int) clientv3.LeaseID { return h.attempt.spots[i].lease }
 
-// Guard exposes the entry and returns the comparisons that hold while it stands, which is longer than the hold if it is shared. After a
-// release without anyone having looked they never hold.
+// Guard exposes the entry and returns comparisons that succeed while the entry exists. A shared entry may outlive this hold. After a release
+// without anyone having looked they never succeed.
 func (h *Hold) Guard(i int) []clientv3.Cmp {
 	h.line.mu.Lock()
 	defer h.line.mu.Unlock()

@@ -15,7 +15,7 @@ type GocronLocker[L interface{ Unlock(context.Context) error }] struct {
 	opts    []lock.Option
 }
 
-// Gocron has each run of a job go to one scheduler among all that share the lock's name:
+// Gocron gives each run of a job to one scheduler among all that share the lock's name:
 //
 //	gocron.NewScheduler(gocron.WithDistributedLocker(adapt.Gocron[gocron.Lock](s, lock.WithMinHold(10*time.Second))))
 //

@@ -15,7 +15,7 @@ type GooseLocker struct {
 	held  holds
 }
 
-// Goose has the migrations of a database run in one process at a time, on whatever database: name says which.
+// Goose runs the migrations of a database in one process at a time, on whatever database: name says which.
 // Processes that come later wait, and then find nothing left to do.
 //
 //	goose.NewProvider(dialect, db, files, goose.WithLocker(adapt.Goose(s, "migrate orders")))
