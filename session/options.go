@@ -41,7 +41,8 @@ func WithTTL(ttl time.Duration) Option { return func(o *options) { o.ttl = ttl }
 // the Session takes when it loses this one. Two Sessions must never go on with one lease at a time: both would believe that they hold. After
 // 63 times of handing on, entries are not taken over any more, since their tokens are used up.
 //
-// The user has to be allowed to read all keys under the lease.
+// It is about what hangs on this lease. A Session with more than some 128 entries has further leases, which run out by themselves then. The user
+// has to be allowed to read all keys under the lease.
 func WithLease(id clientv3.LeaseID) Option { return func(o *options) { o.lease = id } }
 
 // WithNamespace sets the prefix of all keys. Default "fenceline/". Processes must share it to meet.

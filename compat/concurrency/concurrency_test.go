@@ -3,6 +3,7 @@ package concurrency_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -392,6 +393,33 @@ func TestBadPrefixIsAnErrorOfTheFirstCall(t *testing.T) {
 		}
 		if _, err := concurrency.NewSession(nil); err == nil {
 			t.Error("a nil client was taken")
+		}
+	})
+}
+
+func TestSessionHoldsMoreThanOneLeaseHasRoomFor(t *testing.T) {
+	inBubble(t, func(t *testing.T, etcd *fencetest.Etcd) {
+		s := open(t, etcd.Client(t))
+		var all errgroup.Group
+		for i := range 400 {
+			m := concurrency.NewMutex(s, "x/"+strconv.Itoa(i))
+			all.Go(func() error {
+				if err := m.Lock(t.Context()); err != nil {
+					return err
+				}
+				if m.Key() == "" {
+					return errors.New("no key")
+				}
+				return nil
+			})
+		}
+		must(t, all.Wait())
+		if n := len(etcd.Leases()); n < 2 {
+			t.Errorf("they hang on %d leases, want several", n)
+		}
+		must(t, s.Close())
+		if n := keys(t, etcd.Client(t), "x/"); n != 0 {
+			t.Errorf("%d keys are left", n)
 		}
 	})
 }

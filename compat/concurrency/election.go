@@ -73,7 +73,7 @@ func (e *Election) Campaign(ctx context.Context, val string) error {
 	defer context.AfterFunc(e.stands, func() { stop(ErrElectionNotLeader) })()
 	e.mu.Unlock()
 	t, err := e.inner.Campaign(waiting, val)
-	if err == nil && t.Lease() != e.s.lease { // the session has lost its lease, and is about to end
+	if err == nil && e.s.lost() {
 		_ = t.Resign(context.WithoutCancel(ctx))
 		err = session.ErrClosed
 	}

@@ -60,7 +60,7 @@ func (m *Mutex) take(ctx context.Context, l *lock.Lock, err error) error {
 	if err != nil {
 		return m.s.failed(ctx, err)
 	}
-	if l.Lease() != m.s.lease { // the session has lost its lease, and is about to end
+	if m.s.lost() {
 		_ = l.Release(context.WithoutCancel(ctx))
 		return ErrSessionExpired
 	}

@@ -126,11 +126,15 @@ func (s *Session) orphan() error {
 	}
 	s.over = true
 	ctx := context.WithoutCancel(s.base)
-	if s.inner.Lease() != s.lease { // it was lost, and there may be another by now
+	if s.lost() {
 		return s.inner.Close(ctx)
 	}
 	return s.inner.Orphan(ctx)
 }
+
+// lost says that the lease has gone, and that there may be another by now, under which nothing is to be held: the session is about to end. What
+// was granted before is lost with it. (Of more than 128 keys some hang on further leases, which live and end with the first.)
+func (s *Session) lost() bool { return s.inner.Lease() != s.lease }
 
 // Client is the one given to NewSession.
 func (s *Session) Client() *clientv3.Client { return s.client }
