@@ -107,9 +107,8 @@ func (m *meter) watch(ctx context.Context, c *clientv3.Client, from int64) {
 		m.cancel()
 	}
 	ctx, m.cancel = context.WithCancel(ctx)
-	changes := c.Watch(clientv3.WithRequireLeader(ctx), m.entries(), clientv3.WithPrefix(), clientv3.WithRev(from))
-	m.watching.Go(func() {
-		for resp := range changes {
+	m.watching.Go(func() { // Watch itself blocks while etcd is away
+		for resp := range c.Watch(clientv3.WithRequireLeader(ctx), m.entries(), clientv3.WithPrefix(), clientv3.WithRev(from)) {
 			m.count(resp.Events)
 		}
 		m.mu.Lock()

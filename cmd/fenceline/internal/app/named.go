@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -116,4 +117,11 @@ func CheckKind(kind string, alone bool) error {
 		err = fmt.Errorf("%w; did you mean \"fenceline ls lock %s\"?", err, kind)
 	}
 	return UsageErrorf("%w", err)
+}
+
+// Matches says whether text is of a pattern, in which a slash is a character as any other. All is of the empty one.
+func Matches(pattern, text string) bool {
+	flat := strings.NewReplacer("/", "\x00")
+	ok, _ := path.Match(flat.Replace(pattern), flat.Replace(text)) // patterns were looked at before
+	return ok || pattern == ""
 }

@@ -2,6 +2,10 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,6 +37,11 @@ func TestWrongCommandLinesOfVerbsAre64BeforeAnyRequest(t *testing.T) {
 		{[]string{"ls", "--host", "[", "lock"}, `--host "[": it is not a pattern`},
 		{[]string{"ls", "--state", "open"}, `--state "open": it is neither holds nor waits`},
 		{[]string{"ls", "--watch", "--every", "0"}, "--every: want at least 0.1"},
+		{[]string{"exporter", "a"}, `"a": one argument too many`},
+		{[]string{"exporter", "--listen", "8016"}, `--listen "8016": want host:port`},
+		{[]string{"exporter", "--names", "["}, `--names "[": it is not a pattern`},
+		{[]string{"exporter", "--every", "0"}, "--every: want at least 0.1"},
+		{[]string{"exporter", "--namespace", ""}, "--namespace: it is empty"},
 		{[]string{"top", "lock", "a"}, `"a": one KIND at most`},
 		{[]string{"top", "door"}, `KIND "door"`},
 		{[]string{"top", "--sort", "size"}, `--sort "size": it is none of come`},
@@ -43,7 +52,7 @@ func TestWrongCommandLinesOfVerbsAre64BeforeAnyRequest(t *testing.T) {
 			t.Errorf("%q: code %d, stdout %q, stderr %q, want %q", test.args, code, stdout, stderr, test.want)
 		}
 	}
-	for _, args := range [][]string{{"assert", "held", "a"}, {"rm", "gate", "a", "--yes"}, {"top"}, {"ls", "--watch"}, {"ls", "--wide"}} {
+	for _, args := range [][]string{{"assert", "held", "a"}, {"rm", "gate", "a", "--yes"}, {"top"}, {"ls", "--watch"}, {"ls", "--wide"}, {"exporter"}} {
 		if code, stdout, stderr := fenceline(append(args, "--endpoints", "127.0.0.1:1")...); code != 69 || stdout != "" || !strings.Contains(stderr, "cannot reach etcd") {
 			t.Errorf("%q: code %d, stdout %q, stderr %q", args, code, stdout, stderr)
 		}
@@ -229,4 +238,36 @@ func TestRowsOfTopAreSortedByWhatIsAskedFor(t *testing.T) {
 			t.Errorf("by %s: %s, want %s", by, got, want)
 		}
 	}
+}
+
+func TestExporterServesMetricsUntilASignal(t *testing.T) {
+	t.Parallel()
+	m, name := etcdtest.Shared(t), etcdtest.Name(t)
+	release := hold(t, m, name)
+	w := started(t, m.Endpoint(), "exporter", "--listen", "127.0.0.1:0", "--names", name, "--every", "0.2")
+	url := ""
+	etcdtest.Eventually(t, 10*time.Second, "the address", func() bool {
+		url = regexp.MustCompile(`http://\S+`).FindString(w.stderr())
+		return url != ""
+	})
+	held := fmt.Sprintf("fenceline_held{kind=%q,name=%q} ", "lock", name)
+	shows := func(want string) func() bool {
+		return func() bool {
+			resp, err := http.Get(url)
+			if err != nil {
+				return false
+			}
+			defer resp.Body.Close()
+			text, err := io.ReadAll(resp.Body)
+			return err == nil && strings.Contains(string(text), held+want+"\n") && strings.Contains(string(text), "fenceline_exporter_up 1\n")
+		}
+	}
+	etcdtest.Eventually(t, 10*time.Second, "the hold", shows("1"))
+	release()
+	etcdtest.Eventually(t, 10*time.Second, "its end", shows("0"))
+	if code, _, stderr := fenceline("exporter", "--listen", strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/metrics"), "--endpoints", m.Endpoint()); code != 1 || !strings.Contains(stderr, "address already in use") {
+		t.Errorf("on an address that is taken: code %d, %q", code, stderr)
+	}
+	w.signal(syscall.SIGTERM)
+	w.exits(0)
 }

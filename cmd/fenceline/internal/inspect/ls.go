@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -159,15 +158,8 @@ func (f *lsFlags) chosen(s *inspect.Snapshot) *inspect.Snapshot {
 		if e.Session != nil {
 			host = e.Session.Host
 		}
-		return matches(f.match, l.Name) && matches(f.host, host) && (f.state == "" || f.state == e.State)
+		return app.Matches(f.match, l.Name) && app.Matches(f.host, host) && (f.state == "" || f.state == e.State)
 	})
-}
-
-// matches says whether text is of a pattern, in which a slash is a character as any other. All is of the empty one.
-func matches(pattern, text string) bool {
-	flat := strings.NewReplacer("/", "\x00")
-	ok, _ := path.Match(flat.Replace(pattern), flat.Replace(text)) // patterns were looked at before
-	return ok || pattern == ""
 }
 
 // show prints what was found.

@@ -198,7 +198,7 @@ func (f *TopFlags) Rows(t *inspect.Traffic) []TopRow {
 	rows := []TopRow{}
 	per := max(t.Over.Seconds(), 1e-9)
 	for _, l := range t.Lines {
-		if !matches(f.match, l.Name) || l.Kind == inspect.Strange {
+		if !app.Matches(f.match, l.Name) || l.Kind == inspect.Strange {
 			continue
 		}
 		r := TopRow{Kind: l.Kind, Name: l.Name}
