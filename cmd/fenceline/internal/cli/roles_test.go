@@ -79,6 +79,13 @@ func TestRolesOfTheOperatorsPageSuffice(t *testing.T) {
 			fallthrough
 		default:
 			code, _, stderr := 0, "", ""
+			if words[0] == "exporter" {
+				w := started(t, m.Endpoint(), append(args, "--listen", "127.0.0.1:0")...)
+				etcdtest.Eventually(t, 10e9, "a look", func() bool { return strings.Contains(w.scraped(), "fenceline_exporter_up 1\n") })
+				w.signal(syscall.SIGTERM)
+				w.exits(0)
+				continue
+			}
 			if words[0] == "observe" {
 				w := started(t, m.Endpoint(), args...)
 				etcdtest.Eventually(t, 10e9, "a word", func() bool { return w.stdout() != "" })

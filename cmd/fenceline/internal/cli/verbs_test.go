@@ -245,29 +245,38 @@ func TestExporterServesMetricsUntilASignal(t *testing.T) {
 	m, name := etcdtest.Shared(t), etcdtest.Name(t)
 	release := hold(t, m, name)
 	w := started(t, m.Endpoint(), "exporter", "--listen", "127.0.0.1:0", "--names", name, "--every", "0.2")
-	url := ""
-	etcdtest.Eventually(t, 10*time.Second, "the address", func() bool {
-		url = regexp.MustCompile(`http://\S+`).FindString(w.stderr())
-		return url != ""
-	})
 	held := fmt.Sprintf("fenceline_held{kind=%q,name=%q} ", "lock", name)
 	shows := func(want string) func() bool {
 		return func() bool {
-			resp, err := http.Get(url)
-			if err != nil {
-				return false
-			}
-			defer resp.Body.Close()
-			text, err := io.ReadAll(resp.Body)
-			return err == nil && strings.Contains(string(text), held+want+"\n") && strings.Contains(string(text), "fenceline_exporter_up 1\n")
+			text := w.scraped()
+			return strings.Contains(text, held+want+"\n") && strings.Contains(text, "fenceline_exporter_up 1\n")
 		}
 	}
 	etcdtest.Eventually(t, 10*time.Second, "the hold", shows("1"))
 	release()
 	etcdtest.Eventually(t, 10*time.Second, "its end", shows("0"))
-	if code, _, stderr := fenceline("exporter", "--listen", strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/metrics"), "--endpoints", m.Endpoint()); code != 1 || !strings.Contains(stderr, "address already in use") {
+	if code, _, stderr := fenceline("exporter", "--listen", strings.TrimSuffix(strings.TrimPrefix(w.metricsURL(), "http://"), "/metrics"), "--endpoints", m.Endpoint()); code != 1 || !strings.Contains(stderr, "address already in use") {
 		t.Errorf("on an address that is taken: code %d, %q", code, stderr)
 	}
 	w.signal(syscall.SIGTERM)
 	w.exits(0)
+}
+
+// metricsURL is where an exporter says that it serves; empty: it has not yet.
+func (w *wrapper) metricsURL() string {
+	return regexp.MustCompile(`http://\S+/metrics`).FindString(w.stderr())
+}
+
+// scraped is what an exporter serves; empty: nothing yet.
+func (w *wrapper) scraped() string {
+	resp, err := http.Get(w.metricsURL())
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return ""
+	}
+	return string(text)
 }
