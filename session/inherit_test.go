@@ -203,3 +203,64 @@ func TestSessionThatWasContinuedTakesANewLeaseWhenItLosesThis(t *testing.T) {
 		}
 	})
 }
+
+func TestOneOfSeveralTakesOverAndTheOthersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		etcd := fencetest.Start(t)
+		first := etcd.Session(t)
+		before, err := election.New(first, "x").Campaign(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := lock.NewRW(first, "x").AcquireRead(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		go election.New(etcd.Session(t), "x").Campaign(t.Context(), "other") // it must not lead in between
+		synctest.Wait()
+		s := etcd.Session(t, session.WithLease(orphan(t, first)))
+		won := make(chan *election.Term, 5)
+		for range 5 {
+			go func() {
+				if term, err := election.New(s, "x").Campaign(t.Context(), "b"); err == nil {
+					won <- term
+				}
+			}()
+		}
+		held := make(chan *lock.Lock, 10)
+		m := lock.NewRW(s, "x")
+		for i := range 10 {
+			acquire := m.AcquireRead
+			if i%2 == 0 {
+				acquire = m.AcquireWrite
+			}
+			go func() {
+				l, err := acquire(t.Context())
+				if err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+				if l.Context().Err() != nil {
+					t.Errorf("a hold was lost: %v", context.Cause(l.Context()))
+				}
+				if err := l.Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+				held <- l
+			}()
+		}
+		term := <-won
+		if term.Key() != before.Key() || term.Token().Revision() != before.Token().Revision() {
+			t.Errorf("%s leads, want %s to go on", term.Key(), before.Key())
+		}
+		time.Sleep(5 * time.Second)
+		if term.Context().Err() != nil || len(won) != 0 {
+			t.Errorf("%v, and %d others lead", context.Cause(term.Context()), len(won))
+		}
+		for range 10 {
+			if l := <-held; l.Token() <= read.Token() {
+				t.Errorf("token %d after %d", l.Token(), read.Token())
+			}
+		}
+	})
+}

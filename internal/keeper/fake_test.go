@@ -280,5 +280,5 @@ func (f *fakeEtcd) atOnce(kind string) int {
 	return f.most[kind]
 }
 
-func (f *fakeEtcd) Recorded(context.Context, string) (string, error)         { return "", nil }
-func (f *fakeEtcd) Keys(context.Context, clientv3.LeaseID) ([]string, error) { return nil, nil }
+func (f *fakeEtcd) Recorded(context.Context, string) (string, error)           { return "", nil }
+func (f *fakeEtcd) Keys(context.Context, clientv3.LeaseID) ([]Heirloom, error) { return nil, nil }

@@ -30,38 +30,53 @@ type heritage struct {
 	generation int  // how often it was handed on
 
 	mu   sync.Mutex
-	keys []string // that nobody has asked for yet
+	keys []Heirloom // that nobody has claimed yet
+}
+
+// Heirloom is a key that an earlier session of the lease has left.
+type Heirloom struct {
+	Key    string
+	Create int64 // its create revision
 }
 
 // Generation is how often the lease was handed on, from one session to another.
 func (e *Epoch) Generation() int { return e.heritage.generation }
 
-// Inherited are the keys directly under prefix that an earlier session of the lease has left, and that nobody has settled yet, in the order in
-// which they were created.
-func (e *Epoch) Inherited(prefix string) (keys []string) {
+// Inherited are the keys directly under prefix that an earlier session of the lease has left, and that nobody has claimed, the oldest first.
+func (e *Epoch) Inherited(prefix string) (keys []Heirloom) {
 	if !e.heritage.adopted {
 		return nil
 	}
 	e.heritage.mu.Lock()
 	defer e.heritage.mu.Unlock()
-	for _, key := range e.heritage.keys {
-		if under(prefix, key) {
-			keys = append(keys, key)
+	for _, h := range e.heritage.keys {
+		if rest, ok := strings.CutPrefix(h.Key, prefix); ok && !strings.Contains(rest, "/") {
+			keys = append(keys, h)
 		}
 	}
 	return keys
 }
 
-// Settled forgets the keys directly under prefix: they were taken over, or deleted.
-func (e *Epoch) Settled(prefix string) {
+// Claim takes those of these keys that nobody has claimed meanwhile: whoever claims one takes it over, or deletes it, and nobody else does.
+func (e *Epoch) Claim(keys []Heirloom) (claimed []Heirloom) {
 	e.heritage.mu.Lock()
 	defer e.heritage.mu.Unlock()
-	e.heritage.keys = slices.DeleteFunc(e.heritage.keys, func(key string) bool { return under(prefix, key) })
+	e.heritage.keys = slices.DeleteFunc(e.heritage.keys, func(h Heirloom) bool {
+		mine := slices.Contains(keys, h)
+		if mine {
+			claimed = append(claimed, h)
+		}
+		return mine
+	})
+	return claimed
 }
 
-func under(prefix, key string) bool {
-	rest, ok := strings.CutPrefix(key, prefix)
-	return ok && !strings.Contains(rest, "/")
+// Unclaim gives claimed keys back.
+func (e *Epoch) Unclaim(keys []Heirloom) {
+	e.heritage.mu.Lock()
+	defer e.heritage.mu.Unlock()
+	e.heritage.keys = append(e.heritage.keys, keys...)
+	slices.SortStableFunc(e.heritage.keys, func(a, b Heirloom) int { return cmp.Compare(a.Create, b.Create) })
 }
 
 // continued is an epoch under the lease that the keeper was given.
@@ -131,12 +146,11 @@ func (l etcdLeases) Recorded(ctx context.Context, key string) (string, error) {
 }
 
 // Keys are those that hang on the lease, in the order in which they were created.
-func (l etcdLeases) Keys(ctx context.Context, id clientv3.LeaseID) (keys []string, err error) {
+func (l etcdLeases) Keys(ctx context.Context, id clientv3.LeaseID) (keys []Heirloom, err error) {
 	resp, err := l.client.TimeToLive(ctx, id, clientv3.WithAttachedKeys())
 	if err != nil {
 		return nil, err
 	}
-	created := map[string]int64{}
 	for some := range slices.Chunk(resp.Keys, 100) { // etcd allows 128 by default
 		var gets []clientv3.Op
 		for _, key := range some {
@@ -148,17 +162,16 @@ func (l etcdLeases) Keys(ctx context.Context, id clientv3.LeaseID) (keys []strin
 		}
 		for _, r := range resp.Responses {
 			for _, kv := range r.GetResponseRange().Kvs {
-				created[string(kv.Key)] = kv.CreateRevision
-				keys = append(keys, string(kv.Key))
+				keys = append(keys, Heirloom{string(kv.Key), kv.CreateRevision})
 			}
 		}
 	}
-	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(created[a], created[b]) })
+	slices.SortStableFunc(keys, func(a, b Heirloom) int { return cmp.Compare(a.Create, b.Create) })
 	return keys, nil
 }
 
 // Inherited is that of the present epoch.
-func (k *Keeper) Inherited(prefix string) []string {
+func (k *Keeper) Inherited(prefix string) []Heirloom {
 	if k.Lease == clientv3.NoLease {
 		return nil
 	}

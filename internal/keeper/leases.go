@@ -27,7 +27,7 @@ type leases interface {
 	Record(ctx context.Context, id clientv3.LeaseID, key, value string) (point, error)
 	// Recorded is what such a record says, and Keys what hangs on the lease.
 	Recorded(ctx context.Context, key string) (string, error)
-	Keys(ctx context.Context, id clientv3.LeaseID) ([]string, error)
+	Keys(ctx context.Context, id clientv3.LeaseID) ([]Heirloom, error)
 	// Revision is the quorum's. It is asked by reading key.
 	Revision(ctx context.Context, key string) (point, error)
 }

@@ -5,6 +5,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 )
 
@@ -42,18 +43,30 @@ func (t *Table) freeSlot(a *attempt, i int) {
 }
 
 // takeInherited is the slot of the first of these keys that could be ours under such a name.
-func (t *Table) takeInherited(of *track, lease clientv3.LeaseID, keys []string) (slotKey, bool) {
+func (t *Table) takeInherited(of *track, lease clientv3.LeaseID, keys []keeper.Heirloom) (slotKey, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, key := range keys {
-		id, slot, ok := keyspace.ParseEntry(strings.TrimPrefix(key, of.dir()))
-		taken := slotKey{of.prefix, lease, slot}
-		if ok && id == lease && key == of.key(taken) && !t.slots[taken] {
-			t.slots[taken] = true
-			return taken, true
+	for _, h := range keys {
+		slot, ok := of.slotOf(h.Key, lease)
+		if ok && h.Key == of.key(slot) && !t.slots[slot] {
+			t.slots[slot] = true
+			return slot, true
 		}
 	}
 	return slotKey{}, false
+}
+
+// isAnothers says whether another attempt of ours than that of s has the slot of that key.
+func (t *Table) isAnothers(of *track, key string, s *spot) bool {
+	slot, ok := of.slotOf(key, s.lease)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return ok && slot != s.slot && t.slots[slot]
+}
+
+func (t *track) slotOf(key string, lease clientv3.LeaseID) (slotKey, bool) {
+	id, slot, ok := keyspace.ParseEntry(strings.TrimPrefix(strings.TrimPrefix(key, t.dir()), t.policy.Mark))
+	return slotKey{t.prefix, lease, slot}, ok && id == lease
 }
 
 // key is that of an entry in the slot.
@@ -62,7 +75,7 @@ func (t *track) key(s slotKey) string {
 }
 
 // newSpot names an entry on lease, in a slot of its own; in that of an inherited entry, if there is one.
-func (t *Table) newSpot(of *track, lease clientv3.LeaseID, inherited []string) spot {
+func (t *Table) newSpot(of *track, lease clientv3.LeaseID, inherited []keeper.Heirloom) spot {
 	if slot, ok := t.takeInherited(of, lease, inherited); ok {
 		return spot{lease: lease, slot: slot, key: of.key(slot)}
 	}
