@@ -74,12 +74,12 @@ func (e *Election) Campaign(ctx context.Context, val string) error {
 	e.mu.Unlock()
 	t, err := e.inner.Campaign(waiting, val)
 	if err == nil && e.s.lost() {
-		_ = t.Resign(context.WithoutCancel(ctx))
+		_ = t.Resign(ctx) // the request is the session's, and goes on when ctx ends
 		err = session.ErrClosed
 	}
 	if errors.Is(context.Cause(waiting), ErrElectionNotLeader) {
 		if err == nil {
-			_ = t.Resign(context.WithoutCancel(ctx))
+			_ = t.Resign(ctx) // the request is the session's, and goes on when ctx ends
 		}
 		return ErrElectionNotLeader
 	}

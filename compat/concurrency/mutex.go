@@ -61,7 +61,7 @@ func (m *Mutex) take(ctx context.Context, l *lock.Lock, err error) error {
 		return m.s.failed(ctx, err)
 	}
 	if m.s.lost() {
-		_ = l.Release(context.WithoutCancel(ctx))
+		_ = l.Release(ctx) // the request is the session's, and goes on when ctx ends
 		return ErrSessionExpired
 	}
 	m.mu.Lock()

@@ -152,7 +152,7 @@ func (s *Session) Done() <-chan struct{} { return s.done }
 func (s *Session) Inner() *session.Session { return s.inner }
 
 // Orphan ends the session and leaves the lease, with all keys under it, to run out, or to another session that goes on WithLease.
-func (s *Session) Orphan() { _ = s.orphan() }
+func (s *Session) Orphan() { _ = s.orphan() } // it fails only in waiting, and etcd's has no error here
 
 // Close ends the session and revokes its lease, which frees at once what it holds. A session that was orphaned before has its lease revoked,
 // too; one whose context has ended leaves it, and Close returns the context's error. A second Close does nothing.

@@ -14,5 +14,5 @@ func SingleKeys(fd int) (undo func(), err error) {
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &t); err != nil {
 		return nil, err
 	}
-	return func() { _ = unix.IoctlSetTermios(fd, unix.TCSETS, before) }, nil
+	return func() { _ = unix.IoctlSetTermios(fd, unix.TCSETS, before) }, nil // it fails for a terminal that is gone
 }
