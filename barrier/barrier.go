@@ -10,6 +10,7 @@ import (
 
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/internal/meter"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -79,12 +80,29 @@ func (b *Barrier) enter(ctx context.Context) (*Pass, error) {
 		return nil, context.Cause(ctx)
 	}
 	k := b.at.keeper
+	call := k.Call(ctx, keeper.Wait{Kind: "barrier", Name: b.name, Units: 1})
+	p, err := b.enterFor(call)
+	if err != nil {
+		call.Failed(err, outcomeOf(err))
+	}
+	return p, err
+}
+
+func outcomeOf(err error) meter.Outcome {
+	if errors.Is(err, ErrParties) {
+		return meter.Limit
+	}
+	return keeper.OutcomeOf(err)
+}
+
+func (b *Barrier) enterFor(call *keeper.Call) (*Pass, error) {
+	ctx, k := call.Ctx, b.at.keeper
 	epoch, err := k.Live(ctx)
 	if err != nil {
 		return nil, err
 	}
 	e := &entering{party: &party{at: b.at, epoch: epoch, entry: keeper.Undoable{Epoch: epoch}, parties: b.parties, breaks: b.opts.breaks},
-		name: b.name, began: time.Now(), out: make(chan outcome, 1)}
+		name: b.name, call: call, out: make(chan outcome, 1)}
 	if !k.Go(func(context.Context) { e.run(ctx) }) {
 		return nil, k.Closed()
 	}
@@ -99,16 +117,16 @@ func (b *Barrier) enter(ctx context.Context) (*Pass, error) {
 	if o.err != nil {
 		return nil, o.err
 	}
-	return newPass(ctx, e.party, b.name, o.round), nil
+	return newPass(call, e.party, b.name, o.round), nil
 }
 
 // entering is a call of Enter: the Session's goroutine does it, so that it can be finished after the caller has gone.
 type entering struct {
 	*party
-	name  string
-	began time.Time
-	out   chan outcome
-	over  atomic.Bool // the caller has been told, or has gone
+	name string
+	call *keeper.Call
+	out  chan outcome
+	over atomic.Bool // the caller has been told, or has gone
 }
 
 type outcome struct {
@@ -157,9 +175,6 @@ func (e *entering) run(caller context.Context) {
 			o = outcome{round: r}
 		}
 	}
-	if o.err == nil {
-		e.granted()
-	}
 	if e.over.CompareAndSwap(false, true) {
 		e.out <- o
 	} else if o.err == nil {
@@ -188,8 +203,4 @@ func (p *party) alive() (context.Context, context.CancelCauseFunc) {
 
 func (e *entering) queued() {
 	e.at.keeper.Queued("barrier", e.name, max(len(e.seen.waiting())-1, 0))
-}
-
-func (e *entering) granted() {
-	e.at.keeper.Granted("barrier", e.name, time.Since(e.began))
 }

@@ -28,13 +28,13 @@ type Pass struct {
 	left bool
 }
 
-func newPass(caller context.Context, p *party, name string, r round) *Pass {
-	ctx, end := context.WithCancelCause(context.WithoutCancel(caller))
-	k := p.at.keeper
-	over := &account{party: p, name: name, since: time.Now(), end: end}
+func newPass(call *keeper.Call, p *party, name string, r round) *Pass {
+	ctx, end := context.WithCancelCause(context.WithoutCancel(call.Ctx))
+	call.Granted(p.parties - 1)
+	over := &account{party: p, call: call, end: end}
 	p.epoch.OnLoss(p, func(cause error) {
 		end(cause)
-		over.once.Do(func() { k.Lost("barrier", name, cause) })
+		over.once.Do(func() { call.Over(cause) })
 	})
 	pass := &Pass{party: p, name: name, round: r, end: end, over: over}
 	pass.ctx = passContext{ctx, pass}
@@ -45,14 +45,13 @@ func newPass(caller context.Context, p *party, name string, r round) *Pass {
 // account tells once how a Pass has ended.
 type account struct {
 	party *party
-	name  string
-	since time.Time
+	call  *keeper.Call
 	end   context.CancelCauseFunc // of the Pass's ctx
 	once  sync.Once
 }
 
 func (a *account) released() {
-	a.once.Do(func() { a.party.at.keeper.Released("barrier", a.name, time.Since(a.since)) })
+	a.once.Do(func() { a.call.Over(nil) })
 }
 
 // dropped leaves for a party that cannot, since it has forgotten its Pass. Somebody may wait for the end of its ctx all the

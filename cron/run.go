@@ -14,6 +14,7 @@ import (
 	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/meter"
 )
 
 // running is a tick that runs here.
@@ -148,6 +149,9 @@ func (r *running) call() (err error) {
 	if r.job.timeout > 0 {
 		defer time.AfterFunc(r.job.timeout, r.timeOut).Stop()
 	}
+	told := keeper.CronRun{Job: r.job.name, Scheduled: r.tick.Scheduled, Attempt: r.tick.Attempt, Late: max(r.began.Sub(r.tick.Scheduled), 0)}
+	r.ctx = r.job.keeper.RunStart(r.ctx, told)
+	defer func() { r.toldEnd(told, err) }()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -158,16 +162,35 @@ func (r *running) call() (err error) {
 				r.job.keeper.Log.Error("cron job panicked", "job", r.job.name, "panic", p, "stack", string(debug.Stack()))
 			}
 		}()
-		err = r.job.fn(r.ctx, Tick{Job: r.job.name, Scheduled: r.tick.Scheduled.In(r.job.loc), Attempt: r.tick.Attempt,
-			Token: fence.TokenAt(r.token, 0), run: r})
+		tick := Tick{Job: r.job.name, Scheduled: r.tick.Scheduled.In(r.job.loc), Attempt: r.tick.Attempt, Token: fence.TokenAt(r.token, 0), run: r}
+		err = r.job.keeper.Labelled(r.ctx, "cron", r.job.name, func(ctx context.Context) error { return r.job.fn(ctx, tick) })
 	}()
 	<-done
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.slow {
+	slow := r.slow
+	r.mu.Unlock()
+	if slow {
 		return fmt.Errorf("%w %v", ErrTimeout, r.job.timeout)
 	}
 	return err
+}
+
+// toldEnd tells hooks how a run has ended.
+func (r *running) toldEnd(told keeper.CronRun, err error) {
+	r.mu.Lock()
+	how := meter.Succeeded
+	switch {
+	case r.lost != nil:
+		how = meter.ClaimLost
+		err = errors.Join(err, r.lost)
+	case r.slow:
+		how = meter.TimedOut
+	case err != nil:
+		how = meter.Erred
+	}
+	r.mu.Unlock()
+	now := r.job.sched.now()
+	r.job.keeper.RunEnd(r.ctx, told, keeper.CronRunEnd{Took: now.Sub(r.began), Err: err}, how, now)
 }
 
 // ErrTimeout is the cause with which the ctx of a run ends that takes longer than WithTimeout allows.

@@ -99,7 +99,7 @@ func (e *Election) leadOnce(ctx context.Context, c *checker, value string, fn fu
 	if inside.Err() != nil { // before it could begin: the process was stopped, say
 		return false, context.Cause(inside)
 	}
-	return false, fn(inside, t)
+	return false, e.keeper.Labelled(inside, "election", e.name, func(ctx context.Context) error { return fn(ctx, t) })
 }
 
 // margin is what fn has to return after its term has ended. After a deadline, etcd gives the entry away at the soonest

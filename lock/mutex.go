@@ -89,5 +89,5 @@ func do(ctx context.Context, acquire func(context.Context) (*Lock, error), fn fu
 	if inside.Err() != nil { // before it could begin: the process was stopped, say
 		return context.Cause(inside)
 	}
-	return fn(inside, l)
+	return keeper.Of(l.of.session).Labelled(inside, l.of.kind, l.name, func(ctx context.Context) error { return fn(ctx, l) })
 }

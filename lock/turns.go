@@ -144,6 +144,7 @@ func newRW(k *keeper.Keeper, name, prefix string) *rw {
 	for i, policy := range []queue.Policy{reading: queue.Reader, writing: queue.Writer} {
 		r := &of.lines[i]
 		r.Keeper, r.Kind, r.Name, r.Prefix, r.Policy, r.Lane = k, "rwlock", name, prefix, policy, i
+		r.Mode = [...]string{reading: "read", writing: "write"}[i]
 	}
 	return of
 }
@@ -153,6 +154,18 @@ func (of *rw) acquire(ctx context.Context, lane side, opts *line.Options, try bo
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	ref := &of.lines[lane]
+	call := ref.Keeper.Call(ctx, ref.Wait(try))
+	h, err := of.enter(call.Ctx, lane, opts, try)
+	if err != nil {
+		call.Failed(err, line.OutcomeOf(err))
+		return nil, err
+	}
+	h.GrantedTo(call)
+	return h, nil
+}
+
+func (of *rw) enter(ctx context.Context, lane side, opts *line.Options, try bool) (*line.Hold, error) {
 	ref := &of.lines[lane]
 	all := allTurnsOf(ref.Keeper)
 	t := all.enter(ref.Prefix)
@@ -167,7 +180,7 @@ func (of *rw) acquire(ctx context.Context, lane side, opts *line.Options, try bo
 	if waited { // it was let in already: it may wait
 		opts = opts.Admitted()
 	}
-	h, err := ref.Acquire(ctx, opts, try)
+	h, err := ref.AcquireUntold(ctx, opts, try)
 	if err != nil {
 		t.leave(lane, false)
 		all.leave(ref.Prefix, t)

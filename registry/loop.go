@@ -152,7 +152,10 @@ func (r *Registration) enter(ctx context.Context, epoch *keeper.Epoch) {
 			}
 		})
 		if told {
-			r.over(func(name string) { r.keeper.Lost("registry", name, cause) })
+			r.over(func(name string) {
+				r.keeper.Lost("registry", name, cause)
+				r.keeper.Registered(r.service, r.id, false, cause)
+			})
 		}
 		r.nudge()
 	})

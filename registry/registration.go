@@ -63,6 +63,7 @@ func (r *Registration) standing() {
 	if !r.granted {
 		r.granted = true
 		r.keeper.Granted("registry", r.service+"/"+r.id, time.Since(r.began))
+		r.keeper.Registered(r.service, r.id, true, nil)
 		r.began = time.Now()
 	}
 }

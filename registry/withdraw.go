@@ -43,7 +43,10 @@ func (r *Registration) withdraw(ctx context.Context) {
 	r.mu.Lock()
 	epoch, since := r.epoch, r.began
 	r.mu.Unlock()
-	r.over(func(name string) { r.keeper.Released("registry", name, time.Since(since)) })
+	r.over(func(name string) {
+		r.keeper.Released("registry", name, time.Since(since))
+		r.keeper.Registered(r.service, r.id, false, nil)
+	})
 	defer r.answer(nil)
 	if epoch == nil || r.mod == 0 && !r.entry.Unknown() {
 		return

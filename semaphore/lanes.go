@@ -70,7 +70,7 @@ func (t *lanes) take(of *local, key groupKey, asOf *int64) *lane {
 		l = &lane{key: laneKey{of.prefix, key.units}, name: of.name, known: true}
 		t.mu.Lock()
 		t.made++
-		l.ref = line.Ref{Keeper: of.keeper, Kind: "semaphore", Name: of.name, Prefix: of.prefix, Policy: l.policy(key.units), Lane: t.made}
+		l.ref = line.Ref{Keeper: of.keeper, Kind: "semaphore", Name: of.name, Prefix: of.prefix, Policy: l.policy(key.units), Units: key.units, Lane: t.made}
 		t.mu.Unlock()
 	}
 	l.want, l.asOf = key.want, asOf

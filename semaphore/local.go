@@ -45,8 +45,7 @@ type group struct {
 
 // call waits in a queue. It is answered once, with the local's mutex held.
 type call struct {
-	ctx    context.Context
-	began  time.Time
+	*keeper.Call
 	at     *list.Element
 	ready  chan struct{}
 	permit *Permit
@@ -71,11 +70,12 @@ func (lo *local) group(key groupKey) *group {
 }
 
 // acquire waits for a permit of m.
-func (lo *local) acquire(ctx context.Context, m *Semaphore, n int64) (*Permit, error) {
+func (lo *local) acquire(told *keeper.Call, m *Semaphore, n int64) (*Permit, error) {
+	ctx := told.Ctx
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	c := &call{ctx: ctx, began: lo.now()}
+	c := &call{Call: told}
 	lo.mu.Lock()
 	q := lo.group(groupKey{m.want, n})
 	if q.waiting.Len() == 0 && q.scout == nil && lo.held.all() == 0 { // nobody here could hand one over
@@ -108,14 +108,6 @@ func (lo *local) acquire(ctx context.Context, m *Semaphore, n int64) (*Permit, e
 	return nil, c.err
 }
 
-// now is the time, where a trace wants to know it.
-func (lo *local) now() (t time.Time) {
-	if lo.keeper.Traced() {
-		t = time.Now()
-	}
-	return t
-}
-
 // wanted is how many units those here wait for who have no entry in etcd.
 func (lo *local) wanted() (n int64) {
 	lo.mu.Lock()
@@ -131,23 +123,21 @@ func (lo *local) wanted() (n int64) {
 }
 
 // try gets a permit if nobody has come since that revision.
-func (lo *local) try(ctx context.Context, m *Semaphore, n, revision int64) (*Permit, error) {
-	began := lo.now()
+func (lo *local) try(told *keeper.Call, m *Semaphore, n, revision int64) (*Permit, error) {
 	l := lo.lanes.take(lo, groupKey{m.want, n}, &revision)
-	h, err := l.ref.AcquireUntold(ctx, &line.Options{}, false)
+	h, err := l.ref.AcquireUntold(told.Ctx, &line.Options{}, false)
 	if err != nil {
 		return nil, err
 	}
 	lo.mu.Lock()
 	defer lo.mu.Unlock()
-	return lo.grant(&call{began: began}, l, h, 0), nil
+	return lo.grant(&call{Call: told}, l, h, 0), nil
 }
 
 // grant makes the permit of a call. It is called with the mutex held, as all that follows.
 func (lo *local) grant(c *call, l *lane, h *line.Hold, passed int) *Permit {
 	n := l.key.units
 	lo.held.add(n, 1)
-	h.Granted(c.began)
 	h.OnEnd(func() {
 		lo.held.add(n, -1)
 		lo.poke()
@@ -217,12 +207,11 @@ func (lo *local) pass(p *Permit) bool {
 		}
 	}
 	c := q.waiting.Front().Value.(*call)
-	h, ok := p.hold.HandOver(c.ctx)
+	h, ok := p.hold.HandOver(c.Ctx)
 	if !ok {
 		return false
 	}
 	q.waiting.Remove(c.at)
-	h.Granted(c.began)
 	c.answer(&Permit{local: lo, lane: p.lane, hold: h, passed: passed, limit: p.limit}, nil)
 	if q.waiting.Len() == 0 {
 		lo.adjust()

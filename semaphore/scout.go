@@ -18,7 +18,7 @@ func (lo *local) byItself(c *call, q *group) (*Permit, error) {
 	s := &scout{lane: lo.lanes.take(lo, q.key, nil)}
 	q.scout = s
 	lo.mu.Unlock()
-	h, err := s.lane.ref.AcquireUntold(c.ctx, &line.Options{}, false)
+	h, err := s.lane.ref.AcquireUntold(c.Ctx, &line.Options{}, false)
 	lo.mu.Lock()
 	defer lo.mu.Unlock()
 	q.scout = nil

@@ -9,6 +9,7 @@ import (
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/line"
+	"github.com/fenceline/fenceline/internal/meter"
 	"github.com/fenceline/fenceline/internal/since"
 	"github.com/fenceline/fenceline/session"
 )
@@ -76,7 +77,12 @@ func (m *Semaphore) Acquire(ctx context.Context, n int64) (*Permit, error) {
 	if err := m.check(n); err != nil {
 		return nil, err
 	}
-	return m.got(lanesOf(m.keeper).local(m).acquire(ctx, m, n))
+	call := m.call(ctx, n, false)
+	return m.got(call, func() (*Permit, error) { return lanesOf(m.keeper).local(m).acquire(call, m, n) })
+}
+
+func (m *Semaphore) call(ctx context.Context, n int64, try bool) *keeper.Call {
+	return m.keeper.Call(ctx, keeper.Wait{Kind: "semaphore", Name: m.name, Units: n, Try: try})
 }
 
 // TryAcquire never waits for others: ErrExhausted says that fewer than n units are free, or that somebody waits for
@@ -88,24 +94,30 @@ func (m *Semaphore) TryAcquire(ctx context.Context, n int64) (*Permit, error) {
 	if err := m.check(n); err != nil {
 		return nil, err
 	}
+	call := m.call(ctx, n, true)
+	return m.got(call, func() (*Permit, error) { return m.tryAcquire(call, n) })
+}
+
+func (m *Semaphore) tryAcquire(call *keeper.Call, n int64) (*Permit, error) {
+	ctx := call.Ctx
 	for {
 		read, err := m.read(ctx)
 		if err != nil {
-			return nil, m.failed("acquire", err)
+			return nil, err
 		}
 		lo := lanesOf(m.keeper).local(m)
 		read.local = lo.wanted()
 		switch limit, ok := m.limit(read); {
 		case !ok:
-			return nil, m.failed("acquire", &LimitError{m.name, read.limit, m.want})
+			return nil, &LimitError{m.name, read.limit, m.want}
 		case n > limit:
 			return nil, tooMany(m.name, n, limit)
 		case read.total()+n > limit:
 			return nil, m.exhausted(ctx, read, n, limit)
 		}
-		p, err := lo.try(ctx, m, n, read.revision)
+		p, err := lo.try(call, m, n, read.revision)
 		if !errors.Is(err, errMoved) {
-			return m.got(p, err)
+			return p, err
 		}
 	}
 }
@@ -130,16 +142,29 @@ func tooMany(name string, n, limit int64) error {
 	return fmt.Errorf("%w: %q: %d, its limit is %d", ErrTooMany, name, n, limit)
 }
 
-// got makes a permit m's own, or its error.
-func (m *Semaphore) got(p *Permit, err error) (*Permit, error) {
-	switch {
-	case err == nil:
+// got makes a permit m's own, or its error, and tells of it.
+func (m *Semaphore) got(call *keeper.Call, acquire func() (*Permit, error)) (*Permit, error) {
+	p, err := acquire()
+	if err == nil {
 		p.of = m
+		p.hold.GrantedTo(call)
 		return p, nil
-	case errors.Is(err, ErrTooMany):
+	}
+	call.Failed(err, outcomeOf(err))
+	if errors.Is(err, ErrTooMany) || errors.Is(err, ErrExhausted) {
 		return nil, err
 	}
 	return nil, m.failed("acquire", err)
+}
+
+func outcomeOf(err error) meter.Outcome {
+	switch {
+	case errors.Is(err, ErrExhausted):
+		return meter.Held
+	case errors.Is(err, ErrTooMany), errors.Is(err, ErrLimit):
+		return meter.Limit
+	}
+	return keeper.OutcomeOf(err)
 }
 
 func (m *Semaphore) failed(verb string, err error) error {
@@ -165,5 +190,5 @@ func (m *Semaphore) Do(ctx context.Context, n int64, fn func(ctx context.Context
 	if inside.Err() != nil { // before it could begin: the process was stopped, say
 		return context.Cause(inside)
 	}
-	return fn(inside, p)
+	return m.keeper.Labelled(inside, "semaphore", m.name, func(ctx context.Context) error { return fn(ctx, p) })
 }

@@ -39,7 +39,7 @@ func Open(ctx context.Context, client *clientv3.Client, opts ...Option) (*Sessio
 		return nil, err
 	}
 	k, err := keeper.Open(ctx, keeper.Config{Client: client, TTL: o.ttl, Lease: o.lease, Namespace: o.namespace, Record: record,
-		Log: o.log, Hooks: o.trace.hooks()})
+		Log: o.log, Hooks: hooksOf(o.traces), Meter: o.meter, Labels: o.profile})
 	if err != nil {
 		return nil, fmt.Errorf("session: open: %w", err)
 	}

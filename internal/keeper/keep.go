@@ -76,7 +76,9 @@ func (k *Keeper) renew(ctx context.Context, e *Epoch, t0 time.Duration) answer {
 	ctx, cancel := context.WithTimeout(ctx, min(e.TTL()/4, maxRequest))
 	defer cancel()
 	seen := e.Seen()
+	left := e.Remaining()
 	r, err := k.renewAll(ctx, e)
+	k.renewed(Renewal{Took: k.clock.Elapsed() - t0, Left: left, Err: err})
 	k.spreadOut(ctx, e, r.ttl, err)
 	return answer{t0, r, seen, err}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/internal/meter"
 	"github.com/fenceline/fenceline/internal/watch"
 )
 
@@ -33,7 +34,8 @@ const (
 	Closed
 )
 
-// Hooks are called one at a time, in the order of events; any may be nil.
+// Hooks are called one at a time, in the order of events; any may be nil. Those that take a ctx, HoldEnd apart, are called on the goroutine of
+// what they tell of.
 type Hooks struct {
 	State    func(from, to State, cause error)
 	Queued   func(kind, name string, ahead int)
@@ -44,6 +46,15 @@ type Hooks struct {
 	Missed   func(kind, name string, ticks int)
 	Stalled  func(kind, name string, why error)
 	Asked    func(kind, name string, r Request)
+
+	WaitStart  func(ctx context.Context, w Wait) context.Context
+	WaitEnd    func(ctx context.Context, w Wait, e WaitEnd)
+	HoldEnd    func(ctx context.Context, w Wait, e HoldEnd)
+	Abandoned  func(kind, name string, waited time.Duration, err error)
+	RunStart   func(ctx context.Context, r CronRun) context.Context
+	RunEnd     func(ctx context.Context, r CronRun, e CronRunEnd)
+	Renewed    func(r Renewal)
+	Registered func(service, id string, stands bool, cause error)
 }
 
 // Config is what a Keeper is made of.
@@ -54,6 +65,8 @@ type Config struct {
 	Record    string // value of the session's record
 	Log       *slog.Logger
 	Hooks     Hooks
+	Meter     *meter.Meter     // nil: nothing is counted
+	Labels    bool             // functions run with labels for profiles
 	Lease     clientv3.LeaseID // to begin with; NoLease: a new one
 	Clock     Clock            // nil: the client's, see WithClock, or the system's
 }
@@ -88,6 +101,10 @@ type Keeper struct {
 	active  int                             // goroutines
 	spare   []chan func(context.Context)    // of these, those that wait for work
 	idle    chan struct{}                   // closed when active is zero after Close began
+
+	calls    calls
+	censusMu sync.Mutex
+	census   []func(*meter.Census)
 
 	soonMu sync.Mutex
 	soon   []func(ctx context.Context) // see Soon
@@ -174,6 +191,9 @@ func (k *Keeper) enter(e *Epoch) bool {
 	k.epoch, k.last = e, nil
 	k.announce()
 	k.mu.Unlock()
+	if m := k.Meter; m != nil {
+		m.Entered()
+	}
 	k.setState(Live, nil)
 	return true
 }

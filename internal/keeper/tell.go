@@ -120,8 +120,10 @@ func newTeller(log *slog.Logger) (*teller, *slog.Logger) {
 	return t, slog.New(toldHandler{log.Handler(), t})
 }
 
-// Traced says whether anybody wants to hear how long things take.
-func (k *Keeper) Traced() bool { return k.Hooks.Granted != nil || k.Hooks.Released != nil }
+// Timed says whether anybody wants to hear how long things take.
+func (k *Keeper) Timed() bool {
+	return k.Meter != nil || k.Hooks.Granted != nil || k.Hooks.Released != nil || k.Hooks.HoldEnd != nil || k.TellsWaits()
+}
 
 // Queued and those that follow tell the hooks of these names. Each hold is granted once, and released or
 // lost once.
@@ -150,12 +152,18 @@ func (k *Keeper) Lost(kind, name string, cause error) {
 }
 
 func (k *Keeper) Overrun(kind, name string, by time.Duration) {
+	if m := k.Meter; m != nil {
+		m.Shard(kind, name).Overrun(by)
+	}
 	if f := k.Hooks.Overrun; f != nil {
 		k.teller.tell(func() { f(kind, name, by) })
 	}
 }
 
 func (k *Keeper) Missed(kind, name string, ticks int) {
+	if m := k.Meter; m != nil {
+		m.Job(name).Missed(ticks)
+	}
 	if f := k.Hooks.Missed; f != nil {
 		k.teller.tell(func() { f(kind, name, ticks) })
 	}

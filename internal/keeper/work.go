@@ -1,6 +1,9 @@
 package keeper
 
-import "context"
+import (
+	"context"
+	"runtime/pprof"
+)
 
 // maxSpare is how many goroutines of a session wait for work. A new one has to grow its stack for each first request
 // to etcd, which costs as much as a tenth of an uncontended lock and unlock.
@@ -96,4 +99,13 @@ func (k *Keeper) catchUp() {
 	for _, f := range soon {
 		k.Go(f)
 	}
+}
+
+// Labelled runs f, under a label for profiles that says under which hold, if the user wants that.
+func (k *Keeper) Labelled(ctx context.Context, kind, name string, f func(ctx context.Context) error) (err error) {
+	if !k.Labels {
+		return f(ctx)
+	}
+	pprof.Do(ctx, pprof.Labels(kind, name), func(ctx context.Context) { err = f(ctx) })
+	return err
 }

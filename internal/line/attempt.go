@@ -50,6 +50,7 @@ type attempt struct {
 	exposed   bool   // a holder has looked at the entry
 	rewritten bool   // its value was changed once at least
 	inherited bool   // an earlier session has put it
+	waited    bool   // somebody was ahead when its entries had come in
 	edit      *edit  // of its value, under way
 	said      report // what the quorum said last of those behind
 

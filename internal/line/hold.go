@@ -11,6 +11,7 @@ import (
 
 	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/meter"
 	"github.com/fenceline/fenceline/internal/queue"
 )
 
@@ -21,7 +22,9 @@ type Hold struct {
 	attempt *attempt
 	opts    *Options
 	caller  context.Context
-	since   time.Time     // zero without a trace
+	from    time.Duration // when it was granted, on the keeper's clock
+	until   time.Duration // and when it ended
+	wait    *keeper.Wait  // hooks are told of its end; nil: they are not
 	rested  time.Duration // the entry's restUntil before this grant
 	out     func()        // called at its end, and
 	demoted func()        // called when it has become a reader's; with the line's mutex held. They may be nil
@@ -30,6 +33,8 @@ type Hold struct {
 	lost     error // why, if it was not released
 	released bool
 	told     bool            // a Release has told how it ended
+	metered  bool            // the line's shards have counted the grant, and are to count the end
+	path     meter.Path      // how it came about
 	number   int             // of the grant, under its entry
 	token    fence.Token     // 0: nobody has asked
 	exposed  bool            // somebody has looked at the entry by it
@@ -256,26 +261,14 @@ func (h *Hold) Forget(key string) {
 	a.with = slices.DeleteFunc(a.with, func(k string) bool { return k == key })
 }
 
-// Granted tells the trace that somebody has got the hold, who has waited since began.
-func (h *Hold) Granted(began time.Time) {
-	l := h.line
-	if !l.keeper.Traced() {
-		return
-	}
-	h.since = time.Now()
-	for i := range l.m.tracks {
-		ref := l.m.tracks[i].ref
-		l.keeper.Granted(ref.Kind, ref.Name, h.since.Sub(began))
-	}
-}
-
+// traceRelease tells the trace that the hold was given back.
 func (h *Hold) traceRelease() {
-	if h.since.IsZero() {
+	if h.line.keeper.Hooks.Released == nil {
 		return
 	}
 	for i := range h.line.m.tracks {
 		ref := h.line.m.tracks[i].ref
-		h.line.keeper.Released(ref.Kind, ref.Name, time.Since(h.since))
+		h.line.keeper.Released(ref.Kind, ref.Name, h.until-h.from)
 	}
 }
 

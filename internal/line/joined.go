@@ -18,6 +18,7 @@ func (m *machine) joined(r *request, x *answer) {
 		m.joinedOne(r, i, x.entries[i], x.seen[i])
 	}
 	m.enterIfClear()
+	a.waited = a.waited || a.stage == queued
 	if s := &a.spots[0]; s.entered && s.count == 1 && !m.shares() {
 		a.said.answer = no
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/internal/meter"
 	"github.com/fenceline/fenceline/internal/queue"
 	"github.com/fenceline/fenceline/internal/since"
 	"github.com/fenceline/fenceline/internal/who"
@@ -52,10 +53,12 @@ type Line struct {
 	mu     sync.Mutex
 	m      machine
 	timer  *time.Timer
-	armed  time.Duration // when timer fires, on the keeper's clock; 0: it does not
-	rely   func()        // ends our reliance on the stream's silence; nil: there is none
-	serves bool          // a goroutine sends requests, and will send the next
-	next   *request      // that one
+	armed  time.Duration  // when timer fires, on the keeper's clock; 0: it does not
+	rely   func()         // ends our reliance on the stream's silence; nil: there is none
+	serves bool           // a goroutine sends requests, and will send the next
+	next   *request       // that one
+	shards []*meter.Shard // one for each track; nil: nothing is counted
+	brief  meter.Brief    // not counted yet
 }
 
 func newLine(k *keeper.Keeper, key tableKey, private bool, members []Member) *Line {
@@ -64,6 +67,9 @@ func newLine(k *keeper.Keeper, key tableKey, private bool, members []Member) *Li
 	l.m.tracks = make([]track, len(members))
 	for i, of := range members {
 		l.m.tracks[i] = track{ref: of.Ref, policy: of.Policy, prefix: of.Prefix, end: clientv3.GetPrefixRangeEnd(of.Prefix), opts: of.Options}
+		if k.Meter != nil {
+			l.shards = append(l.shards, k.Meter.Shard(of.Kind, of.Name))
+		}
 	}
 	return l
 }
@@ -97,6 +103,10 @@ func (l *Line) step(ev *event) {
 	l.mindTimer()
 	if l.m.relies == (l.rely == nil) {
 		l.mindReliance()
+	}
+	if l.m.private && l.shards != nil && l.m.attempt == nil && l.m.queue.Len() == 0 {
+		l.countBrief()
+		l.table.end(l)
 	}
 }
 
@@ -139,12 +149,16 @@ func (l *Line) do(effects []effect) (then *event) {
 				if h.attempt.uses == 1 { // those after it are others here
 					h.attempt.mark.Holds(since.OwnerOf(e.w.ctx))
 				}
+				if e.w.told {
+					l.countGrant(h, e.w.took)
+				}
 			}
 			if e.w.ready != nil {
 				close(e.w.ready)
 			}
 		case doFinish:
 			e.h.finish(e.err)
+			l.ended(e.h)
 		case doDemoted:
 			if e.h.demoted != nil {
 				e.h.demoted()
@@ -164,6 +178,7 @@ func (l *Line) do(effects []effect) (then *event) {
 			e.a.epoch.Rewound(e.a.spots[e.i].entry.Create, e.revision)
 			then = &event{what: onTick}
 		case doRetire:
+			l.countBrief()
 			l.table.remove(l)
 		default:
 			l.doAbout(e)

@@ -7,10 +7,12 @@ import (
 
 	"github.com/fenceline/fenceline/fence"
 	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/meter"
 )
 
 // want puts w in the queue.
 func (m *machine) want(w *waiter) {
+	w.came = m.at.now
 	for i := range m.tracks {
 		m.fear(i, m.options(w, i))
 	}
@@ -18,15 +20,13 @@ func (m *machine) want(w *waiter) {
 		m.reply(w, nil, err)
 		return
 	}
-	if m.shares() {
-		w.came = m.at.now
-	}
 	w.at = m.queue.PushBack(w)
 }
 
 // reply answers w.
 func (m *machine) reply(w *waiter, h *Hold, err error) {
 	w.hold, w.err, w.done = h, err, true
+	w.took += m.at.now - w.came
 	m.effect(effect{do: doReply, w: w})
 }
 
@@ -46,6 +46,7 @@ func (m *machine) cancel(w *waiter) {
 	case !w.done:
 		m.queue.Remove(w.at)
 		w.done = true
+		w.took += m.at.now - w.came
 	}
 }
 
@@ -189,9 +190,11 @@ func (m *machine) grant() {
 	if a.uses > 0 && m.othersWait() != no {
 		a.passed++
 	}
+	path := m.pathOf(a)
 	a.uses++
 	m.settle(a, nil) // a release that was about to delete the entry has given it away instead
-	h := &Hold{attempt: a, opts: w.opts, caller: w.ctx, rested: a.spots[0].restUntil, number: a.turns.grant()}
+	h := &Hold{attempt: a, opts: w.opts, caller: w.ctx, rested: a.spots[0].restUntil, number: a.turns.grant(),
+		from: m.at.now, path: path}
 	if m.private {
 		h.rested = 0
 	}
@@ -207,9 +210,20 @@ func (m *machine) grant() {
 	m.reply(w, h, nil)
 }
 
+// pathOf is how a grant of a's comes about.
+func (m *machine) pathOf(a *attempt) meter.Path {
+	if a.uses > 0 || a.inherited {
+		return meter.Local
+	}
+	if a.waited {
+		return meter.Etcd
+	}
+	return meter.Free
+}
+
 // end marks a hold as over.
 func (m *machine) end(h *Hold, cause error) {
-	h.ended = cause
+	h.ended, h.until = cause, m.at.now
 	if i := slices.Index(m.holds, h); i >= 0 {
 		m.holds = slices.Delete(m.holds, i, i+1)
 	}
@@ -246,7 +260,8 @@ func (m *machine) handOver(h *Hold, caller context.Context) *Hold {
 	if h.released || h.ended != nil || a.stage != entered || a.exposed || a.turns.full() || a.edit != nil || m.queue.Len() > 0 || !m.at.fresh {
 		return nil
 	}
-	next := &Hold{line: h.line, attempt: a, opts: h.opts, caller: caller, number: a.turns.grant(), out: h.out}
+	next := &Hold{line: h.line, attempt: a, opts: h.opts, caller: caller, number: a.turns.grant(), out: h.out,
+		from: m.at.now, path: meter.Local}
 	h.released, h.out = true, nil
 	m.end(h, keeper.ErrNotHeld)
 	a.uses++

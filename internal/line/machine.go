@@ -98,7 +98,8 @@ type waiter struct {
 	opts  *Options
 	ctx   context.Context
 	at    *list.Element
-	came  time.Duration // of a line that others may share
+	came  time.Duration
+	took  time.Duration // until it was answered; before that, what it has waited in a line that was retired
 	hold  *Hold
 	err   error
 	ready chan struct{} // the driver's
@@ -106,6 +107,7 @@ type waiter struct {
 	in    bool // it may wait, whoever comes before it later
 	done  bool
 	again bool // to be asked of another line
+	told  bool // hooks and meters are told of it when it is answered
 }
 
 func (m *machine) effect(e effect) { m.out = append(m.out, e) }

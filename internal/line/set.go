@@ -3,7 +3,8 @@ package line
 import (
 	"context"
 	"fmt"
-	"time"
+
+	"github.com/fenceline/fenceline/internal/keeper"
 )
 
 // Member is one line of a hold on several, with the options for its entry there.
@@ -32,14 +33,21 @@ func AcquireAll(ctx context.Context, members []Member, try bool) (*Hold, error) 
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	began := time.Now()
-	l := newLine(members[0].Keeper, tableKey{}, true, members)
-	w := &waiter{opts: &Options{}, ctx: ctx, try: try}
-	l.stand(w)
+	k := members[0].Keeper
+	wait := members[0].Wait(try)
+	ctx = k.WaitStart(ctx, wait)
+	l := newLine(k, tableKey{}, true, members)
+	w := &waiter{opts: &Options{}, ctx: ctx, try: try, told: k.Meter != nil}
+	if k.Meter != nil {
+		l.table.begin(l)
+	}
+	l.enter(w)
 	h, err := l.await(w)
 	if err != nil {
+		l.countFailed(w, err)
+		k.WaitEnd(ctx, wait, keeper.WaitEnd{Waited: w.took, Err: err})
 		return nil, err
 	}
-	h.Granted(began)
+	h.tell(ctx, wait, w.took)
 	return h, nil
 }

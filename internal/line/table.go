@@ -15,6 +15,8 @@ type Table struct {
 	mu    sync.Mutex
 	lines map[tableKey]*Line
 	slots map[slotKey]bool // in use
+
+	private map[*Line]bool // of holds on several, if somebody counts
 }
 
 type tableKey struct {
@@ -27,7 +29,9 @@ type tableOf struct{}
 // Of is the table of a Session.
 func Of(k *keeper.Keeper) *Table {
 	return k.Table(tableOf{}, func() any {
-		return &Table{lines: map[tableKey]*Line{}, slots: map[slotKey]bool{}}
+		t := &Table{lines: map[tableKey]*Line{}, slots: map[slotKey]bool{}, private: map[*Line]bool{}}
+		k.OnCensus(t.census)
+		return t
 	}).(*Table)
 }
 
@@ -38,7 +42,9 @@ type Ref struct {
 	Name   string // as the user knows it
 	Prefix string // of the entries in etcd, with the final slash
 	Policy queue.Policy
-	Lane   int // a Session may have several lines of one name, with different policies
+	Mode   string // of a read-write lock, as hooks are told
+	Units  int64  // of a semaphore
+	Lane   int    // a Session may have several lines of one name, with different policies
 
 	line atomic.Pointer[Line] // the one used last
 }
@@ -48,29 +54,47 @@ type Ref struct {
 // After an error nothing is held. When ctx ends it returns at once; an entry that stands in etcd by then is deleted by the line, in the
 // background.
 func (r *Ref) Acquire(ctx context.Context, opts *Options, try bool) (*Hold, error) {
-	var began time.Time
-	if r.Keeper.Traced() {
-		began = time.Now()
+	k := r.Keeper
+	if !k.TellsWaits() && k.Hooks.HoldEnd == nil {
+		w, l, err := r.stand(ctx, opts, try, k.Meter != nil)
+		if err != nil {
+			l.countFailed(w, err)
+			return nil, err
+		}
+		w.hold.tellGranted(w.took)
+		return w.hold, nil
 	}
-	h, err := r.AcquireUntold(ctx, opts, try)
-	if err == nil {
-		h.Granted(began)
+	wait := r.Wait(try)
+	ctx = k.WaitStart(ctx, wait)
+	w, l, err := r.stand(ctx, opts, try, k.Meter != nil)
+	if err != nil {
+		l.countFailed(w, err)
+		k.WaitEnd(ctx, wait, keeper.WaitEnd{Waited: w.took, Err: err})
+		return nil, err
 	}
-	return h, err
+	w.hold.tell(ctx, wait, w.took)
+	return w.hold, nil
 }
 
-// AcquireUntold is Acquire of which no trace is told, until somebody gets the hold: see Hold.Granted.
+// AcquireUntold is Acquire of which nobody is told, by itself: see Hold.GrantedTo.
 func (r *Ref) AcquireUntold(ctx context.Context, opts *Options, try bool) (*Hold, error) {
+	w, _, err := r.stand(ctx, opts, try, false)
+	return w.hold, err
+}
+
+// stand waits in the line, told of or not, and returns how that went. The line is nil if ctx had ended before.
+func (r *Ref) stand(ctx context.Context, opts *Options, try, told bool) (*waiter, *Line, error) {
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return &waiter{}, nil, context.Cause(ctx)
 	}
+	var took time.Duration
 	for {
 		l := r.line.Load()
 		if l == nil {
 			l = r.find()
 		}
-		w := &waiter{opts: opts, ctx: ctx, try: try}
-		if !l.stand(w) {
+		w := &waiter{opts: opts, ctx: ctx, try: try, told: told, took: took}
+		if !l.enter(w) {
 			r.line.CompareAndSwap(l, nil)
 			continue
 		}
@@ -80,14 +104,16 @@ func (r *Ref) AcquireUntold(ctx context.Context, opts *Options, try bool) (*Hold
 			if w.in {
 				opts = opts.Admitted()
 			}
+			took = w.took
 			continue
 		}
-		return h, err
+		w.hold = h
+		return w, l, err
 	}
 }
 
-// stand puts w in the queue. It returns false if the line has been retired.
-func (l *Line) stand(w *waiter) bool {
+// enter puts w in the queue. It returns false if the line has been retired.
+func (l *Line) enter(w *waiter) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.m.retired {
