@@ -3,11 +3,14 @@ package registry
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/internal/keeper"
+	"github.com/fenceline/fenceline/internal/meter"
 )
 
 // roster is all that one Session has registered.
@@ -22,8 +25,21 @@ type rosterKey struct{}
 
 func rosterOf(k *keeper.Keeper) *roster {
 	t := k.Table(rosterKey{}, func() any { return &roster{keeper: k, in: map[string]*Registration{}} }).(*roster)
-	t.once.Do(func() { k.OnClose(t.part) })
+	t.once.Do(func() {
+		k.OnClose(t.part)
+		k.OnCensus(t.census)
+	})
 	return t
+}
+
+// census tells for which services an instance of this Session's stands.
+func (t *roster) census(c *meter.Census) {
+	t.mu.Lock()
+	all := slices.Collect(maps.Values(t.in))
+	t.mu.Unlock()
+	for _, r := range all {
+		c.Registration(r.service, r.has(""))
+	}
 }
 
 // add waits for one with this key that is on its way out.

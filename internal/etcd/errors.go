@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"context"
 	"errors"
 	"strings"
 
@@ -51,6 +52,17 @@ func etcdError(err error) (rpctypes.EtcdError, bool) {
 		}
 	}
 	return e, false
+}
+
+// Code is what etcd, or gRPC, said of a request.
+func Code(err error) codes.Code {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return codes.DeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		return codes.Canceled
+	}
+	return code(err)
 }
 
 func code(err error) codes.Code {

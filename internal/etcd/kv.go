@@ -12,6 +12,13 @@ import (
 type KV struct {
 	Client *clientv3.Client
 	Notes  Notes
+	Count  func(op string, err error) // told of each request; nil: nobody is
+}
+
+func (kv KV) counted(op string, err error) {
+	if kv.Count != nil {
+		kv.Count(op, err)
+	}
 }
 
 // Notes is where it is noted how far etcd has come, as its answers show.
@@ -33,6 +40,7 @@ type Asked struct {
 func (kv KV) Do(ctx context.Context, op clientv3.Op) (clientv3.OpResponse, error) {
 	before := kv.Notes.Asking()
 	resp, err := kv.Client.Do(ctx, op)
+	kv.counted(nameOf(op), err)
 	if err == nil {
 		kv.Notes.Answered(before, headerOf(resp), !weak(op))
 	}
@@ -65,11 +73,11 @@ func (kv KV) Put(ctx context.Context, key, value string, opts ...clientv3.OpOpti
 }
 
 // Txn is that of the client.
-func (kv KV) Txn(ctx context.Context) *Txn { return &Txn{notes: kv.Notes, txn: kv.Client.Txn(ctx)} }
+func (kv KV) Txn(ctx context.Context) *Txn { return &Txn{kv: kv, txn: kv.Client.Txn(ctx)} }
 
 // Txn is one of a KV.
 type Txn struct {
-	notes  Notes
+	kv     KV
 	txn    clientv3.Txn
 	quorum bool // as far as can be told: a branch of it has nothing that a member may answer alone
 }
@@ -96,12 +104,25 @@ func (t *Txn) Else(ops ...clientv3.Op) *Txn {
 
 // Commit is that of the client's transaction.
 func (t *Txn) Commit() (*clientv3.TxnResponse, error) {
-	before := t.notes.Asking()
+	before := t.kv.Notes.Asking()
 	resp, err := t.txn.Commit()
+	t.kv.counted("txn", err)
 	if err == nil {
-		t.notes.Answered(before, resp.Header, t.quorum)
+		t.kv.Notes.Answered(before, resp.Header, t.quorum)
 	}
 	return resp, err
+}
+
+func nameOf(op clientv3.Op) string {
+	switch {
+	case op.IsGet():
+		return "get"
+	case op.IsPut():
+		return "put"
+	case op.IsDelete():
+		return "delete"
+	}
+	return "txn"
 }
 
 // weak says that any member may answer op from what it has.

@@ -112,3 +112,11 @@ func (k *Keeper) Table(key any, create func() any) any {
 	}
 	return v
 }
+
+// LeaseTTL is that of the present lease, or of the next one.
+func (k *Keeper) LeaseTTL() time.Duration {
+	if e := k.Current(); e != nil {
+		return e.TTL()
+	}
+	return k.TTL
+}

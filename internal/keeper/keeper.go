@@ -121,7 +121,7 @@ func Open(ctx context.Context, cfg Config) (*Keeper, error) {
 		opts = append(opts, watch.WithLogin())
 	}
 	stream := watch.New(pb.NewWatchClient(conn), keyspace.Sessions(cfg.Namespace), opts...)
-	k, err := open(ctx, cfg, newEtcdLeases(cfg.Client), cfg.Clock, stream)
+	k, err := open(ctx, cfg, countedLeases(cfg.Meter, newEtcdLeases(cfg.Client)), cfg.Clock, stream)
 	if err == nil {
 		k.client = cfg.Client.Ctx()
 		k.unhook = context.AfterFunc(k.client, k.clientClosed)

@@ -8,7 +8,13 @@ import (
 
 // KV asks etcd for keys, as the session. An answer of the quorum that is behind what was known when its question was sent shows that etcd
 // was restored from a backup, and ends the epoch, whatever the answer says besides.
-func (k *Keeper) KV() etcd.KV { return etcd.KV{Client: k.Client, Notes: (*notes)(k)} }
+func (k *Keeper) KV() etcd.KV {
+	kv := etcd.KV{Client: k.Client, Notes: (*notes)(k)}
+	if m := k.Meter; m != nil {
+		kv.Count = k.count
+	}
+	return kv
+}
 
 type notes Keeper
 

@@ -150,6 +150,8 @@ func (k *Keeper) Read() *meter.Reading {
 // OutcomeOf says how a call ended that returned err, if it was not refused for what others do.
 func OutcomeOf(err error) meter.Outcome {
 	switch {
+	case err == nil:
+		return meter.Granted
 	case errors.Is(err, context.DeadlineExceeded):
 		return meter.Timeout
 	case errors.Is(err, ErrClosed), errors.Is(err, ErrLost):

@@ -45,10 +45,13 @@ func (h *Hold) granted(ctx context.Context, wait keeper.Wait, waited time.Durati
 	h.tell(ctx, wait, waited)
 }
 
-// tell tells hooks of the same.
+// tell tells hooks of the same: of the end of the wait before that of the hold.
 func (h *Hold) tell(ctx context.Context, wait keeper.Wait, waited time.Duration) {
 	k := h.line.keeper
 	h.tellGranted(waited)
+	if k.Hooks.WaitEnd != nil {
+		h.tellWaitEnd(ctx, wait, waited)
+	}
 	if k.Hooks.HoldEnd != nil {
 		h.line.mu.Lock()
 		h.caller, h.wait = ctx, &wait
@@ -57,9 +60,9 @@ func (h *Hold) tell(ctx context.Context, wait keeper.Wait, waited time.Duration)
 		}
 		h.line.mu.Unlock()
 	}
-	if k.Hooks.WaitEnd == nil {
-		return
-	}
+}
+
+func (h *Hold) tellWaitEnd(ctx context.Context, wait keeper.Wait, waited time.Duration) {
 	end := keeper.WaitEnd{Waited: waited, Path: h.path.String()}
 	h.line.mu.Lock()
 	free := h.from
@@ -72,9 +75,9 @@ func (h *Hold) tell(ctx context.Context, wait keeper.Wait, waited time.Duration)
 	}
 	h.line.mu.Unlock()
 	if h.path != meter.Free {
-		end.Idle = max(k.Elapsed()-free, 0)
+		end.Idle = max(h.line.keeper.Elapsed()-free, 0)
 	}
-	k.WaitEnd(ctx, wait, end)
+	h.line.keeper.WaitEnd(ctx, wait, end)
 }
 
 func (h *Hold) tellGranted(waited time.Duration) {

@@ -70,6 +70,7 @@ type Meter struct {
 	jobs   map[string]*Job
 
 	next     atomic.Uint32 // shard
+	requests requests
 	renewals histogram
 	failures atomic.Uint64
 	epochs   atomic.Uint64

@@ -12,6 +12,8 @@ import (
 type Reading struct {
 	Lines         []Line // in order
 	Jobs          []JobReading
+	Services      []Service // in order
+	Requests      map[Request]uint64
 	Renewals      Histogram
 	RenewFailures uint64
 	Epochs        uint64
@@ -41,6 +43,12 @@ type Now struct {
 	OldestHold, OldestWait time.Duration
 }
 
+// Service is how many instances of it the Session wants to register, and how many of these stand.
+type Service struct {
+	Name         string
+	Want, Stands int
+}
+
 // JobReading is what was counted of a job.
 type JobReading struct {
 	Name         string
@@ -55,6 +63,7 @@ type JobReading struct {
 type Census struct {
 	meter *Meter
 	now   map[Key]*Now
+	in    map[string]*Service
 }
 
 // Hold counts one hold, of so many units, so old.
@@ -71,6 +80,22 @@ func (c *Census) Wait(kind, name string, units int64, age time.Duration) {
 	n.OldestWait = max(n.OldestWait, age)
 }
 
+// Registration counts one.
+func (c *Census) Registration(service string, stands bool) {
+	s, ok := c.in[service]
+	if !ok {
+		if len(c.in) >= MostNames {
+			return
+		}
+		s = &Service{Name: service}
+		c.in[service] = s
+	}
+	s.Want++
+	if stands {
+		s.Stands++
+	}
+}
+
 func (c *Census) of(kind, name string) *Now {
 	k := c.meter.Key(kind, name)
 	n, ok := c.now[k]
@@ -83,7 +108,7 @@ func (c *Census) of(kind, name string) *Now {
 
 // Read reads, and asks each of those for what is so now.
 func (m *Meter) Read(census ...func(*Census)) *Reading {
-	c := &Census{meter: m, now: map[Key]*Now{}}
+	c := &Census{meter: m, now: map[Key]*Now{}, in: map[string]*Service{}}
 	for _, ask := range census {
 		ask(c)
 	}
@@ -92,6 +117,11 @@ func (m *Meter) Read(census ...func(*Census)) *Reading {
 	m.mu.Unlock()
 	r := &Reading{RenewFailures: m.failures.Load(), Epochs: m.epochs.Load()}
 	r.Renewals.add(&m.renewals)
+	for _, s := range c.in {
+		r.Services = append(r.Services, *s)
+	}
+	slices.SortFunc(r.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
+	r.Requests = m.requests.read()
 	for k := range c.now {
 		if series[k] == nil {
 			series[k] = &Series{}
@@ -156,4 +186,14 @@ func (j *Job) read(name string) JobReading {
 		r.LastSuccess = time.Unix(0, at)
 	}
 	return r
+}
+
+// Granted is how many calls got what they wanted.
+func (l *Line) Granted() (n uint64) {
+	for w, h := range l.Waits {
+		if w.Outcome == Granted {
+			n += h.Count
+		}
+	}
+	return n
 }
