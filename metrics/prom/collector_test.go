@@ -309,15 +309,15 @@ func TestRunsOfJobsAndRegistrationsAreCounted(t *testing.T) {
 		time.Sleep(25 * time.Second)
 		cancel()
 		<-done
-		m.is(2, "fenceline_cron_runs_total", "job=nightly", "outcome=success")
-		m.is(1, "fenceline_cron_runs_total", "job=nightly", "outcome=error")
-		m.is(3, "fenceline_cron_run_seconds", "job=nightly")
-		m.is(3, "fenceline_cron_start_delay_seconds", "job=nightly")
-		if sum := m.series("fenceline_cron_run_seconds", "job=nightly").Histogram.GetSampleSum(); math.Abs(sum-3) > 0.1 {
+		m.is(2, "fenceline_cron_runs_total", "cronjob=nightly", "outcome=success")
+		m.is(1, "fenceline_cron_runs_total", "cronjob=nightly", "outcome=error")
+		m.is(3, "fenceline_cron_run_seconds", "cronjob=nightly")
+		m.is(3, "fenceline_cron_start_delay_seconds", "cronjob=nightly")
+		if sum := m.series("fenceline_cron_run_seconds", "cronjob=nightly").Histogram.GetSampleSum(); math.Abs(sum-3) > 0.1 {
 			t.Errorf("they took %v s", sum)
 		}
-		m.is(0, "fenceline_cron_runs", "job=nightly")
-		if at := m.value("fenceline_cron_last_success_timestamp_seconds", "job=nightly"); time.Since(time.UnixMilli(int64(at*1000))) > 10*time.Second {
+		m.is(0, "fenceline_cron_running", "cronjob=nightly")
+		if at := m.value("fenceline_cron_last_success_timestamp_seconds", "cronjob=nightly"); time.Since(time.UnixMilli(int64(at*1000))) > 10*time.Second {
 			t.Errorf("last success at %v", at)
 		}
 		reg := must[*registry.Registration](t)(registry.Register(t.Context(), s, "web", registry.Instance{Addr: "10.0.0.1:80"}))
