@@ -30,7 +30,7 @@ soak: ## a semaphore under load and with deaths, for a minute, against etcd's hi
 lint: ## go vet, gofmt, and golangci-lint where it is installed
 	go vet work
 	test -z "$$(gofmt -l .)"
-	! command -v golangci-lint || for m in . adapters bench cmd/fenceline metrics/otel metrics/prom; do (cd $$m && golangci-lint run ./...) || exit 1; done
+	! command -v golangci-lint || for m in . adapters bench cmd/fenceline metrics/otel metrics/pprof metrics/prom; do (cd $$m && golangci-lint run ./...) || exit 1; done
 
 bench: ## lock contention against etcd's own mutex
 	go run ./cmd/fenceline bench

@@ -162,6 +162,7 @@ func (lo *local) release(ctx context.Context, p *Permit) error {
 	passed := lo.pass(p)
 	lo.mu.Unlock()
 	if passed {
+		p.hold.Returned(true)
 		return nil
 	}
 	err := p.hold.Release(ctx)
@@ -175,7 +176,9 @@ func (lo *local) release(ctx context.Context, p *Permit) error {
 func (lo *local) handOn(p *Permit) {
 	if !lo.pass(p) {
 		lo.giveBack(p.lane, p.hold)
+		return
 	}
+	p.hold.Returned(false)
 }
 
 func (lo *local) giveBack(l *lane, h *line.Hold) {

@@ -86,7 +86,7 @@ func WithMetrics(label func(kind, name string) string) Option {
 // goroutines who waits inside of which. Goroutines that they start inherit it.
 func WithProfileLabels() Option { return func(o *options) { o.profile = true } }
 
-// Trace is a set of hooks, in the manner of net/http/httptrace; any may be nil. But for WaitStart, WaitEnd, RunStart and RunEnd, they are called
+// Trace is a set of hooks, in the manner of net/http/httptrace; any may be nil. But for WaitStart, WaitEnd, HoldEnd, RunStart and RunEnd, they are called
 // one after the other, in the order of events and shortly after them, on a goroutine of the Session's own: one that blocks delays those after it, and
 // nothing else. Of events that wait for it, 10 000 are kept. A hook may use the Session, and may Close it. kind is "lock"
 // for a Mutex, "rwlock", "election", "semaphore", "barrier", "registry", "cron".
@@ -120,7 +120,8 @@ type Trace struct {
 	WaitStart func(ctx context.Context, w Wait) context.Context
 	// WaitEnd: that call ends, with a hold or an error.
 	WaitEnd func(ctx context.Context, w Wait, e WaitEnd)
-	// HoldEnd: a hold ends, given back or lost; ctx is that of its WaitEnd. That of a Set is told once. With Released and Lost.
+	// HoldEnd: a hold ends; ctx is that of its WaitEnd. That of a Set is told once. One that is given back is told of on the goroutine that does
+	// so, before its Release returns; one that is lost, in the order of events.
 	HoldEnd func(ctx context.Context, w Wait, e HoldEnd)
 	// Abandoned: a call ended without a hold, so long after it began, and why. With WaitEnd, but in the order of events.
 	Abandoned func(kind, name string, waited time.Duration, err error)

@@ -84,7 +84,7 @@ func (c *Call) Over(cause error) {
 			s.Lost(ReasonOf(cause), held)
 		}
 	}
-	c.keeper.HoldEnd(c.Ctx, c.Wait, HoldEnd{Held: held, Err: cause})
+	c.keeper.HoldEnd(c.Ctx, c.Wait, HoldEnd{Held: held, Err: cause}, cause == nil)
 }
 
 // calls are those that wait, or hold outside of lines.

@@ -78,9 +78,13 @@ func (k *Keeper) TellsWaits() bool {
 	return k.Hooks.WaitStart != nil || k.Hooks.WaitEnd != nil || k.Hooks.Abandoned != nil
 }
 
-// HoldEnd tells how a hold has ended whose wait ended with ctx.
-func (k *Keeper) HoldEnd(ctx context.Context, w Wait, e HoldEnd) {
-	if f := k.Hooks.HoldEnd; f != nil {
+// HoldEnd tells how a hold has ended whose wait ended with ctx: here, if it was given back, and no mutex is held.
+func (k *Keeper) HoldEnd(ctx context.Context, w Wait, e HoldEnd, here bool) {
+	switch f := k.Hooks.HoldEnd; {
+	case f == nil:
+	case here:
+		f(ctx, w, e)
+	default:
 		k.teller.tell(func() { f(ctx, w, e) })
 	}
 }

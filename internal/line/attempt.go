@@ -75,6 +75,7 @@ type spot struct {
 
 	// Until it has entered:
 	count   int64         // entries in the line when ours joined; 0: not known
+	front   int           // of these, who stand before it: hooks are told
 	waiting int           // how many of those before ours had not entered then
 	ahead   queue.Entry   // who has to leave before us, as far as we know
 	blocks  bool          // it does, whatever others do

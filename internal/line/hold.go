@@ -190,6 +190,7 @@ func (h *Hold) Release(ctx context.Context) error {
 	l.mu.Unlock()
 	if first {
 		h.traceRelease()
+		h.Returned(true)
 	}
 	if fate == nil {
 		return nil
@@ -211,7 +212,7 @@ func unconfirmed(ctx context.Context) error {
 
 // HandOver ends the hold and gives its entry to caller, without a word to etcd, unless the entry cannot be handed on: somebody has looked at
 // it, it has no more tokens, or its lease has not long enough to live. Then nothing happens. What was to be called at the hold's end is called
-// at the next one's.
+// at the next one's. Returned is to be called afterwards.
 func (h *Hold) HandOver(caller context.Context) (*Hold, bool) {
 	l := h.line
 	l.mu.Lock()

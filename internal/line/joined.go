@@ -34,8 +34,12 @@ func (m *machine) joinedOne(r *request, i int, e queue.Entry, line seen) {
 	t, s := &m.tracks[i], &m.attempt.spots[i]
 	s.entry = e
 	isFirst := m.looked(r, i, line)
-	if s.count > 1 {
-		m.effect(effect{do: doQueuedUp, i: int32(i), revision: s.count - 1})
+	s.front = int(max(s.count-1, 0))
+	if slices.ContainsFunc(line.entries, func(e queue.Entry) bool { return e.Key == t.policy.Beside }) { // which is no entry
+		s.front--
+	}
+	if s.front > 0 {
+		m.effect(effect{do: doQueuedUp, i: int32(i), revision: int64(s.front)})
 	}
 	blind := false
 	if v := t.view; v != nil && v.end != "" && v.ready {

@@ -68,7 +68,7 @@ func (h *Hold) tellWaitEnd(ctx context.Context, wait keeper.Wait, waited time.Du
 	free := h.from
 	for i := range h.attempt.spots {
 		s := &h.attempt.spots[i]
-		end.Ahead = max(end.Ahead, int(s.count)-1)
+		end.Ahead = max(end.Ahead, s.front)
 		if h.path == meter.Etcd {
 			free = min(free, s.since)
 		}
@@ -124,7 +124,6 @@ func (l *Line) ended(h *Hold) {
 	if h.metered {
 		h.metered = false
 		if h.ended == keeper.ErrNotHeld && l.brief.Released(h.until-h.from) {
-			h.tellEnd()
 			return
 		}
 		for _, s := range l.shards {
@@ -135,7 +134,9 @@ func (l *Line) ended(h *Hold) {
 			}
 		}
 	}
-	h.tellEnd()
+	if h.ended != keeper.ErrNotHeld { // else whoever gives it back tells
+		h.tellEnd()
+	}
 }
 
 // countBrief has counted what was gathered.
@@ -147,16 +148,27 @@ func (l *Line) countBrief() {
 	l.brief = meter.Brief{}
 }
 
+// tellEnd tells hooks that a hold was lost.
 func (h *Hold) tellEnd() {
 	if h.wait == nil {
 		return
 	}
-	end := keeper.HoldEnd{Held: h.until - h.from, Err: h.ended}
-	if h.ended == keeper.ErrNotHeld {
-		end.Err = nil
-	}
-	h.line.keeper.HoldEnd(h.caller, *h.wait, end)
+	h.line.keeper.HoldEnd(h.caller, *h.wait, keeper.HoldEnd{Held: h.until - h.from, Err: h.ended}, false)
 	h.wait = nil
+}
+
+// Returned tells hooks that it was given back: on this goroutine if no mutex is held.
+func (h *Hold) Returned(unlocked bool) {
+	if k := h.line.keeper; k.Hooks.HoldEnd == nil {
+		return
+	}
+	h.line.mu.Lock()
+	w, ctx, held := h.wait, h.caller, h.until-h.from
+	h.wait = nil
+	h.line.mu.Unlock()
+	if w != nil {
+		h.line.keeper.HoldEnd(ctx, *w, keeper.HoldEnd{Held: held}, unlocked)
+	}
 }
 
 // census tells what holds and waits in the lines of a Session. Of those who are not told of here, others tell: see Ref.AcquireUntold.

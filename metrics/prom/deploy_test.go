@@ -186,7 +186,9 @@ func TestQueriesOfRulesAndOfThePageFindTheirMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	listen := startPrometheus(t, binary, target.Host)
-	etcdtest.Eventually(t, 30*time.Second, "a scrape", func() bool { return ask(t, listen, `count_over_time(up[1m]) >= 3`) >= 3 && ask(t, listen, "fenceline_exporter_up") == 1 })
+	etcdtest.Eventually(t, 30*time.Second, "a scrape", func() bool {
+		return ask(t, listen, `count_over_time(up[1m]) >= 3`) >= 3 && ask(t, listen, "fenceline_exporter_up") == 1
+	})
 	all := queries(t)
 	if len(all) < 40 {
 		t.Errorf("only %d queries", len(all))
