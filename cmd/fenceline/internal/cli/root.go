@@ -14,6 +14,7 @@ import (
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/barrier"
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/bench"
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/cron"
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/dashboard"
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/dev"
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/elect"
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/exporter"
@@ -30,7 +31,7 @@ var groups = []struct {
 }{
 	{"Run a command:", []func(*app.Globals) *cobra.Command{lock.NewCommand, elect.NewCommand, cron.NewCommand, sem.NewCommand, registry.NewRegisterCommand, barrier.NewBarrierCommand}},
 	{"Wait for others:", []func(*app.Globals) *cobra.Command{barrier.NewGateCommand, barrier.NewLatchCommand}},
-	{"Look:", []func(*app.Globals) *cobra.Command{inspect.NewLsCommand, inspect.NewTopCommand, inspect.NewWhoCommand, inspect.NewAssertCommand, inspect.NewSessionsCommand, inspect.NewHistoryCommand, inspect.NewDeadlocksCommand, inspect.NewDoctorCommand, elect.NewObserveCommand, registry.NewServicesCommand, exporter.NewCommand}},
+	{"Look:", []func(*app.Globals) *cobra.Command{inspect.NewLsCommand, inspect.NewTopCommand, inspect.NewWhoCommand, inspect.NewAssertCommand, inspect.NewSessionsCommand, inspect.NewHistoryCommand, inspect.NewDeadlocksCommand, inspect.NewDoctorCommand, elect.NewObserveCommand, registry.NewServicesCommand, exporter.NewCommand, dashboard.NewCommand}},
 	{"Intervene:", []func(*app.Globals) *cobra.Command{inspect.NewReleaseCommand, inspect.NewRmCommand}},
 	{"Try and measure:", []func(*app.Globals) *cobra.Command{dev.NewCommand, bench.NewCommand}},
 }

@@ -1,0 +1,341 @@
+package dashboard
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/inspect"
+)
+
+// mirror is the last look at etcd, and what the looks before it had seen that is gone. All browsers are served from it: etcd is asked as often
+// for a hundred of them as for one, and rarely when there is none.
+type mirror struct {
+	client *clientv3.Client
+	opts   []inspect.ReadOption
+	every  time.Duration // while somebody looks
+
+	wake chan struct{} // somebody looks who waits for a look
+
+	mu       sync.Mutex
+	asked    time.Time // when somebody looked last
+	changed  chan struct{}
+	look     look
+	memory   memory
+	watching int // streams that are open
+}
+
+// look is what was seen at one moment. It is never changed.
+type look struct {
+	*inspect.Snapshot
+	at        time.Time
+	failed    error                              // why there is none later
+	left      map[clientv3.LeaseID]time.Duration // of leases, at leftAt
+	leftAt    time.Time
+	suspects  map[string]time.Duration // of sessions by lease, whose time runs down further than that of others
+	deadlocks []inspect.Deadlock
+	lost      []lost
+	ownerless map[string]time.Time // lines where somebody waits and nobody holds, since when
+	leaders   map[string]bool      // of the elections that were ever seen
+	most      map[string]int       // instances of a service that were up within an hour
+	changed   string               // what it shows, in short: another text is worth a push
+}
+
+// lost is a hold whose session was gone at the next look.
+type lost struct {
+	At    time.Time `json:"at"`
+	Kind  string    `json:"kind"`
+	Name  string    `json:"name"`
+	Who   string    `json:"who"`
+	Lease string    `json:"lease"`
+}
+
+// memory is what looks leave behind.
+type memory struct {
+	before    *inspect.Snapshot
+	deadlocks []inspect.Deadlock
+	lost      []lost
+	ownerless map[string]time.Time
+	leaders   map[string]bool
+	up        map[string][]upAt
+	longest   map[clientv3.LeaseID]time.Duration // what was ever left of a lease
+}
+
+type upAt struct {
+	n  int
+	at time.Time
+}
+
+const (
+	seldom     = 10 * time.Second // looks while nobody looks at them
+	viewedFor  = 15 * time.Second // after a page was asked for
+	leasesEach = 3 * time.Second
+	mostLeases = 500 // are asked about
+	mostLost   = 1000
+	lostFor    = time.Hour
+)
+
+func newMirror(client *clientv3.Client, every time.Duration, opts ...inspect.ReadOption) *mirror {
+	return &mirror{client: client, every: every, opts: opts, wake: make(chan struct{}, 1), changed: make(chan struct{}),
+		memory: memory{ownerless: map[string]time.Time{}, leaders: map[string]bool{}, up: map[string][]upAt{}, longest: map[clientv3.LeaseID]time.Duration{}}}
+}
+
+// now is the last look, for somebody who looks at it: a look that is old is made again first.
+func (m *mirror) now(ctx context.Context) look {
+	m.mu.Lock()
+	stale := time.Since(m.look.at) > 2*m.every && m.look.failed == nil
+	m.asked = time.Now()
+	changed := m.changed
+	m.mu.Unlock()
+	if stale {
+		select {
+		case m.wake <- struct{}{}:
+		default:
+		}
+		wait, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		select {
+		case <-changed:
+		case <-wait.Done():
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.look
+}
+
+// next is closed when there is another look than this one.
+func (m *mirror) next() (look, <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.look, m.changed
+}
+
+// watched says that so many more streams are open.
+func (m *mirror) watched(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.watching += n
+}
+
+// run looks until ctx ends. An error of the first look is returned.
+func (m *mirror) run(ctx context.Context, started func()) error {
+	for first := true; ; {
+		s, err := inspect.Read(ctx, m.client, m.opts...)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil && first {
+			return err
+		}
+		m.see(ctx, s, err)
+		if first {
+			started()
+			first = false
+		}
+		m.mu.Lock()
+		pause := seldom
+		if m.watching > 0 || time.Since(m.asked) < viewedFor {
+			pause = m.every
+		}
+		m.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		case <-m.wake:
+		}
+	}
+}
+
+// see takes a look, or why there is none.
+func (m *mirror) see(ctx context.Context, s *inspect.Snapshot, err error) {
+	m.mu.Lock()
+	l, mem := m.look, &m.memory
+	m.mu.Unlock()
+	now := time.Now()
+	if err != nil {
+		l.failed = err
+	} else {
+		l.Snapshot, l.at, l.failed = s, now, nil
+		if now.Sub(l.leftAt) >= leasesEach {
+			m.askLeases(ctx, &l)
+		}
+		mem.take(&l, now)
+	}
+	l.changed = l.digest()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.look = l
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+func (m *mirror) askLeases(ctx context.Context, l *look) {
+	if some := l.Where(func(_ *inspect.Line, e *inspect.Entry) bool { return e.State != inspect.Waits }); countLeases(some) <= mostLeases {
+		if left, err := inspect.LeasesLeft(ctx, m.client, some); err == nil {
+			l.left, l.leftAt = left, time.Now()
+		}
+	}
+}
+
+func countLeases(s *inspect.Snapshot) int {
+	all := map[string]bool{}
+	for _, line := range s.Lines {
+		for i := range line.Entries {
+			all[line.Entries[i].Lease] = true
+		}
+	}
+	return len(all)
+}
+
+// take draws what only two looks show.
+func (mem *memory) take(l *look, now time.Time) {
+	mem.takeLost(l.Snapshot, now)
+	l.lost = slices.Clone(mem.lost)
+	l.deadlocks = l.Confirmed(mem.deadlocks)
+	mem.deadlocks = l.Deadlocks()
+	mem.takeLines(l.Snapshot, now)
+	l.ownerless, l.leaders = maps.Clone(mem.ownerless), maps.Clone(mem.leaders)
+	mem.takeServices(l, now)
+	mem.takeLeases(l)
+	mem.before = l.Snapshot
+}
+
+// takeLost finds holds that went together with their session, which had not said that it closes.
+func (mem *memory) takeLost(s *inspect.Snapshot, now time.Time) {
+	mem.lost = slices.DeleteFunc(mem.lost, func(l lost) bool { return now.Sub(l.At) > lostFor })
+	if mem.before == nil {
+		return
+	}
+	alive := map[string]bool{}
+	for _, session := range s.Sessions {
+		alive[session.Lease] = true
+	}
+	closing := map[string]bool{}
+	for _, session := range mem.before.Sessions {
+		closing[session.Lease] = session.Closing
+	}
+	stands := map[string]bool{}
+	for _, line := range s.Lines {
+		for i := range line.Entries {
+			stands[line.Entries[i].Key] = true
+		}
+	}
+	for _, line := range mem.before.Lines {
+		for i := range line.Entries {
+			e := &line.Entries[i]
+			said, known := closing[e.Lease]
+			if e.State == inspect.Holds && !stands[e.Key] && known && !said && !alive[e.Lease] && len(mem.lost) < mostLost {
+				mem.lost = append(mem.lost, lost{now, line.Kind, line.Name, e.Who(), e.Lease})
+			}
+		}
+	}
+}
+
+func id(kind, name string) string { return kind + " " + name }
+
+func (mem *memory) takeLines(s *inspect.Snapshot, now time.Time) {
+	ownerless, leading := map[string]time.Time{}, map[string]bool{}
+	for _, line := range s.Lines {
+		holds, waits := count(line)
+		if line.Kind == inspect.Election && holds > 0 {
+			leading[line.Name] = true
+		}
+		if holds == 0 && waits > 0 && line.Kind != inspect.Barrier && line.Kind != inspect.Gate && line.Kind != inspect.Latch {
+			since, known := mem.ownerless[id(line.Kind, line.Name)]
+			if !known {
+				since = now
+			}
+			ownerless[id(line.Kind, line.Name)] = since
+		}
+	}
+	mem.ownerless = ownerless
+	for name := range mem.leaders {
+		mem.leaders[name] = leading[name]
+	}
+	for name := range leading {
+		if len(mem.leaders) < mostLost {
+			mem.leaders[name] = true
+		}
+	}
+}
+
+func (mem *memory) takeServices(l *look, now time.Time) {
+	l.most = map[string]int{}
+	for service, all := range l.Services {
+		n := 0
+		for i := range all {
+			if all[i].Status == "up" {
+				n++
+			}
+		}
+		if len(mem.up) < mostLost || mem.up[service] != nil {
+			if seen := mem.up[service]; len(seen) == 0 || seen[len(seen)-1].n != n {
+				mem.up[service] = append(seen, upAt{n, now})
+			} else {
+				seen[len(seen)-1].at = now
+			}
+		}
+	}
+	for service, seen := range mem.up {
+		if l.Services[service] == nil && seen[len(seen)-1].n != 0 {
+			seen = append(seen, upAt{0, now})
+		}
+		seen = slices.DeleteFunc(seen, func(u upAt) bool { return now.Sub(u.at) > time.Hour })
+		if seen = seen[max(len(seen)-100, 0):]; len(seen) == 0 {
+			delete(mem.up, service)
+			continue
+		}
+		mem.up[service] = seen
+		for _, u := range seen {
+			l.most[service] = max(l.most[service], u.n)
+		}
+	}
+}
+
+// takeLeases finds sessions whose leases have run down below a third of what was ever left of them: no renewal has got through.
+func (mem *memory) takeLeases(l *look) {
+	l.suspects = map[string]time.Duration{}
+	known := map[clientv3.LeaseID]time.Duration{}
+	for lease, left := range l.left {
+		most := max(mem.longest[lease], left)
+		known[lease] = most
+		if left < most/3 {
+			l.suspects[fmt.Sprintf("%x", int64(lease))] = left
+		}
+	}
+	mem.longest = known
+}
+
+// count is how many hold, and wait.
+func count(line *inspect.Line) (holds, waits int) {
+	for i := range line.Entries {
+		if line.Entries[i].State == inspect.Waits {
+			waits++
+		} else {
+			holds++
+		}
+	}
+	return holds, waits
+}
+
+// digest changes when there is something to show that the page does not count by itself.
+func (l *look) digest() string {
+	if l.Snapshot == nil {
+		return fmt.Sprint(l.failed)
+	}
+	var suspects []string
+	for lease := range l.suspects {
+		suspects = append(suspects, lease)
+	}
+	slices.SortFunc(suspects, func(a, b string) int { return cmp.Compare(a, b) })
+	return fmt.Sprint(l.Revision, l.failed, len(l.deadlocks), len(l.lost), l.leftAt.Unix(), strings.Join(suspects, ","))
+}
