@@ -3,6 +3,8 @@ module github.com/fenceline/fenceline/cmd/fenceline
 go 1.26.0
 
 require (
+	github.com/chromedp/cdproto v0.160.1
+	github.com/chromedp/chromedp v0.23.1
 	github.com/fenceline/fenceline v0.1.0
 	github.com/fenceline/fenceline/bench v0.1.0
 	github.com/mattn/go-runewidth v0.0.31
@@ -21,7 +23,10 @@ require (
 	google.golang.org/grpc v1.83.2
 )
 
-require github.com/kylelemons/godebug v1.1.0 // indirect
+require (
+	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
+	github.com/kylelemons/godebug v1.1.0 // indirect
+)
 
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0 // indirect

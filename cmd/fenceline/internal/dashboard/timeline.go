@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"slices"
 	"time"
 
 	"github.com/fenceline/fenceline/inspect"
@@ -32,6 +33,9 @@ const (
 // drawTimeline is of the last holds.
 func drawTimeline(held []inspect.Held, kind string, now time.Time) timeline {
 	t := timeline{To: now}
+	if alone(kind) {
+		held = inferred(held)
+	}
 	var timed []inspect.Held
 	for _, h := range held[max(len(held)-mostBars, 0):] {
 		if h.EnteredAt.IsZero() || h.Left != 0 && h.LeftAt.IsZero() {
@@ -83,6 +87,23 @@ func drawTimeline(held []inspect.Held, kind string, now time.Time) timeline {
 	}
 	t.Lanes = len(free)
 	return t
+}
+
+// inferred takes what one hold tells of its neighbours, in a line that one holds at a time: who has entered after another, did so when that
+// one left; and if he stood there already, the other left when he entered.
+func inferred(held []inspect.Held) []inspect.Held {
+	held = slices.Clone(held)
+	for i := 1; i < len(held); i++ {
+		before, h := &held[i-1], &held[i]
+		switch {
+		case before.Left == 0 || h.Joined > before.Left: // it was free in between
+		case h.EnteredAt.IsZero():
+			h.EnteredAt = before.LeftAt
+		case before.LeftAt.IsZero():
+			before.LeftAt = h.EnteredAt
+		}
+	}
+	return held
 }
 
 func alone(kind string) bool { return kind == inspect.Lock || kind == inspect.Election }
