@@ -96,7 +96,7 @@ func (s *server) askAction(w http.ResponseWriter, r *http.Request) {
 	if !s.allowed(w, r) {
 		return
 	}
-	l := s.mirror.now(r.Context())
+	l := s.mirror.fresh(r.Context())
 	if l.Snapshot == nil {
 		s.fail(w, r, http.StatusServiceUnavailable, errors.New("etcd was not read yet"))
 		return
@@ -138,7 +138,7 @@ func (s *server) doAction(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, http.StatusBadRequest, err)
 		return
 	}
-	l := s.mirror.now(r.Context())
+	l := s.mirror.fresh(r.Context())
 	if l.Snapshot == nil {
 		s.fail(w, r, http.StatusServiceUnavailable, errors.New("etcd was not read yet"))
 		return

@@ -33,7 +33,7 @@ var screens = flag.String("screens", "", "a `folder` for screenshots of all page
 func serve(t testing.TB, m *etcdtest.Member, change func(*server)) (at string, s *server) {
 	t.Helper()
 	client := m.Client(t)
-	mirror := newMirror(client, 500*time.Millisecond, inspect.WithServices("services/"))
+	mirror := newMirror(client, 500*time.Millisecond, "fenceline/", inspect.WithServices("services/"))
 	s = &server{client: client, mirror: mirror, namespace: "fenceline/", say: func(string, ...any) {}}
 	if change != nil {
 		change(s)

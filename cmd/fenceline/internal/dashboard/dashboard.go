@@ -136,11 +136,11 @@ func (f *flags) run(ctx context.Context, g *app.Globals, say func(string, ...any
 		return &app.ExitError{Code: app.ExitFailure, Err: fmt.Errorf("--listen %s: %w", f.listen, err)}
 	}
 	defer listener.Close()
-	opts := []inspect.ReadOption{inspect.WithNamespace(f.namespace)}
+	var opts []inspect.ReadOption
 	if f.services != "" {
 		opts = append(opts, inspect.WithServices(f.services))
 	}
-	m := newMirror(client, time.Duration(f.every), opts...)
+	m := newMirror(client, time.Duration(f.every), f.namespace, opts...)
 	s := &server{client: client, mirror: m, namespace: f.namespace, values: f.values, actions: f.actions, hosts: f.hosts, auth: f.accounts, header: f.authHeader, say: say}
 	looking, done := context.WithCancel(ctx)
 	defer done()

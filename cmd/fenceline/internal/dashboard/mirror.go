@@ -18,9 +18,10 @@ import (
 // mirror is the last look at etcd, and what the looks before it had seen that is gone. All browsers are served from it: etcd is asked as often
 // for a hundred of them as for one, and rarely when there is none.
 type mirror struct {
-	client *clientv3.Client
-	opts   []inspect.ReadOption
-	every  time.Duration // while somebody looks
+	client    *clientv3.Client
+	opts      []inspect.ReadOption
+	namespace inspect.Option
+	every     time.Duration // while somebody looks
 
 	wake chan struct{} // somebody looks who waits for a look
 
@@ -82,15 +83,21 @@ const (
 	lostFor    = time.Hour
 )
 
-func newMirror(client *clientv3.Client, every time.Duration, opts ...inspect.ReadOption) *mirror {
-	return &mirror{client: client, every: every, opts: opts, wake: make(chan struct{}, 1), changed: make(chan struct{}),
+func newMirror(client *clientv3.Client, every time.Duration, namespace string, opts ...inspect.ReadOption) *mirror {
+	of := inspect.WithNamespace(namespace)
+	return &mirror{client: client, every: every, namespace: of, opts: append(opts, of), wake: make(chan struct{}, 1), changed: make(chan struct{}),
 		memory: memory{ownerless: map[string]time.Time{}, leaders: map[string]bool{}, up: map[string][]upAt{}, longest: map[clientv3.LeaseID]time.Duration{}}}
 }
 
-// now is the last look, for somebody who looks at it: a look that is old is made again first.
-func (m *mirror) now(ctx context.Context) look {
+// now is the last look, for somebody who looks at it: one that is older than two would lie apart is made again first.
+func (m *mirror) now(ctx context.Context) look { return m.atMost(ctx, 2*m.every) }
+
+// fresh is a look that was made since, for somebody who acts upon it.
+func (m *mirror) fresh(ctx context.Context) look { return m.atMost(ctx, 0) }
+
+func (m *mirror) atMost(ctx context.Context, old time.Duration) look {
 	m.mu.Lock()
-	stale := time.Since(m.look.at) > 2*m.every && m.look.failed == nil
+	stale := time.Since(m.look.at) >= old && m.look.failed == nil
 	m.asked = time.Now()
 	changed := m.changed
 	m.mu.Unlock()
@@ -168,7 +175,7 @@ func (m *mirror) see(ctx context.Context, s *inspect.Snapshot, err error) {
 		if now.Sub(l.leftAt) >= leasesEach {
 			m.askLeases(ctx, &l)
 		}
-		mem.take(&l, now)
+		mem.take(&l, now, func(kind, name, key string) bool { return m.closed(ctx, kind, name, key) })
 	}
 	l.changed = l.digest()
 	m.mu.Lock()
@@ -197,8 +204,8 @@ func countLeases(s *inspect.Snapshot) int {
 }
 
 // take draws what only two looks show.
-func (mem *memory) take(l *look, now time.Time) {
-	mem.takeLost(l.Snapshot, now)
+func (mem *memory) take(l *look, now time.Time, closed func(kind, name, key string) bool) {
+	mem.takeLost(l.Snapshot, now, closed)
 	l.lost = slices.Clone(mem.lost)
 	l.deadlocks = l.Confirmed(mem.deadlocks)
 	mem.deadlocks = l.Deadlocks()
@@ -209,35 +216,60 @@ func (mem *memory) take(l *look, now time.Time) {
 	mem.before = l.Snapshot
 }
 
-// takeLost finds holds that went together with their session, which had not said that it closes.
-func (mem *memory) takeLost(s *inspect.Snapshot, now time.Time) {
+// takeLost finds holds that went together with their session. Whether that was closed, history tells.
+func (mem *memory) takeLost(s *inspect.Snapshot, now time.Time, closed func(kind, name, key string) bool) {
 	mem.lost = slices.DeleteFunc(mem.lost, func(l lost) bool { return now.Sub(l.At) > lostFor })
 	if mem.before == nil {
 		return
 	}
-	alive := map[string]bool{}
+	alive, was, stands := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, session := range s.Sessions {
 		alive[session.Lease] = true
 	}
-	closing := map[string]bool{}
 	for _, session := range mem.before.Sessions {
-		closing[session.Lease] = session.Closing
+		was[session.Lease] = true
 	}
-	stands := map[string]bool{}
 	for _, line := range s.Lines {
 		for i := range line.Entries {
 			stands[line.Entries[i].Key] = true
 		}
 	}
+	orderly := map[string]bool{} // of a session, all holds end alike
 	for _, line := range mem.before.Lines {
 		for i := range line.Entries {
 			e := &line.Entries[i]
-			said, known := closing[e.Lease]
-			if e.State == inspect.Holds && !stands[e.Key] && known && !said && !alive[e.Lease] && len(mem.lost) < mostLost {
+			if e.State != inspect.Holds || stands[e.Key] || !was[e.Lease] || alive[e.Lease] || len(mem.lost) >= mostLost {
+				continue
+			}
+			is, known := orderly[e.Lease]
+			if !known {
+				is = len(orderly) < mostAsked && closed(line.Kind, line.Name, e.Key)
+				orderly[e.Lease] = is
+			}
+			if !is {
 				mem.lost = append(mem.lost, lost{now, line.Kind, line.Name, e.Who(), e.Lease})
 			}
 		}
 	}
+}
+
+// mostAsked is about how many sessions history is asked after one look. Of a rack of machines that goes at once, all were lost.
+const mostAsked = 20
+
+// closed asks etcd's history whether a hold has ended in order.
+func (m *mirror) closed(ctx context.Context, kind, name, key string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	held, err := inspect.History(ctx, m.client, kind, name, m.namespace)
+	if err != nil {
+		return false
+	}
+	for _, h := range slices.Backward(held) {
+		if h.Key == key {
+			return h.End == inspect.EndClosed || h.End == inspect.EndReleased
+		}
+	}
+	return false
 }
 
 func id(kind, name string) string { return kind + " " + name }

@@ -257,6 +257,9 @@ func (s *server) line(ctx context.Context, l *look, r *http.Request) (string, an
 	case found == nil && len(held) == 0:
 		return "", nil, fmt.Errorf("%w: %s %q", errNoPage, kind, name)
 	}
+	if alone(kind) {
+		held = inferred(held)
+	}
 	v.Timeline = drawTimeline(held, kind, time.Now())
 	slices.Reverse(held)
 	for _, h := range held[:min(len(held), 50)] {

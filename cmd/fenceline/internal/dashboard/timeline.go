@@ -33,9 +33,6 @@ const (
 // drawTimeline is of the last holds.
 func drawTimeline(held []inspect.Held, kind string, now time.Time) timeline {
 	t := timeline{To: now}
-	if alone(kind) {
-		held = inferred(held)
-	}
 	var timed []inspect.Held
 	for _, h := range held[max(len(held)-mostBars, 0):] {
 		if h.EnteredAt.IsZero() || h.Left != 0 && h.LeftAt.IsZero() {
