@@ -188,7 +188,7 @@ func (b *browser) accessible(t *testing.T, script, where string) {
 // Every page, beside a busy cluster, light and dark, on a screen and on a phone: nothing is loaded from elsewhere, nothing fails, nothing is
 // cut off, and axe-core finds nothing serious.
 func TestPagesInABrowser(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() || raced {
 		t.Skip("it takes a cluster and a browser")
 	}
 	m := etcdtest.Start(t)

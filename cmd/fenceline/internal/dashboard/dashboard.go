@@ -31,7 +31,7 @@ type flags struct {
 
 // NewCommand is "fenceline dashboard".
 func NewCommand(g *app.Globals) *cobra.Command {
-	f := &flags{every: app.Seconds(500 * time.Millisecond)}
+	f := &flags{every: app.Seconds(700 * time.Millisecond)}
 	cmd := &cobra.Command{
 		Use:   "dashboard",
 		Short: "Show in a browser who holds and waits, and what is wrong",
@@ -39,7 +39,7 @@ func NewCommand(g *app.Globals) *cobra.Command {
 jobs that are late or fail, services with few instances; then lines with their history, elections, jobs, services, sessions, and who
 waits for whom. Every page has a URL, is readable without JavaScript, and has a twin in JSON (?format=json).
 
-It looks at etcd twice a second (--every) while a page is open, for all browsers at once, and every ten seconds else. What was lost is
+It looks at etcd every 0.7 seconds (--every) while a page is open, for all browsers at once, and every ten seconds else. What was lost is
 known from the looks: since the start, for an hour.
 
 It only shows. With --allow-actions one can also ask for a hold, break it, and pause, resume or run a job: each asks first, and shows

@@ -62,6 +62,7 @@ type lost struct {
 type memory struct {
 	before    *inspect.Snapshot
 	deadlocks []inspect.Deadlock
+	judged    time.Time // when it was looked for deadlocks
 	lost      []lost
 	ownerless map[string]time.Time
 	leaders   map[string]bool
@@ -78,6 +79,7 @@ const (
 	seldom     = 10 * time.Second // looks while nobody looks at them
 	viewedFor  = 15 * time.Second // after a page was asked for
 	leasesEach = 3 * time.Second
+	judgeEach  = 2 * time.Second
 	mostLeases = 500 // are asked about
 	mostLost   = 1000
 	lostFor    = time.Hour
@@ -207,8 +209,10 @@ func countLeases(s *inspect.Snapshot) int {
 func (mem *memory) take(l *look, now time.Time, closed func(kind, name, key string) bool) {
 	mem.takeLost(l.Snapshot, now, closed)
 	l.lost = slices.Clone(mem.lost)
-	l.deadlocks = l.Confirmed(mem.deadlocks)
-	mem.deadlocks = l.Deadlocks()
+	if now.Sub(mem.judged) >= judgeEach {
+		l.deadlocks = l.Confirmed(mem.deadlocks)
+		mem.deadlocks, mem.judged = l.Deadlocks(), now
+	}
 	mem.takeLines(l.Snapshot, now)
 	l.ownerless, l.leaders = maps.Clone(mem.ownerless), maps.Clone(mem.leaders)
 	mem.takeServices(l, now)
