@@ -309,7 +309,9 @@ func TestHooksOfSeveralTracesAreAllCalledEachWithTheContextOfTheOneBefore(t *tes
 					before, _ := ctx.Value(testKey{}).(string)
 					return context.WithValue(ctx, testKey{}, before+name)
 				},
-				WaitEnd: func(ctx context.Context, _ session.Wait, _ session.WaitEnd) { d.note(name + " " + ctx.Value(testKey{}).(string)) },
+				WaitEnd: func(ctx context.Context, _ session.Wait, _ session.WaitEnd) {
+					d.note(name + " " + ctx.Value(testKey{}).(string))
+				},
 				Granted: func(string, string, time.Duration) { d.note(name + " granted") },
 			}
 		}
