@@ -60,7 +60,7 @@ func newDescs(labels prometheus.Labels) *descs {
 	}
 	d.wait = desc("fenceline_acquire_wait_seconds", "How long calls waited that wanted to hold, by how that ended and, if they got it, by how that came about.", "kind", "name", "outcome", "path")
 	d.hold = desc("fenceline_hold_seconds", "How long holds lasted, by how they ended.", "kind", "name", "end")
-	d.handOver = desc("fenceline_handover_seconds", "For how long nobody held, from when the process knew that nobody was ahead until a call held.", "kind", "name", "path")
+	d.handOver = desc("fenceline_handover_seconds", "For how long nobody held, from when the process knew that nobody was ahead in etcd until a call held.", "kind", "name", "path")
 	d.held = desc("fenceline_held", "Holds of this process; of a semaphore, units.", "kind", "name")
 	d.waiting = desc("fenceline_waiting", "Calls of this process that wait; of a semaphore, units.", "kind", "name")
 	d.oldestHold = desc("fenceline_oldest_hold_seconds", "Age of the oldest hold of this process.", "kind", "name")

@@ -86,6 +86,13 @@ func TestRolesOfTheOperatorsPageSuffice(t *testing.T) {
 				w.exits(0)
 				continue
 			}
+			if words[0] == "dashboard" {
+				w := started(t, m.Endpoint(), append(args, "--listen", "127.0.0.1:0")...)
+				etcdtest.Eventually(t, 10e9, "a look", func() bool { return w.page("healthz") == "ok\n" })
+				w.signal(syscall.SIGTERM)
+				w.exits(0)
+				continue
+			}
 			if words[0] == "observe" {
 				w := started(t, m.Endpoint(), args...)
 				etcdtest.Eventually(t, 10e9, "a word", func() bool { return w.stdout() != "" })

@@ -42,6 +42,11 @@ func TestWrongCommandLinesOfVerbsAre64BeforeAnyRequest(t *testing.T) {
 		{[]string{"exporter", "--names", "["}, `--names "[": it is not a pattern`},
 		{[]string{"exporter", "--every", "0"}, "--every: want at least 0.1"},
 		{[]string{"exporter", "--namespace", ""}, "--namespace: it is empty"},
+		{[]string{"dashboard", "a"}, `"a": one argument too many`},
+		{[]string{"dashboard", "--listen", "8017"}, `--listen "8017": want host:port`},
+		{[]string{"dashboard", "--listen", ":8017"}, "not this machine alone"},
+		{[]string{"dashboard", "--auth-file", "/no/such/file"}, "no such file"},
+		{[]string{"dashboard", "--prefix", "locks"}, `--prefix "locks": want /path`},
 		{[]string{"top", "lock", "a"}, `"a": one KIND at most`},
 		{[]string{"top", "door"}, `KIND "door"`},
 		{[]string{"top", "--sort", "size"}, `--sort "size": it is none of come`},
@@ -52,7 +57,7 @@ func TestWrongCommandLinesOfVerbsAre64BeforeAnyRequest(t *testing.T) {
 			t.Errorf("%q: code %d, stdout %q, stderr %q, want %q", test.args, code, stdout, stderr, test.want)
 		}
 	}
-	for _, args := range [][]string{{"assert", "held", "a"}, {"rm", "gate", "a", "--yes"}, {"top"}, {"ls", "--watch"}, {"ls", "--wide"}, {"exporter"}} {
+	for _, args := range [][]string{{"assert", "held", "a"}, {"rm", "gate", "a", "--yes"}, {"top"}, {"ls", "--watch"}, {"ls", "--wide"}, {"exporter"}, {"dashboard"}} {
 		if code, stdout, stderr := fenceline(append(args, "--endpoints", "127.0.0.1:1")...); code != 69 || stdout != "" || !strings.Contains(stderr, "cannot reach etcd") {
 			t.Errorf("%q: code %d, stdout %q, stderr %q", args, code, stdout, stderr)
 		}
@@ -267,9 +272,40 @@ func (w *wrapper) metricsURL() string {
 	return regexp.MustCompile(`http://\S+/metrics`).FindString(w.stderr())
 }
 
+func TestDashboardServesPagesUntilASignal(t *testing.T) {
+	t.Parallel()
+	m, name := etcdtest.Shared(t), etcdtest.Name(t)
+	hold(t, m, name)
+	w := started(t, m.Endpoint(), "dashboard", "--listen", "127.0.0.1:0", "--prefix", "/locks")
+	etcdtest.Eventually(t, 10*time.Second, "the hold", func() bool { return strings.Contains(w.page("lines?match="+name), name+"</a>") })
+	if text := w.page("lines?format=json&match=" + name); !strings.Contains(text, `"total": 1`) {
+		t.Errorf("its twin: %s", text)
+	}
+	address := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(w.stderr())
+	if code, _, stderr := fenceline("dashboard", "--listen", address, "--endpoints", m.Endpoint()); code != 1 || !strings.Contains(stderr, "address already in use") {
+		t.Errorf("on an address that is taken: code %d, %q", code, stderr)
+	}
+	events, err := http.Get("http://" + address + "/locks/events") // a page that is open does not hold up the end
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Body.Close()
+	w.signal(syscall.SIGTERM)
+	w.exits(0)
+}
+
+// page is what a dashboard serves; empty: nothing yet.
+func (w *wrapper) page(path string) string {
+	return get(regexp.MustCompile(`http://\S+/`).FindString(w.stderr()) + path)
+}
+
 // scraped is what an exporter serves; empty: nothing yet.
 func (w *wrapper) scraped() string {
-	resp, err := http.Get(w.metricsURL())
+	return get(w.metricsURL())
+}
+
+func get(url string) string {
+	resp, err := http.Get(url)
 	if err != nil {
 		return ""
 	}
