@@ -65,6 +65,9 @@ func (s *Snapshot) Deadlocks() []Deadlock {
 		if e.Owner != "" || e.owner == clientv3.NoLease {
 			return e.Owner
 		}
+		if e.Session != nil && e.Session.Of != "" {
+			return "session " + e.Session.Of
+		}
 		return "session " + keyspace.Lease(e.owner)
 	}) {
 		if len(d.Waits) == 1 { // a process in which one waits for what another has

@@ -44,6 +44,9 @@ func (o *options) snapshot(revision int64, kvs []*mvccpb.KeyValue) *Snapshot {
 			record := new(session.Record)
 			if json.Unmarshal(kv.Value, record) == nil { // else it is nobody's
 				records[lease] = record
+				if record.Of != "" {
+					continue // tellSessions counts it for the first
+				}
 				s.Sessions = append(s.Sessions, &Session{Record: *record, Lease: keyspace.Lease(lease)})
 			}
 			continue
@@ -88,15 +91,21 @@ func (o *options) snapshot(revision int64, kvs []*mvccpb.KeyValue) *Snapshot {
 	slices.SortStableFunc(s.Lines, func(a, b *Line) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
-	s.tellSessions()
+	s.tellSessions(records)
 	return s
 }
 
 // tellSessions says of each session what it holds and waits for.
-func (s *Snapshot) tellSessions() {
+func (s *Snapshot) tellSessions(records map[clientv3.LeaseID]*session.Record) {
 	byLease := map[string]*Session{}
 	for _, one := range s.Sessions {
 		byLease[one.Lease] = one
+	}
+	for lease, record := range records {
+		if first := byLease[record.Of]; record.Of != "" && first != nil {
+			byLease[keyspace.Lease(lease)] = first
+			first.More++
+		}
 	}
 	for _, l := range s.Lines {
 		for i := range l.Entries {

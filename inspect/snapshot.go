@@ -53,8 +53,9 @@ type Snapshot struct {
 // Session is a process's session, as it calls itself.
 type Session struct {
 	session.Record
-	Lease string   `json:"lease"`           // of its first lease, in hex
-	Holds []string `json:"holds,omitempty"` // "lock nightly"
+	Lease string   `json:"lease"`                 // its first, in hex
+	More  int      `json:"more_leases,omitempty"` // further leases, which a session has that holds much
+	Holds []string `json:"holds,omitempty"`       // "lock nightly"
 	Waits []string `json:"waits,omitempty"`
 }
 

@@ -172,8 +172,10 @@ type Record struct {
 	Version string            `json:"version,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
 	// How often the lease was handed on from one Session to another, see WithLease.
-	Continued int  `json:"continued,omitempty"`
-	Closing   bool `json:"closing,omitempty"` // the Session is giving its lease back
+	Continued int `json:"continued,omitempty"`
+	// Of is empty but under a further lease of a Session with many entries: there it is the first lease, in hex.
+	Of      string `json:"of,omitempty"`
+	Closing bool   `json:"closing,omitempty"` // the Session is giving its lease back
 }
 
 func (o *options) record() (string, error) {

@@ -136,7 +136,7 @@ func (k *Keeper) sayClosing(ctx context.Context, e *Epoch, patience time.Duratio
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err := onEach(e.leases(), func(l *leasehold) error {
-		_, err := k.leases.Record(ctx, l.id, l.record, closing(k.Config.Record))
+		_, err := k.leases.Record(ctx, l.id, l.record, closing(k.recordOf(e, l)))
 		return err
 	})
 	if err != nil {

@@ -242,16 +242,17 @@ func (mem *memory) takeLost(s *inspect.Snapshot, now time.Time, closed func(kind
 	for _, line := range mem.before.Lines {
 		for i := range line.Entries {
 			e := &line.Entries[i]
-			if e.State != inspect.Holds || stands[e.Key] || !was[e.Lease] || alive[e.Lease] || len(mem.lost) >= mostLost {
+			of := sessionOf(e)
+			if e.State != inspect.Holds || stands[e.Key] || !was[of] || alive[of] || len(mem.lost) >= mostLost {
 				continue
 			}
-			is, known := orderly[e.Lease]
+			is, known := orderly[of]
 			if !known {
 				is = len(orderly) < mostAsked && closed(line.Kind, line.Name, e.Key)
-				orderly[e.Lease] = is
+				orderly[of] = is
 			}
 			if !is {
-				mem.lost = append(mem.lost, lost{now, line.Kind, line.Name, e.Who(), e.Lease})
+				mem.lost = append(mem.lost, lost{now, line.Kind, line.Name, e.Who(), of})
 			}
 		}
 	}
@@ -274,6 +275,14 @@ func (m *mirror) closed(ctx context.Context, kind, name, key string) bool {
 		}
 	}
 	return false
+}
+
+// sessionOf is the first lease of the session that an entry hangs on.
+func sessionOf(e *inspect.Entry) string {
+	if e.Session != nil && e.Session.Of != "" {
+		return e.Session.Of
+	}
+	return e.Lease
 }
 
 func id(kind, name string) string { return kind + " " + name }
@@ -340,12 +349,17 @@ func (mem *memory) takeServices(l *look, now time.Time) {
 // takeLeases finds sessions whose leases have run down below a third of what was ever left of them: no renewal has got through.
 func (mem *memory) takeLeases(l *look) {
 	l.suspects = map[string]time.Duration{}
-	known := map[clientv3.LeaseID]time.Duration{}
+	known, of := map[clientv3.LeaseID]time.Duration{}, map[clientv3.LeaseID]string{}
+	for _, line := range l.Lines {
+		for i := range line.Entries {
+			of[line.Entries[i].LeaseID()] = sessionOf(&line.Entries[i])
+		}
+	}
 	for lease, left := range l.left {
 		most := max(mem.longest[lease], left)
 		known[lease] = most
 		if left < most/3 {
-			l.suspects[fmt.Sprintf("%x", int64(lease))] = left
+			l.suspects[of[lease]] = left
 		}
 	}
 	mem.longest = known
