@@ -26,6 +26,7 @@ type options struct {
 	traces    []*Trace
 	meter     *meter.Meter
 	profile   bool
+	witness   *string
 }
 
 // Option changes a Session from its defaults.
@@ -61,6 +62,15 @@ func WithLabels(labels map[string]string) Option { return func(o *options) { o.l
 // WithLogger reports trouble with etcd to l, on the goroutine of Trace's hooks: a handler that blocks delays neither a
 // renewal nor the end of a hold. Default: silent.
 func WithLogger(l *slog.Logger) Option { return func(o *options) { o.log = l } }
+
+// WithWitness has the witness at this socket give back what the Session holds, at once, when this process is known to be dead: killed, or out of
+// memory, or by a panic. Without one, others wait for up to one TTL. The default is what the environment variable FENCELINE_WITNESS says, which "fenceline
+// witness" sets for its command, and "fenceline agent" asks for; empty: none. Linux only.
+//
+// A witness that cannot be reached is a warning to the logger, and changes nothing: then the TTL decides. A program that starts processes which
+// may act under what the Session holds, and may outlive it, says so before: see Session.SetChildren. A lease that a witness watches cannot be gone on with
+// (WithLease) unless its Session has ended by Orphan.
+func WithWitness(path string) Option { return func(o *options) { o.witness = &path } }
 
 // WithTrace adds hooks to those of earlier options. Default: none.
 func WithTrace(t *Trace) Option {
@@ -174,7 +184,9 @@ type Record struct {
 	// How often the lease was handed on from one Session to another, see WithLease.
 	Continued int `json:"continued,omitempty"`
 	// Of is empty but under a further lease of a Session with many entries: there it is the first lease, in hex.
-	Of      string `json:"of,omitempty"`
+	Of string `json:"of,omitempty"`
+	// Witness is the hash of a secret: whoever shows it may have the lease revoked, see WithWitness. Empty: nobody may.
+	Witness string `json:"witness,omitempty"`
 	Closing bool   `json:"closing,omitempty"` // the Session is giving its lease back
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/fenceline/fenceline/internal/etcd"
 	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/internal/witness"
 )
 
 // Session is one lease after another, and what hangs on them. It is safe for concurrent use.
@@ -38,7 +39,8 @@ func Open(ctx context.Context, client *clientv3.Client, opts ...Option) (*Sessio
 	if err != nil {
 		return nil, err
 	}
-	k, err := keeper.Open(ctx, keeper.Config{Client: client, TTL: o.ttl, Lease: o.lease, Namespace: o.namespace, Record: record,
+	teller, secret := o.witnessTold()
+	k, err := keeper.Open(ctx, keeper.Config{Witness: teller, Secret: secret, Client: client, TTL: o.ttl, Lease: o.lease, Namespace: o.namespace, Record: record,
 		Log: o.log, Hooks: hooksOf(o.traces), Meter: o.meter, Labels: o.profile})
 	if err != nil {
 		return nil, fmt.Errorf("session: open: %w", err)
@@ -126,6 +128,18 @@ func (s *Session) Close(ctx context.Context) error { return s.keeper.Close(ctx) 
 // Session that is opened WithLease. Here every hold has ended, with ErrClosed. It is for a process that starts again and wants to go on with
 // what it holds. Release what is not wanted before.
 func (s *Session) Orphan(ctx context.Context) error { return s.keeper.Orphan(ctx) }
+
+// SetChildren says, before they are started, that there are processes that may act under what the Session holds, and could outlive this one; or, that
+// there are none any more. While there are, a witness does not give back what the Session holds when this process is dead, unless it knows that
+// they are gone: see WithWitness. Without a witness it does nothing.
+func (s *Session) SetChildren(yes bool) error {
+	if t, ok := s.keeper.Witness.(*witness.Teller); ok {
+		if err := t.Page().Children(yes); err != nil {
+			return fmt.Errorf("session: %w", err)
+		}
+	}
+	return nil
+}
 
 // The module's own packages reach the inner face of a Session so.
 func init() {

@@ -19,6 +19,12 @@ func (k *Keeper) Close(ctx context.Context) error { return k.end(ctx, (*Keeper).
 
 // Orphan is Close that leaves the lease, and what hangs on it, to whoever goes on under it.
 func (k *Keeper) Orphan(ctx context.Context) error {
+	bounded, cancel := etcd.Bounded(ctx)
+	err := k.disown(bounded)
+	cancel()
+	if err != nil { // nothing has ended: it may be tried again
+		return fmt.Errorf("session: the witness would still give the lease back: %w", k.Explain(err, k.Namespace))
+	}
 	return k.end(ctx, func(*Keeper, *Epoch, time.Time) <-chan error { return nil })
 }
 
@@ -136,7 +142,7 @@ func (k *Keeper) sayClosing(ctx context.Context, e *Epoch, patience time.Duratio
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err := onEach(e.leases(), func(l *leasehold) error {
-		_, err := k.leases.Record(ctx, l.id, l.record, closing(k.recordOf(e, l)))
+		_, err := k.leases.Record(ctx, l.id, l.record, closing(k.recordOf(e, l.id)))
 		return err
 	})
 	if err != nil {

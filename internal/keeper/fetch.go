@@ -57,7 +57,7 @@ func (k *Keeper) take(ctx context.Context, e *Epoch) error {
 		}
 		e.extend(t0, ttl)
 	}
-	at, err := k.leases.Record(ctx, e.id, e.record, k.Record)
+	at, err := k.leases.Record(ctx, e.id, e.record, k.recordOf(e, e.id))
 	if err != nil {
 		return err
 	}

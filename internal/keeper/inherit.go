@@ -102,11 +102,14 @@ func (k *Keeper) adopt(ctx context.Context, e *Epoch) error {
 		if err != nil {
 			return err
 		}
+		if strings.Contains(record, `"witness":"`) {
+			return fmt.Errorf("lease %s: %w: %w", keyspace.Lease(e.id), errWitnessed, ErrNoLease)
+		}
 		e.heritage.generation = generation(record) + 1
 		k.Record = handedOn(k.Record, e.heritage.generation)
 		e.extend(t0, r.ttl)
 	}
-	at, err := k.leases.Record(ctx, e.id, e.record, k.Record)
+	at, err := k.leases.Record(ctx, e.id, e.record, k.recordOf(e, e.id))
 	if err != nil {
 		return err
 	}

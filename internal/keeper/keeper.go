@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -67,8 +68,17 @@ type Config struct {
 	Hooks     Hooks
 	Meter     *meter.Meter     // nil: nothing is counted
 	Labels    bool             // functions run with labels for profiles
+	Witness   Witness          // nil: there is none
+	Secret    string           // which it is shown; the records have its hash
 	Lease     clientv3.LeaseID // to begin with; NoLease: a new one
 	Clock     Clock            // nil: the client's, see WithClock, or the system's
+}
+
+// Witness is told the leases of a session: see package witness, whose Teller it is.
+type Witness interface {
+	Add(lease string, ttl time.Duration)
+	Remove(lease string)
+	Run(ctx context.Context)
 }
 
 // Of is the Keeper of a *session.Session. Package session sets it: so its users have no way to it.
@@ -102,6 +112,7 @@ type Keeper struct {
 	spare   []chan func(context.Context)    // of these, those that wait for work
 	idle    chan struct{}                   // closed when active is zero after Close began
 
+	orphaned atomic.Bool // the records are not to name a witness any more
 	calls    calls
 	censusMu sync.Mutex
 	census   []func(*meter.Census)
@@ -158,6 +169,9 @@ func open(ctx context.Context, cfg Config, l leases, clock Clock, w *watch.Strea
 	}
 	k.enter(e)
 	k.Go(func(context.Context) { k.run(e) })
+	if cfg.Witness != nil {
+		k.Go(cfg.Witness.Run)
+	}
 	if w != nil {
 		k.Go(w.Run)
 	}
@@ -194,6 +208,7 @@ func (k *Keeper) enter(e *Epoch) bool {
 	if m := k.Meter; m != nil {
 		m.Entered()
 	}
+	k.witnessed(e.leases(), e.TTL())
 	k.setState(Live, nil)
 	return true
 }
@@ -213,6 +228,7 @@ func (k *Keeper) leave(e *Epoch) {
 	k.announce()
 	k.mu.Unlock()
 	k.setState(Down, cause)
+	k.unwitnessed(e.leases())
 	k.Log.Warn("lease lost", "lease", keyspace.Lease(e.id), "cause", cause)
 	if leases := e.leases(); len(leases) > 1 || !errors.Is(cause, ErrRevoked) {
 		k.detachRevoke(leases)

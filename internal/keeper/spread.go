@@ -3,7 +3,6 @@ package keeper
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -175,14 +174,6 @@ func (s *spread) missing() int {
 	return min(max((entries+roomy-1)/roomy-len(s.leases), 1), mostNew)
 }
 
-// recordOf is the session's record under l: a copy, under a further lease, says of which it is.
-func (k *Keeper) recordOf(e *Epoch, l *leasehold) string {
-	if l.id == e.id || !strings.HasSuffix(k.Config.Record, "}") {
-		return k.Config.Record
-	}
-	return strings.TrimSuffix(k.Config.Record, "}") + `,"of":"` + keyspace.Lease(e.id) + `"}`
-}
-
 // spreadOut asks for further leases if they are wanted. It belongs to a round of renewals, after the others were renewed: so
 // none of the new ones can end before what the round promises. renewed is how the round went: without etcd there is no use.
 func (k *Keeper) spreadOut(ctx context.Context, e *Epoch, least time.Duration, renewed error) {
@@ -212,7 +203,7 @@ func (k *Keeper) spreadOut(ctx context.Context, e *Epoch, least time.Duration, r
 				err = ErrRevoked
 			}
 			if err == nil {
-				_, err = k.leases.Record(each, l.id, l.record, k.recordOf(e, l))
+				_, err = k.leases.Record(each, l.id, l.record, k.recordOf(e, l.id))
 			}
 			return err
 		})
@@ -229,6 +220,7 @@ func (k *Keeper) spreadOut(ctx context.Context, e *Epoch, least time.Duration, r
 		return
 	}
 	s.leases = append(s.leases, fresh...)
+	k.witnessed(fresh, k.TTL)
 }
 
 // renewAll is one round. It says the least that any of the answers says, and nothing if one is missing.

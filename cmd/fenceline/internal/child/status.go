@@ -17,6 +17,9 @@ type StartError struct {
 func (e *StartError) Error() string { return e.Err.Error() }
 func (e *StartError) Unwrap() error { return e.Err }
 
+// NotStarted is the StartError of a command that could not be.
+func NotStarted(name string, err error) error { return startError(name, err) }
+
 func startError(name string, err error) error {
 	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
 		err = inner // without the name, which is said already

@@ -22,6 +22,7 @@ import (
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/lock"
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/registry"
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/sem"
+	"github.com/fenceline/fenceline/cmd/fenceline/internal/witness"
 )
 
 // groups are the constructors of all there is; a new subcommand is a file and a line here.
@@ -33,6 +34,7 @@ var groups = []struct {
 	{"Wait for others:", []func(*app.Globals) *cobra.Command{barrier.NewGateCommand, barrier.NewLatchCommand}},
 	{"Look:", []func(*app.Globals) *cobra.Command{inspect.NewLsCommand, inspect.NewTopCommand, inspect.NewWhoCommand, inspect.NewAssertCommand, inspect.NewSessionsCommand, inspect.NewHistoryCommand, inspect.NewDeadlocksCommand, inspect.NewDoctorCommand, elect.NewObserveCommand, registry.NewServicesCommand, exporter.NewCommand, dashboard.NewCommand}},
 	{"Intervene:", []func(*app.Globals) *cobra.Command{inspect.NewReleaseCommand, inspect.NewRmCommand}},
+	{"Watch over processes:", []func(*app.Globals) *cobra.Command{witness.NewCommand, witness.NewAgentCommand}},
 	{"Try and measure:", []func(*app.Globals) *cobra.Command{dev.NewCommand, bench.NewCommand}},
 }
 

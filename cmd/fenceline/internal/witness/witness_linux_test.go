@@ -1,0 +1,408 @@
+package witness
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/election"
+	"github.com/fenceline/fenceline/internal/etcdtest"
+	"github.com/fenceline/fenceline/internal/witness"
+	"github.com/fenceline/fenceline/session"
+)
+
+// The test binary is also the process that leads, and may be killed: FENCELINE_TEST_LEAD says of what.
+func TestMain(m *testing.M) {
+	if name := os.Getenv("FENCELINE_TEST_LEAD"); name != "" {
+		lead(name)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// lead leads until it is killed. Its first word is that it does.
+func lead(name string) {
+	fail := func(err error) {
+		if err != nil {
+			fmt.Println("failed:", err)
+			os.Exit(1)
+		}
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{os.Getenv("FENCELINE_TEST_ETCD")}})
+	fail(err)
+	s, err := session.Open(context.Background(), client, session.WithTTL(60*time.Second), session.WithLogger(slog.New(slog.NewTextHandler(os.Stdout, nil))))
+	fail(err)
+	_, err = election.New(s, name).Campaign(context.Background(), "")
+	fail(err)
+	switch do := os.Getenv("FENCELINE_TEST_DO"); do {
+	case "child": // one that nobody is told of, in a session of its own, that ignores SIGTERM
+		cmd := exec.Command("sh", "-c", `trap "" TERM; sleep 2`)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		fail(cmd.Start())
+	case "told child":
+		fail(s.SetChildren(true))
+	case "panic":
+		fmt.Println("leads")
+		time.Sleep(time.Second)
+		panic("as told")
+	case "orphan":
+		fail(s.Orphan(context.Background()))
+		fmt.Printf("leads %x\n", int64(s.Lease()))
+		select {}
+	}
+	fmt.Println("leads")
+	select {}
+}
+
+// leader is such a process.
+type leader struct {
+	*exec.Cmd
+	out *bufio.Reader
+}
+
+func start(t testing.TB, m *etcdtest.Member, name, socket, do string, prefix ...string) *leader {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append(prefix, self)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), "FENCELINE_TEST_LEAD="+name, "FENCELINE_TEST_ETCD="+m.Endpoint(), "FENCELINE_TEST_DO="+do)
+	if socket != "" {
+		cmd.Env = append(cmd.Env, witness.Variable+"="+socket)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	l := &leader{cmd, bufio.NewReader(out)}
+	if line := l.read(t); !strings.HasPrefix(line, "leads") {
+		t.Fatalf("it says %q", line)
+	}
+	return l
+}
+
+func (l *leader) read(t testing.TB) string {
+	t.Helper()
+	line, err := l.out.ReadString('\n')
+	if err != nil {
+		t.Fatalf("%q, %v", line, err)
+	}
+	return strings.TrimSpace(line)
+}
+
+// agent serves within this process.
+func agent(t testing.TB, m *etcdtest.Member) (socket string, s *witness.Server, stop func()) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "witness")
+	l, err := witness.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = &witness.Server{Cluster: etcd{m.Client(t)}, Log: slog.New(slog.DiscardHandler)}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return socket, s, stop
+}
+
+// told waits until the witness knows as many leases.
+func told(t testing.TB, s *witness.Server, n int) {
+	t.Helper()
+	etcdtest.Eventually(t, 10*time.Second, fmt.Sprintf("%d leases are told", n), func() bool { return s.Told() == n })
+}
+
+// next stands as a candidate, and says when it leads.
+func next(t testing.TB, m *etcdtest.Member, name string) <-chan time.Time {
+	t.Helper()
+	s, err := session.Open(t.Context(), m.Client(t), session.WithWitness(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close(context.Background()) })
+	leads := make(chan time.Time, 1)
+	go func() {
+		if _, err := election.New(s, name).Campaign(t.Context(), ""); err == nil {
+			leads <- time.Now()
+		}
+	}()
+	etcdtest.Eventually(t, 10*time.Second, "it stands", func() bool {
+		return len(etcdtest.Keys(t, m.Client(t), "fenceline/election/"+name+"/")) >= 2
+	})
+	return leads
+}
+
+func within(t *testing.T, leads <-chan time.Time, d time.Duration) {
+	t.Helper()
+	select {
+	case <-leads:
+	case <-time.After(d):
+		t.Fatalf("nobody leads after %v", d)
+	}
+}
+
+func not(t *testing.T, leads <-chan time.Time, d time.Duration) {
+	t.Helper()
+	select {
+	case <-leads:
+		t.Fatal("another leads")
+	case <-time.After(d):
+	}
+}
+
+// The TTL is a minute: whoever leads within ten seconds does not owe it to that.
+func TestProcessThatIsKilledIsReplacedAtOnce(t *testing.T) {
+	t.Parallel()
+	m, name := etcdtest.Shared(t), etcdtest.Name(t)
+	socket, s, _ := agent(t, m)
+	l := start(t, m, name, socket, "")
+	told(t, s, 1)
+	leads := next(t, m, name)
+	if err := l.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, leads, 10*time.Second)
+}
+
+func TestProcessThatPanicsIsReplacedAtOnce(t *testing.T) {
+	t.Parallel()
+	m, name := etcdtest.Shared(t), etcdtest.Name(t)
+	socket, s, _ := agent(t, m)
+	l := start(t, m, name, socket, "panic")
+	told(t, s, 1)
+	leads := next(t, m, name)
+	_ = l.Wait()
+	within(t, leads, 10*time.Second)
+}
+
+func TestEndOfAConnectionIsNoDeath(t *testing.T) {
+	t.Parallel()
+	m, name := etcdtest.Shared(t), etcdtest.Name(t)
+	socket, s, stop := agent(t, m)
+	l := start(t, m, name, socket, "")
+	told(t, s, 1)
+	leads := next(t, m, name)
+	stop() // all connections end
+	not(t, leads, 2*time.Second)
+	if err := l.Process.Signal(syscall.SIGSTOP); err != nil { // and a process that stands still is not dead
+		t.Fatal(err)
+	}
+	not(t, leads, time.Second)
+}
+
+// An agent that was restarted is told again.
+func TestAgentThatComesBackIsTold(t *testing.T) {
+	t.Parallel()
+	m, name := etcdtest.Shared(t), etcdtest.Name(t)
+	socket, s, stop := agent(t, m)
+	l := start(t, m, name, socket, "")
+	told(t, s, 1)
+	stop()
+	again, err := witness.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = &witness.Server{Cluster: etcd{m.Client(t)}, Log: slog.New(slog.DiscardHandler)}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { _ = s.Serve(ctx, again) }()
+	told(t, s, 1)
+	leads := next(t, m, name)
+	if err := l.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, leads, 10*time.Second)
+}
+
+func TestChildrenThatMayActKeepAnAgentFromGivingBack(t *testing.T) {
+	t.Parallel()
+	m, name := etcdtest.Shared(t), etcdtest.Name(t)
+	socket, s, _ := agent(t, m)
+	l := start(t, m, name, socket, "told child")
+	told(t, s, 1)
+	leads := next(t, m, name)
+	if err := l.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	not(t, leads, 3*time.Second)
+}
+
+// Another process goes on under the lease: the end of the first one is none of its.
+func TestLeaseThatWasOrphanedIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	m, name := etcdtest.Shared(t), etcdtest.Name(t)
+	socket, _, _ := agent(t, m)
+	l := start(t, m, name, socket, "orphan")
+	leads := next(t, m, name)
+	if err := l.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	not(t, leads, 3*time.Second)
+}
+
+func TestLeaseOfASessionThatIsWatchedIsNotGoneOnWith(t *testing.T) {
+	t.Parallel()
+	m := etcdtest.Shared(t)
+	socket, _, _ := agent(t, m)
+	s, err := session.Open(t.Context(), m.Client(t), session.WithWitness(socket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close(context.Background())
+	if _, err := session.Open(t.Context(), m.Client(t), session.WithLease(s.Lease())); !errors.Is(err, session.ErrRevoked) || !strings.Contains(err.Error(), "witness") {
+		t.Errorf("%v", err)
+	}
+	if err := s.Orphan(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func fenceline(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "fenceline")
+	if out, err := exec.Command("go", "build", "-o", path, "github.com/fenceline/fenceline/cmd/fenceline").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
+// A child of the dead one that nobody was told of, that has a session of its own and ignores SIGTERM, is waited for by the witness that inherits it.
+func TestWitnessWaitsForWhatTheDeadOneHasLeft(t *testing.T) {
+	t.Parallel()
+	m, name := etcdtest.Shared(t), etcdtest.Name(t)
+	// The command is a shell, which lives on: it has the leader killed when it is told to.
+	l := start(t, m, name, "", "child", fenceline(t), "witness", "--endpoints", m.Endpoint(), "-v", "--", "sh", "-c", `"$0" & echo $! > `+t.TempDir()+`/pid; wait; sleep 60`)
+	leads := next(t, m, name)
+	time.Sleep(300 * time.Millisecond) // the witness is told
+	out, err := exec.Command("pkill", "-9", "-P", firstChild(t, l.Process.Pid)).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	began := time.Now()
+	within(t, leads, 10*time.Second)
+	if took := time.Since(began); took < 1200*time.Millisecond { // it sleeps for two seconds, begun a moment ago
+		t.Errorf("another leads %v after the death, while a child of the dead one runs", took)
+	}
+}
+
+// firstChild is the process that a witness runs.
+func firstChild(t *testing.T, of int) string {
+	t.Helper()
+	all := children(of)
+	if len(all) != 1 {
+		t.Fatalf("%v", all)
+	}
+	return fmt.Sprint(all[0])
+}
+
+func TestWitnessPassesOnSignalsAndTheExitCode(t *testing.T) {
+	t.Parallel()
+	binary, m := fenceline(t), etcdtest.Shared(t)
+	run := func(script string) *exec.Cmd {
+		return exec.Command(binary, "witness", "--endpoints", m.Endpoint(), "-g", "0.3", "--", "sh", "-c", script)
+	}
+	for script, want := range map[string]int{"exit 7": 7, "kill -9 $$": 137, "exit 0": 0,
+		`(trap "" TERM; exec sleep 60) & exit 3`:                       3, // what it leaves behind is ended
+		`setsid sh -c 'trap "" TERM; (sleep 60 &); sleep 60' & exit 4`: 4, // also in a session of its own, and its children
+		`test -S "$FENCELINE_WITNESS"`:                                 0} {
+		began := time.Now()
+		err := run(script).Run()
+		var exit *exec.ExitError
+		code := 0
+		if errors.As(err, &exit) {
+			code = exit.ExitCode()
+		}
+		if code != want || time.Since(began) > 10*time.Second {
+			t.Errorf("%s: code %d after %v, %v", script, code, time.Since(began), err)
+		}
+	}
+	cmd := run(`trap "echo asked; exit 9" TERM; echo ready; while :; do sleep 0.1; done`)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	if line, _ := lines.ReadString('\n'); line != "ready\n" {
+		t.Errorf("%q", line)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if rest, _ := io.ReadAll(lines); string(rest) != "asked\n" {
+		t.Errorf("%q", rest)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 9 {
+		t.Errorf("code %d", code)
+	}
+	for args, want := range map[string]int{"-- /no/such/command": 127, "-- /etc/passwd": 126, "true": 64, "--": 64} {
+		cmd := exec.Command(binary, append([]string{"witness", "--endpoints", m.Endpoint()}, strings.Fields(args)...)...)
+		_ = cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != want {
+			t.Errorf("%s: code %d, want %d", args, code, want)
+		}
+	}
+}
+
+func TestSocketThatIsServedOrIsNoneIsNotTaken(t *testing.T) {
+	t.Parallel()
+	socket, _, stop := agent(t, etcdtest.Shared(t))
+	if _, err := witness.Listen(socket); err == nil || !strings.Contains(err.Error(), "serves there already") {
+		t.Errorf("%v", err)
+	}
+	stop()
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: socket + "2", Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	_ = l.Close() // as a witness that was killed leaves it
+	if l, err := witness.Listen(socket + "2"); err != nil {
+		t.Error(err)
+	} else {
+		_ = l.Close()
+	}
+	plain := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(plain, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := witness.Listen(plain); err == nil || !strings.Contains(err.Error(), "no socket") {
+		t.Errorf("%v", err)
+	}
+	if text, err := os.ReadFile(plain); err != nil || string(text) != "x" {
+		t.Error("what was there is gone")
+	}
+}

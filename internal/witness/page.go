@@ -1,0 +1,87 @@
+package witness
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"time"
+)
+
+// State is what a page says: whether something may still act under the leases after the process is dead.
+type State struct {
+	Children bool          // it has started processes that may act, and are not known to be dead
+	Until    time.Duration // others may act until then, by the boot time of the machine; 0: there are none
+}
+
+// A page is 32 bytes, of a file in memory that its session has shared with the witness. The session writes it before what it says may happen.
+const (
+	pageMagic  = "fenceline page 1"
+	pageSize   = 32
+	childrenAt = 16
+	untilAt    = 24
+)
+
+var errNoPage = errors.New("witness: the page cannot be read")
+
+// readPage reads what a dead process has written last.
+func readPage(r io.ReaderAt) (s State, err error) {
+	var text [pageSize]byte
+	if _, err := r.ReadAt(text[:], 0); err != nil || string(text[:len(pageMagic)]) != pageMagic {
+		return State{}, errNoPage
+	}
+	s.Children = binary.NativeEndian.Uint32(text[childrenAt:]) != 0
+	s.Until = time.Duration(binary.NativeEndian.Uint64(text[untilAt:]))
+	return s, nil
+}
+
+// verdict is what becomes of the leases of a process that is dead.
+type verdict int
+
+const (
+	revoke verdict = iota
+	wait           // look again after a while
+	leave          // the TTL decides
+)
+
+// after is a death, as far as it is known.
+type after struct {
+	page    io.ReaderAt // nil: there was none
+	guests  bool
+	link    time.Duration
+	since   time.Duration // the death, by the boot time
+	orphans Orphans
+}
+
+// Orphans is what is known of the children of a dead process.
+type Orphans int
+
+const (
+	Unknown Orphans = iota // nobody here inherits them
+	Alive                  // some may be theirs, and run
+	Gone                   // none runs
+)
+
+// judge decides at now, and says for how long to wait. Who inherits the dead one's children waits for them, whatever the page says: it may
+// have had some that it did not tell of.
+func judge(a after, now time.Duration) (verdict, time.Duration) {
+	const again = 20 * time.Millisecond
+	if a.orphans == Alive {
+		return wait, again
+	}
+	if a.page == nil {
+		if until := a.since + a.link + a.link/100; a.guests && now < until {
+			return wait, until - now
+		}
+		return revoke, 0
+	}
+	s, err := readPage(a.page)
+	switch {
+	case err != nil:
+		return leave, 0
+	case s.Children && a.orphans != Gone:
+		return leave, 0
+	case now < s.Until:
+		return wait, s.Until - now
+	}
+	return revoke, 0
+}

@@ -1,0 +1,263 @@
+package witness
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Supported says whether this system has what a witness needs.
+const Supported = true
+
+// Page is the session's side of it.
+type Page struct {
+	mu   sync.Mutex
+	file *os.File
+}
+
+func newPage() (*Page, error) {
+	fd, err := unix.MemfdCreate("fenceline", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, err
+	}
+	p := &Page{file: os.NewFile(uintptr(fd), "fenceline page")}
+	var text [pageSize]byte
+	copy(text[:], pageMagic)
+	if _, err := p.file.WriteAt(text[:], 0); err != nil {
+		return nil, errors.Join(err, p.file.Close())
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
+		return nil, errors.Join(err, p.file.Close())
+	}
+	return p, nil
+}
+
+// Children says that there are processes that may act under the leases, or that there are none any more. The first has to be said before they are
+// started.
+func (p *Page) Children(yes bool) error {
+	var text [4]byte
+	if yes {
+		binary.NativeEndian.PutUint32(text[:], 1)
+	}
+	return p.write(text[:], childrenAt)
+}
+
+// Until says that others may act until then, by the boot time. It has to be said before they may.
+func (p *Page) Until(boot time.Duration) error {
+	var text [8]byte
+	binary.NativeEndian.PutUint64(text[:], uint64(boot))
+	return p.write(text[:], untilAt)
+}
+
+func (p *Page) write(text []byte, at int64) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, err := p.file.WriteAt(text, at)
+	return err
+}
+
+// Teller tells a witness the leases of a session, for as long as it runs.
+type Teller struct {
+	path, namespace, secret string
+	log                     *slog.Logger
+	page                    *Page
+
+	mu     sync.Mutex
+	leases map[string]time.Duration // with their TTLs
+	change chan struct{}            // has one when these have changed
+}
+
+// NewTeller makes one. An error: there is no page to be had.
+func NewTeller(path, namespace, secret string, log *slog.Logger) (*Teller, error) {
+	page, err := newPage()
+	if err != nil {
+		return nil, fmt.Errorf("witness: no memory to share: %w", err)
+	}
+	return &Teller{path: path, namespace: namespace, secret: secret, log: log, page: page, leases: map[string]time.Duration{}, change: make(chan struct{}, 1)}, nil
+}
+
+// Page is what it shares with the witness.
+func (t *Teller) Page() *Page { return t.page }
+
+// Add has a lease told, whose record stands.
+func (t *Teller) Add(lease string, ttl time.Duration) { t.set(func() { t.leases[lease] = ttl }) }
+
+// Remove has it forgotten.
+func (t *Teller) Remove(lease string) { t.set(func() { delete(t.leases, lease) }) }
+
+func (t *Teller) set(f func()) {
+	t.mu.Lock()
+	f()
+	t.mu.Unlock()
+	select {
+	case t.change <- struct{}{}:
+	default:
+	}
+}
+
+func (t *Teller) wanted() map[string]time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := map[string]time.Duration{}
+	for lease, ttl := range t.leases {
+		all[lease] = ttl
+	}
+	return all
+}
+
+const (
+	soonest = 500 * time.Millisecond
+	latest  = 30 * time.Second
+)
+
+// Run tells until ctx ends. What goes wrong is a warning, and changes nothing else.
+func (t *Teller) Run(ctx context.Context) {
+	defer t.page.file.Close()
+	pause, said := soonest, ""
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := t.connect(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && err.Error() != said {
+			said = err.Error()
+			t.log.Warn("the witness is not told: if this process dies, what it holds is free after the TTL only", "witness", t.path, "error", err)
+		}
+		if time.Since(began) > latest {
+			pause, said = soonest, ""
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, latest)
+	}
+}
+
+// connect tells over one connection, until that ends.
+func (t *Teller) connect(ctx context.Context) error {
+	raw, err := (&net.Dialer{Timeout: handshakeWithin}).DialContext(ctx, "unixpacket", t.path)
+	if err != nil {
+		return err
+	}
+	defer raw.Close()
+	defer context.AfterFunc(ctx, func() { _ = raw.Close() })()
+	conn := raw.(*net.UnixConn)
+	if err := t.greet(conn); err != nil {
+		return err
+	}
+	answers, failed := make(chan reply), make(chan error, 1)
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		for {
+			r, err := receiveReply(conn)
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case answers <- r:
+			case <-ended:
+				return
+			}
+		}
+	}()
+	told, again := map[string]bool{}, time.NewTimer(0)
+	defer again.Stop()
+	var trouble error
+	for {
+		select {
+		case <-t.change:
+		case <-again.C:
+		case err := <-failed:
+			return errors.Join(err, trouble)
+		case r := <-answers:
+			if r.Error != "" {
+				trouble = fmt.Errorf("lease %s: %s", r.Lease, r.Error)
+				t.log.Warn("the witness does not take a lease", "witness", t.path, "lease", r.Lease, "error", r.Error)
+				if r.Retry {
+					delete(told, r.Lease)
+					again.Reset(soonest)
+				}
+			}
+			continue
+		}
+		if err := t.tellAll(conn, told); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *Teller) tellAll(conn *net.UnixConn, told map[string]bool) error {
+	wanted := t.wanted()
+	for lease, ttl := range wanted {
+		if !told[lease] {
+			if err := send(conn, message{Do: "tell", Namespace: t.namespace, Lease: lease, Secret: t.secret, TTL: ttl.Seconds()}, nil); err != nil {
+				return err
+			}
+			told[lease] = true
+		}
+	}
+	for lease := range told {
+		if _, still := wanted[lease]; !still {
+			if err := send(conn, message{Do: "forget", Lease: lease}, nil); err != nil {
+				return err
+			}
+			delete(told, lease)
+		}
+	}
+	return nil
+}
+
+// greet says hello, with the page, and answers the challenge: so the witness knows that the process of which it has a pidfd is this one.
+func (t *Teller) greet(conn *net.UnixConn) error {
+	if err := conn.SetDeadline(time.Now().Add(handshakeWithin)); err != nil {
+		return err
+	}
+	if err := send(conn, message{Do: "hello"}, unix.UnixRights(int(t.page.file.Fd()))); err != nil {
+		return err
+	}
+	r, err := receiveReply(conn)
+	switch {
+	case err != nil:
+		return err
+	case r.Error != "":
+		return errors.New(r.Error)
+	}
+	if err := send(conn, message{Do: "here", Nonce: r.Challenge}, nil); err != nil {
+		return err
+	}
+	return conn.SetDeadline(time.Time{})
+}
+
+func send(conn *net.UnixConn, v any, oob []byte) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, _, err = conn.WriteMsgUnix(text, oob, nil)
+	return err
+}
+
+func receiveReply(conn *net.UnixConn) (r reply, err error) {
+	var text [mostBytes]byte
+	n, err := conn.Read(text[:])
+	if err != nil {
+		return r, err
+	}
+	if n == 0 {
+		return r, net.ErrClosed
+	}
+	return r, json.Unmarshal(text[:n], &r)
+}
