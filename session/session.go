@@ -134,7 +134,11 @@ func (s *Session) Orphan(ctx context.Context) error { return s.keeper.Orphan(ctx
 // they are gone: see WithWitness. Without a witness it does nothing.
 func (s *Session) SetChildren(yes bool) error {
 	if t, ok := s.keeper.Witness.(*witness.Teller); ok {
-		if err := t.Page().Children(yes); err != nil {
+		n := 0
+		if yes {
+			n = 1
+		}
+		if err := t.Page().Children(n); err != nil {
 			return fmt.Errorf("session: %w", err)
 		}
 	}

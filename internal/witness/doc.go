@@ -30,7 +30,9 @@ func Hash(secret string) string {
 // message goes from a session to the witness. The first is a hello, with the page; the second answers the challenge; each of the others is about
 // one lease.
 type message struct {
-	Do        string  `json:"do"` // "hello", "here", "tell" or "forget"
+	Do        string  `json:"do"`              // "hello", "here", "tell", "forget", "group" or "ungroup"
+	PID       int     `json:"pid,omitempty"`   // hello: its own, as it sees it
+	Group     int     `json:"group,omitempty"` // a process group of one of its children
 	Nonce     string  `json:"nonce,omitempty"`
 	Guests    bool    `json:"guests,omitempty"`    // hello: others may act under its leases,
 	Link      float64 `json:"link,omitempty"`      // for so many seconds after its death, if there is no page
@@ -52,6 +54,7 @@ const (
 	mostBytes       = 4096
 	mostConnections = 4096
 	mostLeases      = 1024 // of a connection
+	mostGroups      = 1024
 	handshakeWithin = 5 * time.Second
 )
 

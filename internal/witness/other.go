@@ -19,7 +19,7 @@ var errUnsupported = errors.New("witness: this system has no pidfd")
 type Page struct{}
 
 // Children does nothing here.
-func (*Page) Children(bool) error { return nil }
+func (*Page) Children(int) error { return nil }
 
 // Until does nothing here.
 func (*Page) Until(time.Duration) error { return nil }
@@ -38,6 +38,9 @@ func (*Teller) Add(string, time.Duration) {}
 
 // Remove does nothing here.
 func (*Teller) Remove(string) {}
+
+// Group does nothing here.
+func (*Teller) Group(int, bool) {}
 
 // Run does nothing here.
 func (*Teller) Run(context.Context) {}

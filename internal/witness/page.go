@@ -9,7 +9,7 @@ import (
 
 // State is what a page says: whether something may still act under the leases after the process is dead.
 type State struct {
-	Children bool          // it has started processes that may act, and are not known to be dead
+	Children int           // so many processes that it has started may act, and are not known to be dead
 	Until    time.Duration // others may act until then, by the boot time of the machine; 0: there are none
 }
 
@@ -29,7 +29,7 @@ func readPage(r io.ReaderAt) (s State, err error) {
 	if _, err := r.ReadAt(text[:], 0); err != nil || string(text[:len(pageMagic)]) != pageMagic {
 		return State{}, errNoPage
 	}
-	s.Children = binary.NativeEndian.Uint32(text[childrenAt:]) != 0
+	s.Children = int(binary.NativeEndian.Uint32(text[childrenAt:]))
 	s.Until = time.Duration(binary.NativeEndian.Uint64(text[untilAt:]))
 	return s, nil
 }
@@ -50,6 +50,8 @@ type after struct {
 	link    time.Duration
 	since   time.Duration // the death, by the boot time
 	orphans Orphans
+	groups  int  // of children, that were told
+	running bool // one of these has a process that runs
 }
 
 // Orphans is what is known of the children of a dead process.
@@ -78,8 +80,10 @@ func judge(a after, now time.Duration) (verdict, time.Duration) {
 	switch {
 	case err != nil:
 		return leave, 0
-	case s.Children && a.orphans != Gone:
+	case s.Children > 0 && a.orphans != Gone && a.groups != s.Children: // one was started of which nobody is told, or a group is another's by now
 		return leave, 0
+	case s.Children > 0 && a.orphans != Gone && a.running:
+		return wait, again
 	case now < s.Until:
 		return wait, s.Until - now
 	}

@@ -39,12 +39,14 @@ type process struct {
 	page   *os.File // nil: it has none
 	guests bool
 	link   time.Duration
+	far    bool // it is of another PID namespace: numbers that it tells are other ones here
 
 	stop context.CancelFunc // it need not be watched any more
 	done chan struct{}      // closed when it is settled
 
 	// Guarded by the server's mutex:
 	leases map[clientv3.LeaseID]time.Duration // with their TTLs
+	groups map[int]*os.File                   // of its children, with pidfds of their first processes
 	open   bool                               // its connection
 }
 
@@ -210,7 +212,7 @@ func (s *Server) meet(conn *net.UnixConn) (*process, error) {
 		closeAll(files)
 		return nil, err
 	}
-	p := &process{pid: pid, guests: m.Guests, link: time.Duration(m.Link * float64(time.Second)), leases: map[clientv3.LeaseID]time.Duration{}, open: true, done: make(chan struct{})}
+	p := &process{pid: pid, guests: m.Guests, link: time.Duration(m.Link * float64(time.Second)), far: m.PID != pid, leases: map[clientv3.LeaseID]time.Duration{}, groups: map[int]*os.File{}, open: true, done: make(chan struct{})}
 	ok := false
 	defer func() {
 		if !ok {
@@ -270,6 +272,9 @@ func checkPage(f *os.File) error {
 }
 
 func (p *process) close() {
+	for _, f := range p.groups {
+		_ = f.Close()
+	}
 	if p.fd != nil {
 		_ = p.fd.Close()
 	}
@@ -285,10 +290,17 @@ func (s *Server) take(ctx context.Context, p *process, m message, pid int) reply
 		r.Error = fmt.Sprintf(format, args...)
 		return r
 	}
+	if pid != p.pid {
+		return refuse("process %d tells, and process %d has said hello: connect again", pid, p.pid)
+	}
+	if m.Do == "group" || m.Do == "ungroup" {
+		if err := s.takeGroup(p, m); err != nil {
+			return refuse("%v", err)
+		}
+		return r
+	}
 	id, err := strconv.ParseInt(m.Lease, 16, 64)
 	switch {
-	case pid != p.pid:
-		return refuse("process %d tells, and process %d has said hello: connect again", pid, p.pid)
 	case err != nil || id <= 0:
 		return refuse("%q is no lease", m.Lease)
 	}
@@ -336,6 +348,47 @@ func (s *Server) take(ctx context.Context, p *process, m message, pid int) reply
 	return r
 }
 
+// takeGroup takes a message about the process group of a child. It has to be one that the process may have ended itself: the witness ends it.
+func (s *Server) takeGroup(p *process, m message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m.Do == "ungroup" {
+		if f := p.groups[m.Group]; f != nil {
+			_ = f.Close()
+			delete(p.groups, m.Group)
+		}
+		return nil
+	}
+	switch {
+	case p.far:
+		return errors.New("groups of another PID namespace are not known here")
+	case m.Group <= 1 || len(p.groups) >= mostGroups:
+		return fmt.Errorf("group %d is none, or one too many", m.Group)
+	}
+	fd, err := unix.PidfdOpen(m.Group, 0)
+	if err != nil {
+		return fmt.Errorf("group %d: %w", m.Group, err)
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	if !isChildsGroup(m.Group, p.pid) || isDead(uintptr(fd)) {
+		_ = f.Close()
+		return fmt.Errorf("group %d is not that of a child of process %d, under the same user", m.Group, p.pid)
+	}
+	if before := p.groups[m.Group]; before != nil {
+		_ = before.Close()
+	}
+	p.groups[m.Group] = f
+	return nil
+}
+
+// endGroups kills what runs in the groups of a dead process's children. By the pidfd of a group's first process it is that very group, whoever has
+// the number by now; where the kernel cannot do that (before Linux 6.9), they are waited for.
+func endGroups(groups map[int]*os.File) {
+	for _, f := range groups {
+		_ = unix.PidfdSendSignal(int(f.Fd()), unix.SIGKILL, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP)
+	}
+}
+
 // attend waits for the death of p, and settles its leases.
 func (s *Server) attend(ctx context.Context, p *process) {
 	defer s.settled(p)
@@ -344,7 +397,7 @@ func (s *Server) attend(ctx context.Context, p *process) {
 	}
 	died, began := bootTime(), time.Now()
 	s.mu.Lock()
-	leases := maps.Clone(p.leases)
+	leases, groups := maps.Clone(p.leases), maps.Clone(p.groups)
 	s.mu.Unlock()
 	if len(leases) == 0 {
 		return
@@ -356,6 +409,10 @@ func (s *Server) attend(ctx context.Context, p *process) {
 		}
 		if s.Orphans != nil {
 			a.orphans = s.Orphans()
+		}
+		if !p.far {
+			endGroups(groups)
+			a.groups, a.running = len(groups), anyRuns(groups)
 		}
 		v, pause := judge(a, bootTime())
 		if v == revoke {

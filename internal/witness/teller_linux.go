@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"sync"
@@ -41,13 +42,10 @@ func newPage() (*Page, error) {
 	return p, nil
 }
 
-// Children says that there are processes that may act under the leases, or that there are none any more. The first has to be said before they are
-// started.
-func (p *Page) Children(yes bool) error {
+// Children says how many processes there are that may act under the leases. It has to be said before one is started.
+func (p *Page) Children(n int) error {
 	var text [4]byte
-	if yes {
-		binary.NativeEndian.PutUint32(text[:], 1)
-	}
+	binary.NativeEndian.PutUint32(text[:], uint32(n))
 	return p.write(text[:], childrenAt)
 }
 
@@ -73,6 +71,7 @@ type Teller struct {
 
 	mu     sync.Mutex
 	leases map[string]time.Duration // with their TTLs
+	groups map[int]bool             // of children
 	change chan struct{}            // has one when these have changed
 }
 
@@ -82,7 +81,7 @@ func NewTeller(path, namespace, secret string, log *slog.Logger) (*Teller, error
 	if err != nil {
 		return nil, fmt.Errorf("witness: no memory to share: %w", err)
 	}
-	return &Teller{path: path, namespace: namespace, secret: secret, log: log, page: page, leases: map[string]time.Duration{}, change: make(chan struct{}, 1)}, nil
+	return &Teller{path: path, namespace: namespace, secret: secret, log: log, page: page, leases: map[string]time.Duration{}, groups: map[int]bool{}, change: make(chan struct{}, 1)}, nil
 }
 
 // Page is what it shares with the witness.
@@ -94,6 +93,16 @@ func (t *Teller) Add(lease string, ttl time.Duration) { t.set(func() { t.leases[
 // Remove has it forgotten.
 func (t *Teller) Remove(lease string) { t.set(func() { delete(t.leases, lease) }) }
 
+// Group tells of a process group in which a child runs, that counts in the page: when this process is dead, what it held is given back once
+// nothing runs there. With ended, it does not any more.
+func (t *Teller) Group(group int, ended bool) {
+	t.set(func() {
+		if t.groups[group] = true; ended {
+			delete(t.groups, group)
+		}
+	})
+}
+
 func (t *Teller) set(f func()) {
 	t.mu.Lock()
 	f()
@@ -104,14 +113,10 @@ func (t *Teller) set(f func()) {
 	}
 }
 
-func (t *Teller) wanted() map[string]time.Duration {
+func (t *Teller) wanted() (leases map[string]time.Duration, groups map[int]bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	all := map[string]time.Duration{}
-	for lease, ttl := range t.leases {
-		all[lease] = ttl
-	}
-	return all
+	return maps.Clone(t.leases), maps.Clone(t.groups)
 }
 
 const (
@@ -173,7 +178,7 @@ func (t *Teller) connect(ctx context.Context) error {
 			}
 		}
 	}()
-	told, again := map[string]bool{}, time.NewTimer(0)
+	told, groups, again := map[string]bool{}, map[int]bool{}, time.NewTimer(0)
 	defer again.Stop()
 	var trouble error
 	for {
@@ -193,14 +198,30 @@ func (t *Teller) connect(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := t.tellAll(conn, told); err != nil {
+		if err := t.tellAll(conn, told, groups); err != nil {
 			return err
 		}
 	}
 }
 
-func (t *Teller) tellAll(conn *net.UnixConn, told map[string]bool) error {
-	wanted := t.wanted()
+func (t *Teller) tellAll(conn *net.UnixConn, told map[string]bool, groups map[int]bool) error {
+	wanted, running := t.wanted()
+	for group := range running {
+		if !groups[group] {
+			if err := send(conn, message{Do: "group", Group: group}, nil); err != nil {
+				return err
+			}
+			groups[group] = true
+		}
+	}
+	for group := range groups {
+		if !running[group] {
+			if err := send(conn, message{Do: "ungroup", Group: group}, nil); err != nil {
+				return err
+			}
+			delete(groups, group)
+		}
+	}
 	for lease, ttl := range wanted {
 		if !told[lease] {
 			if err := send(conn, message{Do: "tell", Namespace: t.namespace, Lease: lease, Secret: t.secret, TTL: ttl.Seconds()}, nil); err != nil {
@@ -225,7 +246,7 @@ func (t *Teller) greet(conn *net.UnixConn) error {
 	if err := conn.SetDeadline(time.Now().Add(handshakeWithin)); err != nil {
 		return err
 	}
-	if err := send(conn, message{Do: "hello"}, unix.UnixRights(int(t.page.file.Fd()))); err != nil {
+	if err := send(conn, message{Do: "hello", PID: os.Getpid()}, unix.UnixRights(int(t.page.file.Fd()))); err != nil {
 		return err
 	}
 	r, err := receiveReply(conn)

@@ -26,7 +26,7 @@ const (
 // ErrUnrenewed is the loss of a hold that would end within the grace period.
 var ErrUnrenewed = errors.New("no renewal has been acknowledged, and it is about to expire")
 
-// Command is a command to be run under a hold. All fields but Env are required.
+// Command is a command to be run under a hold. All fields but Env and Started are required.
 type Command struct {
 	Path                  string   // as Find returns it
 	Args                  []string // the first is the name
@@ -36,6 +36,9 @@ type Command struct {
 	OnLost OnLost
 	Leash  bool          // it ends with this process, also where the loss of the hold is nothing to it
 	Grace  time.Duration // between SIGTERM and SIGKILL
+
+	// Started is called once it runs, with the number of its process group; nil: nobody wants to know.
+	Started func(group int)
 
 	// Say tells the user what happens to the command and why. The deadline does not wait for it: it must be quick.
 	Say func(format string, args ...any)

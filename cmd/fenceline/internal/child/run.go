@@ -55,6 +55,9 @@ func (c *Command) Run(hold Hold, signals <-chan os.Signal) (Result, error) {
 		return Result{}, startError(c.Args[0], err)
 	}
 	r.group = g
+	if c.Started != nil {
+		c.Started(int(g))
+	}
 	r.supervise(changes, signals)
 	r.terminal.take(g, r.status.Signaled())
 

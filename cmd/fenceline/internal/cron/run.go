@@ -193,7 +193,7 @@ func (r *cronRun) tick(ctx context.Context, j *cronJob, t cron.Tick) error {
 		"FENCELINE_TOKEN="+t.Token.String(),
 	)
 	command := r.Program(j.path, j.Command, r.nothing, environment, say)
-	result, err := command.Run(t, signals)
+	result, err := r.RunProgram(&command, t, signals)
 	r.end(signals, result.Lost != nil && !errors.Is(result.Lost, cron.ErrTimeout))
 	switch {
 	case err != nil:

@@ -106,7 +106,7 @@ func (r *registerRun) runCommand(ctx context.Context) error {
 	env := r.Environment("FENCELINE_SERVICE="+r.service, "FENCELINE_INSTANCE_ID="+r.registration.ID(), "FENCELINE_ADDR="+r.instance.Addr)
 	command := r.Program(r.Path, r.Command, os.Stdin, env, r.Say)
 	command.Leash = true // else it keeps the port, and nobody finds it
-	return r.Ended(command.Run(unlosable{}, signals))
+	return r.Ended(r.RunProgram(&command, unlosable{}, signals))
 }
 
 // passOn hands signals to the command; those that ask it to end, after the time for draining. A second one does not wait.

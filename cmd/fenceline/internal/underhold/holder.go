@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -18,7 +19,9 @@ import (
 
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/child"
+	"github.com/fenceline/fenceline/internal/keeper"
 	"github.com/fenceline/fenceline/internal/since"
+	"github.com/fenceline/fenceline/internal/witness"
 	"github.com/fenceline/fenceline/lock"
 	"github.com/fenceline/fenceline/session"
 )
@@ -42,6 +45,17 @@ type Holder struct {
 	Client  *clientv3.Client
 	Session *session.Session
 	Lost    bool // the last command ended since the hold was lost
+
+	counting sync.Mutex
+	children int // commands that run, or may
+}
+
+// count has the page say so many commands more, in the order of the calls.
+func (h *Holder) count(t *witness.Teller, more int) error {
+	h.counting.Lock()
+	defer h.counting.Unlock()
+	h.children += more
+	return t.Page().Children(h.children)
 }
 
 // NewHolder finds the command before anything waits for it. The caller calls stop.
@@ -128,8 +142,33 @@ func Because(what, why string) string {
 // Run runs the command under hold, and passes signals on to it. An error is the *StartError of a command that never ran.
 func (h *Holder) Run(hold child.Hold, stdin *os.File, environment []string, signals <-chan os.Signal) (child.Result, error) {
 	command := h.Program(h.Path, h.Flags.Command, stdin, environment, h.Say)
-	result, err := command.Run(hold, signals)
+	result, err := h.RunProgram(&command, hold, signals)
 	h.Lost = result.Lost != nil
+	return result, err
+}
+
+// RunProgram runs a command, and keeps a witness from taking it for dead with this process: while it runs, and if it may run on.
+func (h *Holder) RunProgram(command *child.Command, hold child.Hold, signals <-chan os.Signal) (child.Result, error) {
+	t, watched := keeper.Of(h.Session).Witness.(*witness.Teller)
+	if !watched {
+		return command.Run(hold, signals)
+	}
+	if err := h.count(t, 1); err != nil {
+		h.Say("the witness cannot be told that a command runs: %v", err)
+		return child.Result{}, child.NotStarted(command.Args[0], err)
+	}
+	group := 0
+	command.Started = func(g int) {
+		group = g
+		t.Group(g, false)
+	}
+	result, err := command.Run(hold, signals)
+	if err != nil || command.OnLost == child.Kill { // nothing of it runs any more
+		if group != 0 {
+			t.Group(group, true)
+		}
+		_ = h.count(t, -1) // where that fails the TTL decides
+	}
 	return result, err
 }
 

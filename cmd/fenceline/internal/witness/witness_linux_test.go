@@ -22,6 +22,7 @@ import (
 	"github.com/fenceline/fenceline/election"
 	"github.com/fenceline/fenceline/internal/etcdtest"
 	"github.com/fenceline/fenceline/internal/witness"
+	"github.com/fenceline/fenceline/lock"
 	"github.com/fenceline/fenceline/session"
 )
 
@@ -287,21 +288,12 @@ func TestLeaseOfASessionThatIsWatchedIsNotGoneOnWith(t *testing.T) {
 	}
 }
 
-func fenceline(t testing.TB) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "fenceline")
-	if out, err := exec.Command("go", "build", "-o", path, "github.com/fenceline/fenceline/cmd/fenceline").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return path
-}
-
 // A child of the dead one that nobody was told of, that has a session of its own and ignores SIGTERM, is waited for by the witness that inherits it.
 func TestWitnessWaitsForWhatTheDeadOneHasLeft(t *testing.T) {
 	t.Parallel()
 	m, name := etcdtest.Shared(t), etcdtest.Name(t)
 	// The command is a shell, which lives on: it has the leader killed when it is told to.
-	l := start(t, m, name, "", "child", fenceline(t), "witness", "--endpoints", m.Endpoint(), "-v", "--", "sh", "-c", `"$0" & echo $! > `+t.TempDir()+`/pid; wait; sleep 60`)
+	l := start(t, m, name, "", "child", etcdtest.Command(t), "witness", "--endpoints", m.Endpoint(), "-v", "--", "sh", "-c", `"$0" & echo $! > `+t.TempDir()+`/pid; wait; sleep 60`)
 	leads := next(t, m, name)
 	time.Sleep(300 * time.Millisecond) // the witness is told
 	out, err := exec.Command("pkill", "-9", "-P", firstChild(t, l.Process.Pid)).CombinedOutput()
@@ -327,7 +319,7 @@ func firstChild(t *testing.T, of int) string {
 
 func TestWitnessPassesOnSignalsAndTheExitCode(t *testing.T) {
 	t.Parallel()
-	binary, m := fenceline(t), etcdtest.Shared(t)
+	binary, m := etcdtest.Command(t), etcdtest.Shared(t)
 	run := func(script string) *exec.Cmd {
 		return exec.Command(binary, "witness", "--endpoints", m.Endpoint(), "-g", "0.3", "--", "sh", "-c", script)
 	}
@@ -374,6 +366,42 @@ func TestWitnessPassesOnSignalsAndTheExitCode(t *testing.T) {
 		if code := cmd.ProcessState.ExitCode(); code != want {
 			t.Errorf("%s: code %d, want %d", args, code, want)
 		}
+	}
+}
+
+// "fenceline lock" is killed: the kernel kills its command, and the lock is free once nothing of the command's group runs.
+func TestKilledLockCommandIsReplacedOnceItsChildrenAreGone(t *testing.T) {
+	t.Parallel()
+	m, name, dir := etcdtest.Shared(t), etcdtest.Name(t), t.TempDir()
+	socket, s, _ := agent(t, m)
+	hold := exec.Command(etcdtest.Command(t), "lock", "--ttl", "60", "--endpoints", m.Endpoint(), name, "--", "sh", "-c", `(trap "" TERM; sleep 60) & echo $! > `+dir+`/child; sleep 60`)
+	hold.Env = append(os.Environ(), witness.Variable+"="+socket)
+	if err := hold.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hold.Process.Kill(); _ = hold.Wait() })
+	etcdtest.Eventually(t, 10*time.Second, "the command runs", func() bool { text, err := os.ReadFile(dir + "/child"); return err == nil && len(text) > 1 })
+	told(t, s, 1)
+	time.Sleep(200 * time.Millisecond) // the group is told after it was started
+	waiter, err := session.Open(t.Context(), m.Client(t), session.WithWitness(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = waiter.Close(context.Background()) })
+	if err := hold.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := lock.New(waiter, name).Acquire(ctx); err != nil {
+		t.Fatal(err)
+	}
+	pid, err := os.ReadFile(dir + "/child")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat"); err == nil && !strings.Contains(string(stat), ") Z ") {
+		t.Errorf("another holds, and what the first one had started runs: %s", stat)
 	}
 }
 
