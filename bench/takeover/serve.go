@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/bench"
+	"github.com/fenceline/fenceline/internal/witness"
 )
 
 // spec is the line that a process reads.
@@ -20,6 +22,7 @@ type spec struct {
 	Prefix             string
 	TTL                time.Duration
 	Username, Password string
+	Witness            string // the socket of one
 }
 
 // What a process says, with the time in nanoseconds and its lease.
@@ -46,6 +49,9 @@ func Serve(ctx context.Context, resolve Resolve, etcd clientv3.Config, in io.Rea
 		return fmt.Errorf("bench: what to take: %w", err)
 	}
 	etcd.Username, etcd.Password = s.Username, s.Password
+	if err := os.Setenv(witness.Variable, s.Witness); err != nil { // where sessions look
+		return err
+	}
 	subject, load, err := resolve(ctx, s.Workload, s.Subject)
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ import (
 
 	"github.com/fenceline/fenceline/bench"
 	"github.com/fenceline/fenceline/bench/subject/local"
+	"github.com/fenceline/fenceline/internal/witness"
 )
 
 // The measures.
@@ -97,6 +98,13 @@ func (p *Probe) Run(ctx context.Context, lab bench.Lab) error {
 		return errors.New("bench: take-overs need processes, and nothing says how to start them")
 	}
 	r := &runner{Probe: p, Lab: lab}
+	if slices.Contains(lab.Subjects, watched) && witness.Supported {
+		stop, err := r.watch(ctx)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	for _, ttl := range p.TTLs {
 		if p.Kills > 0 {
 			lab.Say(fmt.Sprintf("processes that are killed: %d of each, TTL %v", p.Kills, ttl))
@@ -118,7 +126,8 @@ func (p *Probe) Run(ctx context.Context, lab bench.Lab) error {
 type runner struct {
 	*Probe
 	bench.Lab
-	pairs int
+	pairs   int
+	witness string // the socket of one; empty: there is none
 }
 
 // tally is what is known of one subject.
@@ -165,16 +174,20 @@ func (t *tally) row(add func(bench.Row), measure, subject string, ttl time.Durat
 
 // kills measures pairs of all subjects in turn, some of them at once. Rows are added also when it fails on the way.
 func (r *runner) kills(ctx context.Context, ttl time.Duration) error {
-	tallies := make([]tally, len(r.Subjects))
+	subjects := r.Subjects
+	if r.witness != "" {
+		subjects = append(slices.Clone(subjects), Watched)
+	}
+	tallies := make([]tally, len(subjects))
 	defer func() {
 		for i := range tallies {
-			tallies[i].row(r.Add, Killed, r.Subjects[i], ttl)
+			tallies[i].row(r.Add, Killed, subjects[i], ttl)
 		}
 	}()
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(pairsAtOnce)
 	for range r.Kills {
-		for i, subject := range r.Subjects {
+		for i, subject := range subjects {
 			s := r.spec(subject, ttl)
 			all.Go(func() error {
 				if ctx.Err() != nil {
@@ -190,7 +203,11 @@ func (r *runner) kills(ctx context.Context, ttl time.Duration) error {
 // spec is of a new pair: each has a place of its own.
 func (r *runner) spec(subject string, ttl time.Duration) spec {
 	r.pairs++
-	return spec{Workload: r.Workload, Subject: subject, Prefix: fmt.Sprintf("%s%d/", r.Prefix, r.pairs), TTL: ttl,
+	socket := ""
+	if subject == Watched {
+		subject, socket = watched, r.witness
+	}
+	return spec{Witness: socket, Workload: r.Workload, Subject: subject, Prefix: fmt.Sprintf("%s%d/", r.Prefix, r.pairs), TTL: ttl,
 		Username: r.Etcd.Username, Password: r.Etcd.Password}
 }
 

@@ -36,7 +36,7 @@ func TestBenchKillsProcessesOfItsOwnExecutable(t *testing.T) {
 		t.Fatalf("%v in %q", err, b.stdout.String())
 	}
 	killed := find(&r, takeover.Killed)
-	if len(killed) != 2 || killed["fenceline"].Count != 2 || killed["etcd"].Median < time.Second || len(r.Cells) != 1 || r.Cells[0].Workload != "elect" {
+	if len(killed) != 3 || killed[takeover.Watched].Count != 2 || killed["fenceline"].Count != 2 || killed["etcd"].Median < time.Second || len(r.Cells) != 1 || r.Cells[0].Workload != "elect" {
 		t.Errorf("got %+v", r)
 	}
 	if !refuses(etcd)() {

@@ -1,0 +1,69 @@
+package takeover
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/keyspace"
+	"github.com/fenceline/fenceline/internal/witness"
+)
+
+// Watched is fenceline with a witness on the machine: a subject of kills only.
+const (
+	Watched = "fenceline-witness"
+	watched = "fenceline"
+)
+
+// watch serves a witness until stop is called.
+func (r *runner) watch(ctx context.Context) (stop func(), err error) {
+	dir, err := os.MkdirTemp("", "fenceline-bench-")
+	if err != nil {
+		return nil, err
+	}
+	socket := filepath.Join(dir, "witness")
+	client, err := clientv3.New(r.Etcd)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	l, err := witness.Listen(socket)
+	if err != nil { // an old kernel: then it is not measured
+		r.Say("no witness: " + err.Error())
+		return func() {}, errors.Join(client.Close(), os.RemoveAll(dir))
+	}
+	s := &witness.Server{Cluster: etcd{client}, Log: slog.New(slog.DiscardHandler)}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	r.witness = socket
+	return func() {
+		cancel()
+		<-done
+		_ = client.Close()
+		_ = os.RemoveAll(dir)
+	}, nil
+}
+
+// etcd is what the witness asks of it.
+type etcd struct{ client *clientv3.Client }
+
+func (e etcd) Record(ctx context.Context, namespace string, lease clientv3.LeaseID) (string, clientv3.LeaseID, error) {
+	resp, err := e.client.Get(ctx, keyspace.Session(namespace, lease))
+	if err != nil || len(resp.Kvs) == 0 {
+		return "", 0, err
+	}
+	return string(resp.Kvs[0].Value), clientv3.LeaseID(resp.Kvs[0].Lease), nil
+}
+
+func (e etcd) Revoke(ctx context.Context, lease clientv3.LeaseID) error {
+	_, err := e.client.Revoke(ctx, lease)
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return nil
+	}
+	return err
+}
