@@ -492,13 +492,14 @@ type sessionRow struct {
 	Holds   []string      `json:"holds"`
 	Waits   []string      `json:"waits"`
 	State   string        `json:"state"`
+	Watched bool          `json:"witness"` // what it holds is given back at once when it is dead
 	Left    time.Duration `json:"-"`
 }
 
 func (s *server) sessions(_ context.Context, l *look, _ *http.Request) (string, any, error) {
 	v := sessions{Sessions: []sessionRow{}, Total: len(l.Sessions)}
 	for _, one := range l.Sessions {
-		row := sessionRow{Lease: one.Lease, Name: one.Name, Host: one.Host, PID: one.PID, Version: one.Version, Started: one.Started, Holds: one.Holds, Waits: one.Waits, State: "live"}
+		row := sessionRow{Lease: one.Lease, Name: one.Name, Host: one.Host, PID: one.PID, Version: one.Version, Started: one.Started, Holds: one.Holds, Waits: one.Waits, State: "live", Watched: one.Witness != ""}
 		if left, suspect := l.suspects[one.Lease]; suspect {
 			row.State, row.Left = "does not renew", left
 		} else if one.Closing {

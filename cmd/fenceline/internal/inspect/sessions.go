@@ -47,6 +47,7 @@ Exit codes: 0, also when there is none; 64 wrong command line; 69 etcd cannot be
 
 func printSessions(g *app.Globals, cmd *cobra.Command, all []*inspect.Session) error {
 	t := &app.Table{Header: []string{"NAME", "HOST", "PID", "STARTED", "LEASE", "HOLDS", "WAITS", "LABELS"}}
+	var watched []string
 	for _, s := range all {
 		var labels []string
 		for _, label := range slices.Sorted(maps.Keys(s.Labels)) {
@@ -63,6 +64,10 @@ func printSessions(g *app.Globals, cmd *cobra.Command, all []*inspect.Session) e
 			}
 		}
 		t.Add(cells...)
+		watched = append(watched, map[bool]string{true: "yes", false: "-"}[s.Witness != ""])
+	}
+	if slices.Contains(watched, "yes") {
+		t.AddColumn("WITNESS", watched)
 	}
 	if all == nil {
 		all = []*inspect.Session{}

@@ -76,7 +76,7 @@ func NewAgentCommand(g *app.Globals) *cobra.Command {
 	f := &agentFlags{socket: "/run/fenceline/witness.sock", mode: "0660"}
 	cmd := &cobra.Command{
 		Use:   "agent",
-		Short: "Give back at once what processes of this machine held that are dead",
+		Short: "Give back at once what dead processes of this machine held",
 		Long: `Give back at once what processes of this machine held that are dead: killed, out of memory, or by a panic. Else others wait for up to the
 TTL of their session, since etcd cannot tell a dead process from a slow one; the kernel can.
 
