@@ -52,7 +52,7 @@ func (k *Keeper) disown(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	if err := w.Page().Children(1 << 30); err != nil {
+	if err := w.Page().Children(witness.HandedOn); err != nil {
 		return err
 	}
 	k.orphaned.Store(true)

@@ -13,6 +13,9 @@ type State struct {
 	Until    time.Duration // others may act until then, by the boot time of the machine; 0: there are none
 }
 
+// HandedOn is more children than there can be: another session goes on under the leases, and nobody gives them back for the death of this process.
+const HandedOn = 1 << 30
+
 // A page is 32 bytes, of a file in memory that its session has shared with the witness. The session writes it before what it says may happen.
 const (
 	pageMagic  = "fenceline page 1"
@@ -67,10 +70,10 @@ const (
 // have had some that it did not tell of.
 func judge(a after, now time.Duration) (verdict, time.Duration) {
 	const again = 20 * time.Millisecond
-	if a.orphans == Alive {
-		return wait, again
-	}
 	if a.page == nil {
+		if a.orphans == Alive {
+			return wait, again
+		}
 		if until := a.since + a.link + a.link/100; a.guests && now < until {
 			return wait, until - now
 		}
@@ -78,8 +81,10 @@ func judge(a after, now time.Duration) (verdict, time.Duration) {
 	}
 	s, err := readPage(a.page)
 	switch {
-	case err != nil:
+	case err != nil, s.Children >= HandedOn:
 		return leave, 0
+	case a.orphans == Alive:
+		return wait, again
 	case s.Children > 0 && a.orphans != Gone && a.groups != s.Children: // one was started of which nobody is told, or a group is another's by now
 		return leave, 0
 	case s.Children > 0 && a.orphans != Gone && a.running:

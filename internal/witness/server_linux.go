@@ -335,6 +335,8 @@ func (s *Server) take(ctx context.Context, p *process, m message, pid int) reply
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch before := s.told[lease]; {
+	case !s.processes[p]:
+		return refuse("process %d is dead", p.pid)
 	case len(p.leases) >= mostLeases:
 		return refuse("%d leases are told, which is the most", mostLeases)
 	case before != nil && before != p && before.pid != p.pid:

@@ -21,8 +21,9 @@ const Supported = true
 
 // Page is the session's side of it.
 type Page struct {
-	mu   sync.Mutex
-	file *os.File
+	mu     sync.Mutex
+	file   *os.File
+	handed bool // HandedOn was said, and stays
 }
 
 func newPage() (*Page, error) {
@@ -42,24 +43,27 @@ func newPage() (*Page, error) {
 	return p, nil
 }
 
-// Children says how many processes there are that may act under the leases. It has to be said before one is started.
+// Children says how many processes there are that may act under the leases. It has to be said before one is started. After HandedOn nothing changes it.
 func (p *Page) Children(n int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.handed {
+		return nil
+	}
 	var text [4]byte
 	binary.NativeEndian.PutUint32(text[:], uint32(n))
-	return p.write(text[:], childrenAt)
+	_, err := p.file.WriteAt(text[:], childrenAt)
+	p.handed = err == nil && n == HandedOn
+	return err
 }
 
 // Until says that others may act until then, by the boot time. It has to be said before they may.
 func (p *Page) Until(boot time.Duration) error {
 	var text [8]byte
 	binary.NativeEndian.PutUint64(text[:], uint64(boot))
-	return p.write(text[:], untilAt)
-}
-
-func (p *Page) write(text []byte, at int64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, err := p.file.WriteAt(text, at)
+	_, err := p.file.WriteAt(text[:], untilAt)
 	return err
 }
 

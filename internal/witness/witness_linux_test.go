@@ -345,6 +345,9 @@ func TestVerdicts(t *testing.T) {
 		{"two children, and one is told of", after{page: page(2, 0), groups: 1}, leave, 0},
 		{"children, who are gone", after{page: page(1, 0), orphans: Gone}, revoke, 0},
 		{"children who were not told of", after{page: page(0, 0), orphans: Alive}, wait, 20 * time.Millisecond},
+		{"handed on", after{page: page(HandedOn, 0)}, leave, 0},
+		{"handed on, and all children gone", after{page: page(HandedOn, 0), orphans: Gone}, leave, 0},
+		{"no page, and children run", after{orphans: Alive}, wait, 20 * time.Millisecond},
 		{"a page of garbage", after{page: strings.NewReader("garbage")}, leave, 0},
 		{"a page of other garbage", after{page: strings.NewReader(strings.Repeat("x", 64))}, leave, 0},
 	} {

@@ -126,10 +126,9 @@ func (y *family) raise(path string, args, env []string, signals <-chan os.Signal
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, unix.SIGCHLD)
 	defer signal.Stop(ended)
-	attr := &syscall.SysProcAttr{Setpgid: true}
-	if term.IsTerminal(0) { // its own group has to be the one in front, to read it
-		attr.Foreground, attr.Ctty = true, 0
-	}
+	// On a terminal both stay in one group, as the shell has made it: what the terminal sends, Ctrl-C and Ctrl-Z, goes to both.
+	together := term.IsTerminal(0)
+	attr := &syscall.SysProcAttr{Setpgid: !together}
 	y.mu.Lock()
 	pid, err := syscall.ForkExec(path, args, &syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}, Sys: attr})
 	y.command = pid
@@ -177,8 +176,12 @@ func (y *family) raise(path string, args, env []string, signals <-chan os.Signal
 		}
 		select {
 		case sig := <-signals:
-			if over.IsZero() {
+			switch {
+			case !over.IsZero():
+			case !together:
 				_ = unix.Kill(-pid, sig.(syscall.Signal))
+			case sig != syscall.SIGINT && sig != syscall.SIGQUIT && sig != syscall.SIGWINCH:
+				_ = unix.Kill(pid, sig.(syscall.Signal))
 			}
 		case <-ended:
 		case <-look.C:

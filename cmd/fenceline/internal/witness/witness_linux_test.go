@@ -47,7 +47,11 @@ func lead(name string) {
 	fail(err)
 	s, err := session.Open(context.Background(), client, session.WithTTL(60*time.Second), session.WithLogger(slog.New(slog.NewTextHandler(os.Stdout, nil))))
 	fail(err)
-	_, err = election.New(s, name).Campaign(context.Background(), "")
+	if os.Getenv("FENCELINE_TEST_DO") == "lock" {
+		_, err = lock.New(s, name).Acquire(context.Background())
+	} else {
+		_, err = election.New(s, name).Campaign(context.Background(), "")
+	}
 	fail(err)
 	switch do := os.Getenv("FENCELINE_TEST_DO"); do {
 	case "child": // one that nobody is told of, in a session of its own, that ignores SIGTERM
@@ -219,6 +223,42 @@ func TestEndOfAConnectionIsNoDeath(t *testing.T) {
 		t.Fatal(err)
 	}
 	not(t, leads, time.Second)
+	if err := l.Process.Kill(); err != nil { // nor does anybody give back what it held when the witness is gone: the TTL decides
+		t.Fatal(err)
+	}
+	not(t, leads, 2*time.Second)
+}
+
+// What a dead process has sent may arrive yet: whoever wants to wait for that, waits.
+func TestDeathThatIsWitnessedCountsForTheTakeoverDelay(t *testing.T) {
+	t.Parallel()
+	m, name := etcdtest.Shared(t), etcdtest.Name(t)
+	socket, s, _ := agent(t, m)
+	l := start(t, m, name, socket, "lock")
+	told(t, s, 1)
+	waiter, err := session.Open(t.Context(), m.Client(t), session.WithWitness(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = waiter.Close(context.Background()) })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	got := make(chan error, 1)
+	go func() {
+		_, err := lock.New(waiter, name, lock.WithTakeoverDelay(2*time.Second)).Acquire(ctx)
+		got <- err
+	}()
+	etcdtest.Eventually(t, 10*time.Second, "it waits", func() bool { return len(etcdtest.Keys(t, m.Client(t), "fenceline/lock/"+name+"/")) == 2 })
+	began := time.Now()
+	if err := l.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-got; err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < 2*time.Second {
+		t.Errorf("it holds %v after the death, and wanted to wait for 2 s", took)
+	}
 }
 
 // An agent that was restarted is told again.
