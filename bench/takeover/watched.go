@@ -7,10 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/witness"
 )
 
@@ -36,7 +34,7 @@ func (r *runner) watch(ctx context.Context) (stop func(), err error) {
 		r.Say("no witness: " + err.Error())
 		return func() {}, errors.Join(client.Close(), os.RemoveAll(dir))
 	}
-	s := &witness.Server{Cluster: etcd{client}, Log: slog.New(slog.DiscardHandler)}
+	s := &witness.Server{Cluster: witness.Etcd(client), Log: slog.New(slog.DiscardHandler)}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, l) }()
@@ -47,23 +45,4 @@ func (r *runner) watch(ctx context.Context) (stop func(), err error) {
 		_ = client.Close()
 		_ = os.RemoveAll(dir)
 	}, nil
-}
-
-// etcd is what the witness asks of it.
-type etcd struct{ client *clientv3.Client }
-
-func (e etcd) Record(ctx context.Context, namespace string, lease clientv3.LeaseID) (string, clientv3.LeaseID, error) {
-	resp, err := e.client.Get(ctx, keyspace.Session(namespace, lease))
-	if err != nil || len(resp.Kvs) == 0 {
-		return "", 0, err
-	}
-	return string(resp.Kvs[0].Value), clientv3.LeaseID(resp.Kvs[0].Lease), nil
-}
-
-func (e etcd) Revoke(ctx context.Context, lease clientv3.LeaseID) error {
-	_, err := e.client.Revoke(ctx, lease)
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		return nil
-	}
-	return err
 }

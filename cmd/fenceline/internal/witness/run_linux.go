@@ -94,7 +94,7 @@ func (f *witnessFlags) run(ctx context.Context, g *app.Globals, say func(string,
 	child.Notify(signals)
 	defer signal.Stop(signals)
 	family := &family{}
-	s := &witness.Server{Cluster: etcd{client}, Log: said(say, f.verbose), Orphans: family.orphans}
+	s := &witness.Server{Cluster: witness.Etcd(client), Log: said(say, f.verbose), Orphans: family.orphans}
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	served := make(chan error, 1)

@@ -12,32 +12,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
-	"github.com/fenceline/fenceline/internal/keyspace"
 	"github.com/fenceline/fenceline/internal/witness"
 )
-
-// etcd is what a witness asks of it.
-type etcd struct{ client *clientv3.Client }
-
-func (e etcd) Record(ctx context.Context, namespace string, lease clientv3.LeaseID) (string, clientv3.LeaseID, error) {
-	resp, err := e.client.Get(ctx, keyspace.Session(namespace, lease))
-	if err != nil || len(resp.Kvs) == 0 {
-		return "", 0, err
-	}
-	return string(resp.Kvs[0].Value), clientv3.LeaseID(resp.Kvs[0].Lease), nil
-}
-
-func (e etcd) Revoke(ctx context.Context, lease clientv3.LeaseID) error {
-	_, err := e.client.Revoke(ctx, lease)
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		return nil
-	}
-	return err
-}
 
 // said is a log whose records are said as other messages are.
 func said(say func(string, ...any), verbose bool) *slog.Logger {
@@ -129,7 +107,7 @@ func (f *agentFlags) run(ctx context.Context, g *app.Globals, mode os.FileMode, 
 		return &app.ExitError{Code: app.ExitFailure, Err: errors.Join(err, l.Close())}
 	}
 	say("witness at %s", f.socket)
-	s := &witness.Server{Cluster: etcd{client}, Log: said(say, f.verbose)}
+	s := &witness.Server{Cluster: witness.Etcd(client), Log: said(say, f.verbose)}
 	if err := s.Serve(ctx, l); err != nil {
 		return &app.ExitError{Code: app.ExitFailure, Err: err}
 	}

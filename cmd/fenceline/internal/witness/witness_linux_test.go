@@ -127,7 +127,7 @@ func agent(t testing.TB, m *etcdtest.Member) (socket string, s *witness.Server, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = &witness.Server{Cluster: etcd{m.Client(t)}, Log: slog.New(slog.DiscardHandler)}
+	s = &witness.Server{Cluster: witness.Etcd(m.Client(t)), Log: slog.New(slog.DiscardHandler)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, l) }()
@@ -273,7 +273,7 @@ func TestAgentThatComesBackIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = &witness.Server{Cluster: etcd{m.Client(t)}, Log: slog.New(slog.DiscardHandler)}
+	s = &witness.Server{Cluster: witness.Etcd(m.Client(t)), Log: slog.New(slog.DiscardHandler)}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() { _ = s.Serve(ctx, again) }()
