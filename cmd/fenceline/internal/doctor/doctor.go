@@ -5,6 +5,7 @@ package doctor
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -203,6 +204,19 @@ func lines(f Facts, say say) {
 }
 
 func sessions(f Facts, say say) {
+	watched, not := map[string]bool{}, map[string]int{} // by host
+	for _, s := range f.Snapshot.Sessions {
+		if s.Witness != "" {
+			watched[s.Host] = true
+		} else {
+			not[s.Host]++
+		}
+	}
+	for _, host := range slices.Sorted(maps.Keys(watched)) {
+		if n := not[host]; n > 0 {
+			say(false, "start them with FENCELINE_WITNESS, as the others there: else what they hold is free after the TTL only when they are killed", "%d sessions on host %s have no witness", n, host)
+		}
+	}
 	for _, s := range f.Snapshot.Sessions {
 		if ahead := s.Started.Sub(f.Now); ahead > clockApart {
 			say(false, "set the clocks: cron goes by them, and so do the times that ls shows", "the clock of %s pid %d is ahead of the one here by %v or more", cmp.Or(s.Host, s.Name), s.PID,

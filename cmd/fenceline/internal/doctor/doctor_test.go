@@ -60,6 +60,12 @@ func TestExamineNamesWhatIsWrongAndNothingElse(t *testing.T) {
 		{"nobody holds", func(f *Facts) { first(f).State = inspect.Waits }, `lock "x": everybody waits`, false},
 		{"strange keys", func(f *Facts) { f.Snapshot.Lines[0].Kind, first(f).Key = inspect.Strange, "fenceline/y" }, "2 keys in the namespace are in no line, fenceline/y among them", false},
 		{"a clock that is ahead", func(f *Facts) { f.Snapshot.Sessions[0].Started = now.Add(time.Minute) }, "the clock of n pid 0 is ahead of the one here by 1m0s", false},
+		{"a session without the witness that others there have", func(f *Facts) {
+			f.Snapshot.Sessions[0].Host = "a"
+			for lease, host := range map[string]string{"3c": "a", "4d": "b"} {
+				f.Snapshot.Sessions = append(f.Snapshot.Sessions, &inspect.Session{Lease: lease, Record: session.Record{Host: host, Started: now, Witness: "x"}})
+			}
+		}, "1 sessions on host a have no witness", false},
 		{"a closed gate", func(f *Facts) { f.Snapshot.Lines[0].Kind, first(f).Lease = inspect.Gate, "" }, "", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {

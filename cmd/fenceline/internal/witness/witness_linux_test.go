@@ -311,6 +311,58 @@ func TestLeaseThatWasOrphanedIsLeftAlone(t *testing.T) {
 	not(t, leads, 3*time.Second)
 }
 
+// A path that leads nowhere, or to what is no witness, is a warning, and changes nothing.
+func TestWitnessThatCannotBeReachedIsAWarning(t *testing.T) {
+	t.Parallel()
+	m, dir := etcdtest.Shared(t), t.TempDir()
+	plain := filepath.Join(dir, "plain")
+	if err := os.WriteFile(plain, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	deaf, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: filepath.Join(dir, "deaf"), Net: "unixpacket"}) // it says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	for _, path := range []string{filepath.Join(dir, "nowhere"), plain, deaf.Addr().String()} {
+		var log safeBuffer
+		s, err := session.Open(t.Context(), m.Client(t), session.WithWitness(path), session.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		l, err := lock.New(s, etcdtest.Name(t)).Acquire(t.Context())
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		etcdtest.Eventually(t, 20*time.Second, "a warning", func() bool { return strings.Contains(log.String(), "the witness is not told") })
+		if err := l.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// safeBuffer may be read while it is written.
+type safeBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
 func TestLeaseOfASessionThatIsWatchedIsNotGoneOnWith(t *testing.T) {
 	t.Parallel()
 	m := etcdtest.Shared(t)
