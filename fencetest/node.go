@@ -75,10 +75,11 @@ func (n *Node) Client(t testing.TB, configure ...func(*clientv3.Config)) *client
 	return c
 }
 
-// Session opens one with a client of its own. The test's end closes both.
+// Session opens one with a client of its own, and without the witness that the environment may name: that is outside of the bubble. The test's
+// end closes both.
 func (n *Node) Session(t testing.TB, opts ...session.Option) *session.Session {
 	t.Helper()
-	s, err := session.Open(t.Context(), n.Client(t), opts...)
+	s, err := session.Open(t.Context(), n.Client(t), append([]session.Option{session.WithWitness("")}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

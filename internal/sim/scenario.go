@@ -89,7 +89,7 @@ func (s *scenario) run(t *testing.T) {
 		pr.node.Skew(1 + (r.Float64()-0.5)*0.02)
 		pr.client = pr.node.Client(t, configure)
 		var err error
-		if pr.session, err = session.Open(context.Background(), pr.client, session.WithTTL(s.plan.ttl), session.WithName(pr.node.Name())); err != nil {
+		if pr.session, err = session.Open(context.Background(), pr.client, session.WithTTL(s.plan.ttl), session.WithName(pr.node.Name()), session.WithWitness("")); err != nil {
 			s.world.complain("open: %v", err)
 			return
 		}

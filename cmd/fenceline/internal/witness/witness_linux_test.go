@@ -388,9 +388,8 @@ func TestWitnessWaitsForWhatTheDeadOneHasLeft(t *testing.T) {
 	l := start(t, m, name, "", "child", etcdtest.Command(t), "witness", "--endpoints", m.Endpoint(), "-v", "--", "sh", "-c", `"$0" & echo $! > `+t.TempDir()+`/pid; wait; sleep 60`)
 	leads := next(t, m, name)
 	time.Sleep(300 * time.Millisecond) // the witness is told
-	out, err := exec.Command("pkill", "-9", "-P", firstChild(t, l.Process.Pid)).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v %s", err, out)
+	if err := syscall.Kill(firstChild(t, firstChild(t, l.Process.Pid)), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
 	}
 	began := time.Now()
 	within(t, leads, 10*time.Second)
@@ -399,14 +398,14 @@ func TestWitnessWaitsForWhatTheDeadOneHasLeft(t *testing.T) {
 	}
 }
 
-// firstChild is the process that a witness runs.
-func firstChild(t *testing.T, of int) string {
+// firstChild is the process that another one runs.
+func firstChild(t *testing.T, of int) int {
 	t.Helper()
 	all := children(of)
 	if len(all) != 1 {
 		t.Fatalf("%v", all)
 	}
-	return fmt.Sprint(all[0])
+	return all[0]
 }
 
 func TestWitnessPassesOnSignalsAndTheExitCode(t *testing.T) {
