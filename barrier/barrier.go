@@ -76,9 +76,6 @@ func (b *Barrier) Enter(ctx context.Context) (*Pass, error) {
 }
 
 func (b *Barrier) enter(ctx context.Context) (*Pass, error) {
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
 	k := b.at.keeper
 	call := k.Call(ctx, keeper.Wait{Kind: "barrier", Name: b.name, Units: 1})
 	p, err := b.enterFor(call)
@@ -97,6 +94,9 @@ func outcomeOf(err error) meter.Outcome {
 
 func (b *Barrier) enterFor(call *keeper.Call) (*Pass, error) {
 	ctx, k := call.Ctx, b.at.keeper
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	epoch, err := k.Live(ctx)
 	if err != nil {
 		return nil, err

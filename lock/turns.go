@@ -151,9 +151,6 @@ func newRW(k *keeper.Keeper, name, prefix string) *rw {
 
 // acquire waits for a hold on one side.
 func (of *rw) acquire(ctx context.Context, lane side, opts *line.Options, try bool) (*line.Hold, error) {
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
 	ref := &of.lines[lane]
 	call := ref.Keeper.Call(ctx, ref.Wait(try))
 	h, err := of.enter(call.Ctx, lane, opts, try)
@@ -166,6 +163,9 @@ func (of *rw) acquire(ctx context.Context, lane side, opts *line.Options, try bo
 }
 
 func (of *rw) enter(ctx context.Context, lane side, opts *line.Options, try bool) (*line.Hold, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	ref := &of.lines[lane]
 	all := allTurnsOf(ref.Keeper)
 	t := all.enter(ref.Prefix)

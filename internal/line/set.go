@@ -30,12 +30,17 @@ func (e *MemberError) Unwrap() error { return e.Err }
 //
 // After an error nothing is held; when ctx ends it returns at once, and the entries are deleted in the background.
 func AcquireAll(ctx context.Context, members []Member, try bool) (*Hold, error) {
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
 	k := members[0].Keeper
 	wait := members[0].Wait(try)
 	ctx = k.WaitStart(ctx, wait)
+	if ctx.Err() != nil {
+		err := context.Cause(ctx)
+		for _, m := range members {
+			m.countFailed(nil, nil, err)
+		}
+		k.WaitEnd(ctx, wait, keeper.WaitEnd{Err: err})
+		return nil, err
+	}
 	l := newLine(k, tableKey{}, true, members)
 	w := &waiter{opts: &Options{}, ctx: ctx, try: try, told: k.Meter != nil}
 	if k.Meter != nil {

@@ -58,7 +58,7 @@ func (r *Ref) Acquire(ctx context.Context, opts *Options, try bool) (*Hold, erro
 	if !k.TellsWaits() && k.Hooks.HoldEnd == nil {
 		w, l, err := r.stand(ctx, opts, try, k.Meter != nil)
 		if err != nil {
-			l.countFailed(w, err)
+			r.countFailed(l, w, err)
 			return nil, err
 		}
 		w.hold.tellGranted(w.took)
@@ -68,7 +68,7 @@ func (r *Ref) Acquire(ctx context.Context, opts *Options, try bool) (*Hold, erro
 	ctx = k.WaitStart(ctx, wait)
 	w, l, err := r.stand(ctx, opts, try, k.Meter != nil)
 	if err != nil {
-		l.countFailed(w, err)
+		r.countFailed(l, w, err)
 		k.WaitEnd(ctx, wait, keeper.WaitEnd{Waited: w.took, Err: err})
 		return nil, err
 	}
@@ -141,6 +141,8 @@ func (l *Line) await(w *waiter) (*Hold, error) {
 	err := keeper.Because(context.Cause(w.ctx), l.m.trouble)
 	if !w.done {
 		err = l.waited(err)
+	} else if w.hold != nil {
+		w.told = false // it was counted as a grant, and its release will be
 	}
 	w.again = false
 	l.step(&event{what: onCancel, w: w})

@@ -108,9 +108,19 @@ func (l *Line) countGrant(h *Hold, waited time.Duration) {
 	}
 }
 
-// countFailed counts a call that w was, and that ended without a hold. l is nil if it never stood in a line.
+// countFailed counts a call that ended without a hold. l is nil if it never stood in a line, since its ctx had ended.
+func (r *Ref) countFailed(l *Line, w *waiter, err error) {
+	switch m := r.Keeper.Meter; {
+	case l != nil:
+		l.countFailed(w, err)
+	case m != nil:
+		m.Shard(r.Kind, r.Name).Failed(OutcomeOf(err), 0)
+	}
+}
+
+// countFailed counts that w ended without a hold.
 func (l *Line) countFailed(w *waiter, err error) {
-	if l == nil || !w.told {
+	if !w.told {
 		return
 	}
 	how := OutcomeOf(err)
