@@ -104,7 +104,11 @@ func start(t testing.TB, m *etcdtest.Member, name, socket, do string, prefix ...
 		_ = cmd.Wait()
 	})
 	l := &leader{cmd, bufio.NewReader(out)}
-	if line := l.read(t); !strings.HasPrefix(line, "leads") {
+	line := l.read(t)
+	for strings.HasPrefix(line, "time=") { // its log
+		line = l.read(t)
+	}
+	if !strings.HasPrefix(line, "leads") {
 		t.Fatalf("it says %q", line)
 	}
 	return l
