@@ -14,6 +14,7 @@ type Call struct {
 	Wait
 
 	keeper *Keeper
+	shard  *meter.Shard  // nil: nothing is counted
 	came   time.Duration // zero if nobody wants to know
 	held   time.Duration // since when it holds
 	holds  bool          // outside of lines
@@ -23,6 +24,9 @@ type Call struct {
 func (k *Keeper) Call(ctx context.Context, w Wait) *Call {
 	c := &Call{Ctx: ctx, Wait: w, keeper: k}
 	if k.Timed() {
+		if k.Meter != nil {
+			c.shard = k.Meter.Shard(w.Kind, w.Name)
+		}
 		c.Ctx, c.came = k.WaitStart(ctx, w), k.Elapsed()
 		k.calls.add(c)
 	}
@@ -41,8 +45,8 @@ func (c *Call) Waited() time.Duration {
 // Failed ends it without a hold.
 func (c *Call) Failed(err error, how meter.Outcome) {
 	waited := c.Waited()
-	if m := c.keeper.Meter; m != nil {
-		m.Shard(c.Kind, c.Name).Failed(how, waited)
+	if c.shard != nil {
+		c.shard.Failed(how, waited)
 	}
 	c.keeper.WaitEnd(c.Ctx, c.Wait, WaitEnd{Waited: waited, Err: err})
 }
@@ -57,8 +61,8 @@ func (c *Call) Granted(ahead int) {
 	if ahead == 0 {
 		path = meter.Free
 	}
-	if m := c.keeper.Meter; m != nil {
-		m.Shard(c.Kind, c.Name).Granted(path, waited)
+	if c.shard != nil {
+		c.shard.Granted(path, waited)
 	}
 	c.held, c.holds = c.keeper.Elapsed(), true
 	c.keeper.calls.add(c)
@@ -77,12 +81,12 @@ func (c *Call) Over(cause error) {
 	} else {
 		c.keeper.Lost(c.Kind, c.Name, cause)
 	}
-	if m := c.keeper.Meter; m != nil {
-		if s := m.Shard(c.Kind, c.Name); cause == nil {
-			s.Released(held)
-		} else {
-			s.Lost(ReasonOf(cause), held)
-		}
+	switch s := c.shard; {
+	case s == nil:
+	case cause == nil:
+		s.Released(held)
+	default:
+		s.Lost(ReasonOf(cause), held)
 	}
 	c.keeper.HoldEnd(c.Ctx, c.Wait, HoldEnd{Held: held, Err: cause}, cause == nil)
 }
@@ -110,16 +114,12 @@ func (cs *calls) remove(c *Call) {
 
 func (cs *calls) census(c *meter.Census, now time.Duration) {
 	cs.mu.Lock()
-	all := make([]*Call, 0, len(cs.in))
+	defer cs.mu.Unlock()
 	for call := range cs.in {
-		all = append(all, call)
-	}
-	cs.mu.Unlock()
-	for _, call := range all { // one whose hold has just begun may be told of as one that waits
 		if call.holds {
-			c.Hold(call.Kind, call.Name, call.Units, max(now-call.held, 0))
+			c.Hold(call.shard.Key, call.Units, max(now-call.held, 0))
 		} else {
-			c.Wait(call.Kind, call.Name, call.Units, max(now-call.came, 0))
+			c.Wait(call.shard.Key, call.Units, max(now-call.came, 0))
 		}
 	}
 }

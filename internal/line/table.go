@@ -154,11 +154,16 @@ func (r *Ref) find() *Line {
 	t := Of(r.Keeper)
 	key := tableKey{r.Kind, r.Prefix, r.Lane}
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	l, ok := t.lines[key]
-	if !ok {
-		l = newLine(r.Keeper, key, false, []Member{{Ref: r}})
-		t.lines[key] = l
+	l := t.lines[key]
+	t.mu.Unlock()
+	if l == nil {
+		made := newLine(r.Keeper, key, false, []Member{{Ref: r}}) // without the mutex: it may ask the user for a label
+		t.mu.Lock()
+		if l = t.lines[key]; l == nil {
+			l = made
+			t.lines[key] = l
+		}
+		t.mu.Unlock()
 	}
 	r.line.Store(l)
 	return l

@@ -203,15 +203,15 @@ func (l *Line) count(c *meter.Census) {
 	l.countBrief()
 	now := l.keeper.Elapsed()
 	for i := range l.m.tracks {
-		ref := l.m.tracks[i].ref
+		ref, of := l.m.tracks[i].ref, l.shards[i].Key
 		for _, h := range l.m.holds {
 			if h.metered {
-				c.Hold(ref.Kind, ref.Name, max(ref.Units, 1), max(now-h.from, 0))
+				c.Hold(of, max(ref.Units, 1), max(now-h.from, 0))
 			}
 		}
 		for e := l.m.queue.Front(); e != nil; e = e.Next() {
 			if w := e.Value.(*waiter); w.told {
-				c.Wait(ref.Kind, ref.Name, max(ref.Units, 1), max(w.took+now-w.came, 0))
+				c.Wait(of, max(ref.Units, 1), max(w.took+now-w.came, 0))
 			}
 		}
 	}

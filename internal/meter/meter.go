@@ -84,14 +84,6 @@ func New(name func(kind, name string) string) *Meter {
 	return &Meter{name: name, series: map[Key]*Series{}, jobs: map[string]*Job{}}
 }
 
-// Key is that of a line.
-func (m *Meter) Key(kind, name string) Key {
-	k := m.wanted(kind, name)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.bounded(k)
-}
-
 // wanted asks the user's function: without the mutex.
 func (m *Meter) wanted(kind, name string) Key {
 	switch {
@@ -115,6 +107,7 @@ type Series struct{ shards []*Shard }
 
 // Shard is where a line counts. Lines of one series that are busy at once have different ones, as a rule.
 type Shard struct {
+	Key       Key                                                       // of its series
 	waits     [int(outcomes) + int(paths) - 1]atomic.Pointer[histogram] // of those that were granted, by path
 	handOvers [paths]atomic.Pointer[histogram]
 	released  atomic.Pointer[histogram]
@@ -124,7 +117,7 @@ type Shard struct {
 	_         [64]byte // others write beside it
 }
 
-// Shard is one to count in for a line.
+// Shard is one to count in for a line. It asks the user's function for the label: no mutex may be held.
 func (m *Meter) Shard(kind, name string) *Shard {
 	k := m.wanted(kind, name)
 	m.mu.Lock()
@@ -134,7 +127,7 @@ func (m *Meter) Shard(kind, name string) *Shard {
 	if !ok {
 		s = &Series{}
 		for range min(runtime.GOMAXPROCS(0), 16) {
-			s.shards = append(s.shards, &Shard{})
+			s.shards = append(s.shards, &Shard{Key: k})
 		}
 		m.series[k] = s
 		if k.Name != "" {

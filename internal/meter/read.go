@@ -61,21 +61,20 @@ type JobReading struct {
 
 // Census is what holds and waits now, by series. It is asked for when somebody reads.
 type Census struct {
-	meter *Meter
-	now   map[Key]*Now
-	in    map[string]*Service
+	now map[Key]*Now
+	in  map[string]*Service
 }
 
 // Hold counts one hold, of so many units, so old.
-func (c *Census) Hold(kind, name string, units int64, age time.Duration) {
-	n := c.of(kind, name)
+func (c *Census) Hold(of Key, units int64, age time.Duration) {
+	n := c.of(of)
 	n.Held += units
 	n.OldestHold = max(n.OldestHold, age)
 }
 
 // Wait counts one wait.
-func (c *Census) Wait(kind, name string, units int64, age time.Duration) {
-	n := c.of(kind, name)
+func (c *Census) Wait(of Key, units int64, age time.Duration) {
+	n := c.of(of)
 	n.Waiting += units
 	n.OldestWait = max(n.OldestWait, age)
 }
@@ -96,8 +95,7 @@ func (c *Census) Registration(service string, stands bool) {
 	}
 }
 
-func (c *Census) of(kind, name string) *Now {
-	k := c.meter.Key(kind, name)
+func (c *Census) of(k Key) *Now {
 	n, ok := c.now[k]
 	if !ok {
 		n = &Now{}
@@ -108,7 +106,7 @@ func (c *Census) of(kind, name string) *Now {
 
 // Read reads, and asks each of those for what is so now.
 func (m *Meter) Read(census ...func(*Census)) *Reading {
-	c := &Census{meter: m, now: map[Key]*Now{}, in: map[string]*Service{}}
+	c := &Census{now: map[Key]*Now{}, in: map[string]*Service{}}
 	for _, ask := range census {
 		ask(c)
 	}

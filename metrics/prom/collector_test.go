@@ -424,3 +424,33 @@ func TestMetricsFollowTheConventions(t *testing.T) {
 		}
 	})
 }
+
+// The user's function is called with no mutex held: it may use the Session, also the very line.
+func TestLabelFunctionMayUseTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		etcd := fencetest.Start(t)
+		var s *session.Session
+		busy := false
+		s = etcd.Session(t, session.WithMetrics(func(_, name string) string {
+			if s != nil && !busy {
+				busy = true
+				keeper.Of(s).Read()
+				if l, err := lock.New(s, name).TryAcquire(t.Context()); err == nil {
+					_ = l.Release(t.Context())
+				}
+				busy = false
+			}
+			return name
+		}))
+		m := watch(t, s)
+		for _, name := range []string{"a", "b"} {
+			must[*lock.Lock](t)(lock.New(s, name).Acquire(t.Context()))
+			m.is(1, "fenceline_held", "name="+name)
+		}
+		pass := must[*barrier.Pass](t)(barrier.New(s, "c", 1).Enter(t.Context()))
+		m.is(1, "fenceline_held", "kind=barrier", "name=c")
+		if err := pass.Leave(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
