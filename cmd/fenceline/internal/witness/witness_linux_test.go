@@ -99,8 +99,9 @@ func start(t testing.TB, m *etcdtest.Member, name, socket, do string, prefix ...
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+	t.Cleanup(func() { // a witness ends what it runs, if it may
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		defer time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() }).Stop()
 		_ = cmd.Wait()
 	})
 	l := &leader{cmd, bufio.NewReader(out)}
@@ -389,7 +390,7 @@ func TestWitnessWaitsForWhatTheDeadOneHasLeft(t *testing.T) {
 	t.Parallel()
 	m, name := etcdtest.Shared(t), etcdtest.Name(t)
 	// The command is a shell, which lives on: it has the leader killed when it is told to.
-	l := start(t, m, name, "", "child", etcdtest.Command(t), "witness", "--endpoints", m.Endpoint(), "-v", "--", "sh", "-c", `"$0" & echo $! > `+t.TempDir()+`/pid; wait; sleep 60`)
+	l := start(t, m, name, "", "child", etcdtest.Command(t), "witness", "--endpoints", m.Endpoint(), "-v", "--", "sh", "-c", `"$0" & echo $! > `+t.TempDir()+`/pid; wait; exec sleep 60`)
 	leads := next(t, m, name)
 	time.Sleep(300 * time.Millisecond) // the witness is told
 	if err := syscall.Kill(firstChild(t, firstChild(t, l.Process.Pid)), syscall.SIGKILL); err != nil {
