@@ -54,7 +54,6 @@ const (
 	mostBytes       = 4096
 	mostConnections = 4096
 	mostLeases      = 1024 // of a connection
-	mostGroups      = 1024
 	handshakeWithin = 5 * time.Second
 )
 

@@ -3,14 +3,12 @@ package witness
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strconv"
 )
 
 // anyRuns looks for processes of these groups that are not dead. The number of a group is nobody else's while one is in it.
-func anyRuns(groups map[int]*os.File) bool {
-	if len(groups) == 0 {
-		return false
-	}
+func anyRuns(groups []int) bool {
 	names, err := os.ReadDir("/proc")
 	if err != nil {
 		return true // who cannot be seen may be there
@@ -30,7 +28,7 @@ func anyRuns(groups map[int]*os.File) bool {
 		}
 		group, err := strconv.Atoi(string(fields[2]))
 		dead := (string(fields[0]) == "Z" || string(fields[0]) == "X") && (string(fields[17]) == "1" || string(fields[17]) == "0")
-		if err != nil || groups[group] != nil && !dead {
+		if err != nil || slices.Contains(groups, group) && !dead {
 			return true
 		}
 	}

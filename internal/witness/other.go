@@ -40,7 +40,7 @@ func (*Teller) Add(string, time.Duration) {}
 func (*Teller) Remove(string) {}
 
 // Group does nothing here.
-func (*Teller) Group(int, bool) {}
+func (*Teller) Group(int, bool) error { return nil }
 
 // Run does nothing here.
 func (*Teller) Run(context.Context) {}

@@ -10,18 +10,23 @@ import (
 // State is what a page says: whether something may still act under the leases after the process is dead.
 type State struct {
 	Children int           // so many processes that it has started may act, and are not known to be dead
+	Groups   []int         // the process groups of some of these
 	Until    time.Duration // others may act until then, by the boot time of the machine; 0: there are none
 }
 
 // HandedOn is more children than there can be: another session goes on under the leases, and nobody gives them back for the death of this process.
 const HandedOn = 1 << 30
 
-// A page is 32 bytes, of a file in memory that its session has shared with the witness. The session writes it before what it says may happen.
+// A page is a file in memory that its session has shared with the witness. The session writes it before what it says may happen. A child counts
+// before it is started, and its group is there once it is; when it has ended, the group goes first. So there are as many groups as children only
+// if each child has its group there: whenever the process dies, and whatever messages are on their way then.
 const (
 	pageMagic  = "fenceline page 1"
-	pageSize   = 32
 	childrenAt = 16
 	untilAt    = 24
+	groupsAt   = 32
+	mostGroups = 1024 // children beyond these have none, and so are not known to be dead
+	pageSize   = groupsAt + 4*mostGroups
 )
 
 var errNoPage = errors.New("witness: the page cannot be read")
@@ -34,6 +39,11 @@ func readPage(r io.ReaderAt) (s State, err error) {
 	}
 	s.Children = int(binary.NativeEndian.Uint32(text[childrenAt:]))
 	s.Until = time.Duration(binary.NativeEndian.Uint64(text[untilAt:]))
+	for at := groupsAt; at < pageSize; at += 4 {
+		if g := int(binary.NativeEndian.Uint32(text[at:])); g != 0 {
+			s.Groups = append(s.Groups, g)
+		}
+	}
 	return s, nil
 }
 
@@ -53,8 +63,7 @@ type after struct {
 	link    time.Duration
 	since   time.Duration // the death, by the boot time
 	orphans Orphans
-	groups  int  // of children, that were told
-	running bool // one of these has a process that runs
+	runs    func(groups []int) bool // whether anything runs in these; nil: it cannot be known
 }
 
 // Orphans is what is known of the children of a dead process.
@@ -85,11 +94,13 @@ func judge(a after, now time.Duration) (verdict, time.Duration) {
 		return leave, 0
 	case a.orphans == Alive:
 		return wait, again
-	case s.Children > 0 && a.orphans != Gone && a.groups != s.Children: // one was started of which nobody is told, or a group is another's by now
+	case s.Children == 0, a.orphans == Gone:
+	case a.runs == nil, len(s.Groups) != s.Children:
 		return leave, 0
-	case s.Children > 0 && a.orphans != Gone && a.running:
+	case a.runs(s.Groups):
 		return wait, again
-	case now < s.Until:
+	}
+	if now < s.Until {
 		return wait, s.Until - now
 	}
 	return revoke, 0

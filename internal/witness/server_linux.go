@@ -158,6 +158,16 @@ func (s *Server) Told() int {
 	return len(s.told)
 }
 
+// Groups is how many groups of children are.
+func (s *Server) Groups() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.processes {
+		n += len(p.groups)
+	}
+	return n
+}
+
 // Settle waits until those processes are settled that are dead by now.
 func (s *Server) Settle() {
 	s.mu.Lock()
@@ -414,7 +424,7 @@ func (s *Server) attend(ctx context.Context, p *process) {
 		}
 		if !p.far {
 			endGroups(groups)
-			a.groups, a.running = len(groups), anyRuns(groups)
+			a.runs = anyRuns
 		}
 		v, pause := judge(a, bootTime())
 		if v == revoke {

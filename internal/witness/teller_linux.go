@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ type Page struct {
 	mu     sync.Mutex
 	file   *os.File
 	handed bool // HandedOn was said, and stays
+	groups [mostGroups]int
 }
 
 func newPage() (*Page, error) {
@@ -55,6 +57,27 @@ func (p *Page) Children(n int) error {
 	_, err := p.file.WriteAt(text[:], childrenAt)
 	p.handed = err == nil && n == HandedOn
 	return err
+}
+
+// Group says in which process group a child runs that counts, once it does; with ended, that it has ended, before it counts no more.
+func (p *Page) Group(group int, ended bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	find, write := 0, group
+	if ended {
+		find, write = group, 0
+	}
+	i := slices.Index(p.groups[:], find)
+	if i < 0 { // there is no room, or there was none
+		return nil
+	}
+	var text [4]byte
+	binary.NativeEndian.PutUint32(text[:], uint32(write))
+	if _, err := p.file.WriteAt(text[:], groupsAt+4*int64(i)); err != nil {
+		return err
+	}
+	p.groups[i] = write
+	return nil
 }
 
 // Until says that others may act until then, by the boot time. It has to be said before they may.
@@ -97,14 +120,14 @@ func (t *Teller) Add(lease string, ttl time.Duration) { t.set(func() { t.leases[
 // Remove has it forgotten.
 func (t *Teller) Remove(lease string) { t.set(func() { delete(t.leases, lease) }) }
 
-// Group tells of a process group in which a child runs, that counts in the page: when this process is dead, what it held is given back once
-// nothing runs there. With ended, it does not any more.
-func (t *Teller) Group(group int, ended bool) {
+// Group says in the page that a child runs in a process group, or has ended, and tells the witness, which ends that group when this process is dead.
+func (t *Teller) Group(group int, ended bool) error {
 	t.set(func() {
 		if t.groups[group] = true; ended {
 			delete(t.groups, group)
 		}
 	})
+	return t.page.Group(group, ended)
 }
 
 func (t *Teller) set(f func()) {

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -111,7 +112,7 @@ func tellFor(path string) {
 		os.Exit(1)
 	}
 	go one.Run(context.Background())
-	in := bufio.NewScanner(os.Stdin)
+	in, last := bufio.NewScanner(os.Stdin), 0
 	for in.Scan() {
 		var n int
 		switch words := strings.Fields(in.Text()); words[0] {
@@ -128,8 +129,11 @@ func tellFor(path string) {
 			child := exec.Command("sh", "-c", "sleep 60 & (trap '' TERM; sleep 60) & sleep 60")
 			child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 			if err = child.Start(); err == nil {
-				one.Group(child.Process.Pid, false)
+				err = one.Group(child.Process.Pid, false)
+				last = child.Process.Pid
 			}
+		case "next": // its child has ended, and another one is being started, and no message of that has got through
+			err = one.Page().Group(last, true)
 		case "until": // so many milliseconds from now
 			_, _ = fmt.Sscan(words[1], &n)
 			err = one.Page().Until(bootTime() + time.Duration(n)*time.Millisecond)
@@ -251,16 +255,39 @@ func TestChildsGroupIsWaitedFor(t *testing.T) {
 		}
 		return false
 	})
-	var group map[int]*os.File
+	var group []int
 	s.mu.Lock()
 	for p := range s.processes {
-		group = maps.Clone(p.groups)
+		group = slices.Collect(maps.Keys(p.groups))
 	}
 	s.mu.Unlock()
 	p.kill(t)
 	etcdtest.Eventually(t, 5*time.Second, "it is revoked", func() bool { _, ok := c.when(1); return ok })
 	if anyRuns(group) {
 		t.Error("it was revoked while a child ran")
+	}
+}
+
+// What the page says counts, and not what was told of earlier children: a message may be under way at the death.
+func TestChildOfWhichNobodyIsToldYetIsNotTakenForAnEarlierOne(t *testing.T) {
+	s, c, path := serve(t, nil)
+	p := startTeller(t, path)
+	for _, order := range []string{"tell 1", "children 1", "start", "next"} {
+		p.do(t, order)
+	}
+	told(t, s, 1)
+	etcdtest.Eventually(t, 5*time.Second, "the earlier group is told", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for p := range s.processes {
+			return len(p.groups) == 1
+		}
+		return false
+	})
+	p.kill(t)
+	told(t, s, 0) // it is settled
+	if _, ok := c.when(1); ok {
+		t.Error("the lease was revoked, and a child may act under it")
 	}
 }
 
@@ -314,7 +341,7 @@ func TestLeaseIsToldOnceEtcdIsThere(t *testing.T) {
 }
 
 func TestVerdicts(t *testing.T) {
-	page := func(children int, until time.Duration) io.ReaderAt {
+	page := func(children int, until time.Duration, groups ...int) io.ReaderAt {
 		p, err := newPage()
 		if err != nil {
 			t.Fatal(err)
@@ -323,8 +350,14 @@ func TestVerdicts(t *testing.T) {
 		if err := errors.Join(p.Children(children), p.Until(until)); err != nil {
 			t.Fatal(err)
 		}
+		for _, g := range groups {
+			if err := p.Group(g, false); err != nil {
+				t.Fatal(err)
+			}
+		}
 		return p.file
 	}
+	runs, none := func([]int) bool { return true }, func([]int) bool { return false }
 	const now = 100 * time.Second
 	for _, test := range []struct {
 		what string
@@ -340,9 +373,12 @@ func TestVerdicts(t *testing.T) {
 		{"others might have", after{page: page(0, 99*time.Second)}, revoke, 0},
 		{"children, of whom nobody knows", after{page: page(1, 0)}, leave, 0},
 		{"children, who run", after{page: page(1, 0), orphans: Alive}, wait, 20 * time.Millisecond},
-		{"a child whose group runs", after{page: page(1, 0), groups: 1, running: true}, wait, 20 * time.Millisecond},
-		{"a child whose group is empty", after{page: page(1, 0), groups: 1}, revoke, 0},
-		{"two children, and one is told of", after{page: page(2, 0), groups: 1}, leave, 0},
+		{"a child whose group runs", after{page: page(1, 0, 7), runs: runs}, wait, 20 * time.Millisecond},
+		{"a child whose group is empty", after{page: page(1, 0, 7), runs: none}, revoke, 0},
+		{"a child whose group is empty, while others may act", after{page: page(1, 101*time.Second, 7), runs: none}, wait, time.Second},
+		{"a child whose group has another number here", after{page: page(1, 0, 7)}, leave, 0},
+		{"two children, and the group of one", after{page: page(2, 0, 7), runs: none}, leave, 0},
+		{"a child that is being started", after{page: page(1, 0), runs: none}, leave, 0},
 		{"children, who are gone", after{page: page(1, 0), orphans: Gone}, revoke, 0},
 		{"children who were not told of", after{page: page(0, 0), orphans: Alive}, wait, 20 * time.Millisecond},
 		{"handed on", after{page: page(HandedOn, 0)}, leave, 0},

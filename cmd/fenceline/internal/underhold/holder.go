@@ -158,16 +158,17 @@ func (h *Holder) RunProgram(command *child.Command, hold child.Hold, signals <-c
 		return child.Result{}, child.NotStarted(command.Args[0], err)
 	}
 	group := 0
-	command.Started = func(g int) {
-		group = g
-		t.Group(g, false)
+	if command.OnLost == child.Kill { // else it may go on without the hold, and the witness must not end it: then the TTL decides
+		command.Started = func(g int) {
+			group = g
+			_ = t.Group(g, false) // where that fails the TTL decides, too
+		}
 	}
 	result, err := command.Run(hold, signals)
 	if err != nil || command.OnLost == child.Kill { // nothing of it runs any more
-		if group != 0 {
-			t.Group(group, true)
+		if group == 0 || t.Group(group, true) == nil { // else it goes on to count, and the TTL decides
+			_ = h.count(t, -1) // the same
 		}
-		_ = h.count(t, -1) // where that fails the TTL decides
 	}
 	return result, err
 }

@@ -465,20 +465,29 @@ func TestWitnessPassesOnSignalsAndTheExitCode(t *testing.T) {
 	}
 }
 
-// "fenceline lock" is killed: the kernel kills its command, and the lock is free once nothing of the command's group runs.
-func TestKilledLockCommandIsReplacedOnceItsChildrenAreGone(t *testing.T) {
-	t.Parallel()
-	m, name, dir := etcdtest.Shared(t), etcdtest.Name(t), t.TempDir()
+// lockKilled has "fenceline lock" run a command, which has a child that ignores SIGTERM, and kills it. It returns the child, and a session to
+// wait with.
+func lockKilled(t *testing.T, name string, flags ...string) (child int, waiter *session.Session) {
+	t.Helper()
+	m, dir := etcdtest.Shared(t), t.TempDir()
 	socket, s, _ := agent(t, m)
-	hold := exec.Command(etcdtest.Command(t), "lock", "--ttl", "60", "--endpoints", m.Endpoint(), name, "--", "sh", "-c", `(trap "" TERM; sleep 60) & echo $! > `+dir+`/child; sleep 60`)
+	args := append([]string{"lock", "--ttl", "60", "--endpoints", m.Endpoint()}, flags...)
+	hold := exec.Command(etcdtest.Command(t), append(args, name, "--", "sh", "-c", `(trap "" TERM; exec sleep 60) & echo $! > `+dir+`/child; wait`)...)
 	hold.Env = append(os.Environ(), witness.Variable+"="+socket)
 	if err := hold.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = hold.Process.Kill(); _ = hold.Wait() })
-	etcdtest.Eventually(t, 10*time.Second, "the command runs", func() bool { text, err := os.ReadFile(dir + "/child"); return err == nil && len(text) > 1 })
+	t.Cleanup(func() { _ = hold.Process.Kill(); _ = hold.Wait() }) // it is dead by then
+	etcdtest.Eventually(t, 10*time.Second, "the command runs", func() bool {
+		text, err := os.ReadFile(dir + "/child")
+		n, _ := fmt.Sscan(string(text), &child)
+		return err == nil && n == 1
+	})
+	t.Cleanup(func() { _ = syscall.Kill(child, syscall.SIGKILL) }) // it may be dead
 	told(t, s, 1)
-	time.Sleep(200 * time.Millisecond) // the group is told after it was started
+	if len(flags) == 0 {
+		etcdtest.Eventually(t, 10*time.Second, "the group is told", func() bool { return s.Groups() == 1 })
+	}
 	waiter, err := session.Open(t.Context(), m.Client(t), session.WithWitness(""))
 	if err != nil {
 		t.Fatal(err)
@@ -487,17 +496,42 @@ func TestKilledLockCommandIsReplacedOnceItsChildrenAreGone(t *testing.T) {
 	if err := hold.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	return child, waiter
+}
+
+// runs says whether a process does.
+func runs(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(stat), ") Z ")
+}
+
+// The kernel kills the command, and the agent the rest of its group; then the lock is free.
+func TestKilledLockCommandIsReplacedOnceItsChildrenAreGone(t *testing.T) {
+	t.Parallel()
+	name := etcdtest.Name(t)
+	child, waiter := lockKilled(t, name)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if _, err := lock.New(waiter, name).Acquire(ctx); err != nil {
 		t.Fatal(err)
 	}
-	pid, err := os.ReadFile(dir + "/child")
-	if err != nil {
-		t.Fatal(err)
+	if runs(child) {
+		t.Error("another holds, and what the first one had started runs")
 	}
-	if stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat"); err == nil && !strings.Contains(string(stat), ") Z ") {
-		t.Errorf("another holds, and what the first one had started runs: %s", stat)
+}
+
+// A command that may go on without the hold does, and then the TTL decides.
+func TestCommandThatMayOutliveItsLockIsNotEnded(t *testing.T) {
+	t.Parallel()
+	name := etcdtest.Name(t)
+	child, waiter := lockKilled(t, name, "--on-lost", "ignore")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := lock.New(waiter, name).Acquire(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("another holds: %v", err)
+	}
+	if !runs(child) {
+		t.Error("it was ended")
 	}
 }
 
