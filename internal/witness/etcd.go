@@ -11,11 +11,11 @@ import (
 )
 
 // Etcd is what client reaches.
-func Etcd(client *clientv3.Client) Cluster { return etcd{client} }
+func Etcd(client *clientv3.Client) Cluster { return cluster{client} }
 
-type etcd struct{ client *clientv3.Client }
+type cluster struct{ client *clientv3.Client }
 
-func (e etcd) Record(ctx context.Context, namespace string, lease clientv3.LeaseID) (string, clientv3.LeaseID, error) {
+func (e cluster) Record(ctx context.Context, namespace string, lease clientv3.LeaseID) (string, clientv3.LeaseID, error) {
 	resp, err := e.client.Get(ctx, keyspace.Session(namespace, lease))
 	if err != nil || len(resp.Kvs) == 0 {
 		return "", 0, err
@@ -23,7 +23,7 @@ func (e etcd) Record(ctx context.Context, namespace string, lease clientv3.Lease
 	return string(resp.Kvs[0].Value), clientv3.LeaseID(resp.Kvs[0].Lease), nil
 }
 
-func (e etcd) Revoke(ctx context.Context, lease clientv3.LeaseID) error {
+func (e cluster) Revoke(ctx context.Context, lease clientv3.LeaseID) error {
 	_, err := e.client.Revoke(ctx, lease)
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		return nil

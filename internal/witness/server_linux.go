@@ -2,21 +2,19 @@ package witness
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/fenceline/fenceline/internal/etcd"
 )
 
 // Server is a witness.
@@ -25,6 +23,9 @@ type Server struct {
 	Log     *slog.Logger
 	// Orphans says what is known of the children of dead processes; nil: nothing.
 	Orphans func() Orphans
+
+	all      sync.WaitGroup  // goroutines of Serve
+	settling context.Context // ends when what is dead has to be left as it is
 
 	mu        sync.Mutex
 	meeting   int                           // connections that have not said yet who they are
@@ -88,9 +89,26 @@ func Listen(path string) (*net.UnixListener, error) {
 	return l, nil
 }
 
-// Serve serves until ctx ends. It returns when all leases of those that were dead by then are settled, or ctx's cause says that it must not wait.
+// lastWithin is what is left for the leases of those who were dead when Serve's ctx ended.
+const lastWithin = 5 * time.Second
+
+// Serve serves until ctx ends. It returns when the leases of those who were dead by then are settled, or five seconds after.
 func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
-	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	ctx, cancel := context.WithCancel(ctx)
+	settling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.settling = settling
+	err := s.accept(ctx, l)
+	cancel() // all connections end, and nobody who lives is watched any more
+	late := time.AfterFunc(lastWithin, stop)
+	s.all.Wait()
+	late.Stop()
+	stop()
+	return err
+}
+
+func (s *Server) accept(ctx context.Context, l *net.UnixListener) error {
+	defer l.Close()                                          // twice does nothing
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })() // that ends the wait
 	for {
 		conn, err := l.AcceptUnix()
 		if ctx.Err() != nil {
@@ -100,22 +118,22 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 			var temporary interface{ Timeout() bool }
 			if errors.As(err, &temporary) && temporary.Timeout() || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 				s.Log.Warn("a connection is not taken", "error", err)
-				time.Sleep(100 * time.Millisecond) // until others have ended
+				etcd.Sleep(ctx, 100*time.Millisecond) // until others have ended
 				continue
 			}
 			return err
 		}
 		if !s.enter() {
-			_ = conn.SetDeadline(time.Now().Add(time.Second))
+			_ = conn.SetDeadline(time.Now().Add(time.Second)) // who does not hear it finds the connection closed
 			_ = send(conn, reply{Error: fmt.Sprintf("%d connections are open, which is the most", mostConnections)}, nil)
 			_ = conn.Close()
 			continue
 		}
-		go func() {
+		s.all.Go(func() {
 			defer conn.Close()
-			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+			defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // that ends its reads
 			s.serve(ctx, conn)
-		}()
+		})
 	}
 }
 
@@ -187,13 +205,13 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 	p, err := s.meet(conn)
 	s.met(p)
 	if err != nil {
-		_ = send(conn, reply{Error: err.Error()}, nil)
+		_ = send(conn, reply{Error: err.Error()}, nil) // it may have gone
 		s.Log.Debug("a connection has ended", "error", err)
 		return
 	}
 	watched, stop := context.WithCancel(ctx)
 	p.stop = stop
-	go s.attend(watched, p)
+	s.all.Go(func() { s.attend(watched, p) })
 	for {
 		m, pid, files, err := receive(conn)
 		closeAll(files)
@@ -211,76 +229,6 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 	s.part(p)
 }
 
-// meet has the other side prove who it is: the process that answers, after its pidfd was opened, by the number that the kernel gives with its
-// message, lived then. So that number was nobody else's.
-func (s *Server) meet(conn *net.UnixConn) (*process, error) {
-	if err := conn.SetDeadline(time.Now().Add(handshakeWithin)); err != nil {
-		return nil, err
-	}
-	m, pid, files, err := receive(conn)
-	if err != nil {
-		closeAll(files)
-		return nil, err
-	}
-	p := &process{pid: pid, guests: m.Guests, link: time.Duration(m.Link * float64(time.Second)), far: m.PID != pid, leases: map[clientv3.LeaseID]time.Duration{}, groups: map[int]*os.File{}, open: true, done: make(chan struct{})}
-	ok := false
-	defer func() {
-		if !ok {
-			closeAll(files)
-			p.close()
-		}
-	}()
-	switch {
-	case m.Do != "hello":
-		return nil, fmt.Errorf("the first message is %q: want hello", m.Do)
-	case pid <= 0:
-		return nil, errors.New("the kernel does not say who has sent the message: it is of another PID namespace")
-	case len(files) > 1:
-		return nil, errors.New("more than one file came along")
-	case m.Link < 0 || m.Link > 3600:
-		return nil, errors.New("link: want 0 to 3600 seconds")
-	}
-	if len(files) == 1 {
-		if err := checkPage(files[0]); err != nil {
-			return nil, err
-		}
-		p.page = files[0]
-	}
-	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
-	if err != nil {
-		return nil, fmt.Errorf("process %d cannot be watched: %w", pid, err)
-	}
-	p.fd = os.NewFile(uintptr(fd), "pidfd")
-	nonce := rand.Text()
-	if err := send(conn, reply{Challenge: nonce}, nil); err != nil {
-		return nil, err
-	}
-	m, again, more, err := receive(conn)
-	closeAll(more)
-	switch {
-	case err != nil:
-		return nil, err
-	case m.Do != "here" || m.Nonce != nonce:
-		return nil, errors.New("the challenge is not answered")
-	case again != pid:
-		return nil, fmt.Errorf("process %d said hello, and process %d answers", pid, again)
-	}
-	ok = true
-	return p, conn.SetDeadline(time.Time{})
-}
-
-// checkPage refuses a file that its writer could make shorter.
-func checkPage(f *os.File) error {
-	seals, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0)
-	if err != nil || seals&unix.F_SEAL_SHRINK == 0 {
-		return errors.New("the page is no sealed file of memory")
-	}
-	if _, err := readPage(f); err != nil {
-		return err
-	}
-	return nil
-}
-
 func (p *process) close() {
 	for _, f := range p.groups {
 		_ = f.Close()
@@ -290,271 +238,5 @@ func (p *process) close() {
 	}
 	if p.page != nil {
 		_ = p.page.Close()
-	}
-}
-
-// take takes a message about a lease.
-func (s *Server) take(ctx context.Context, p *process, m message, pid int) reply {
-	r := reply{Lease: m.Lease}
-	refuse := func(format string, args ...any) reply {
-		r.Error = fmt.Sprintf(format, args...)
-		return r
-	}
-	if pid != p.pid {
-		return refuse("process %d tells, and process %d has said hello: connect again", pid, p.pid)
-	}
-	if m.Do == "group" || m.Do == "ungroup" {
-		if err := s.takeGroup(p, m); err != nil {
-			return refuse("%v", err)
-		}
-		return r
-	}
-	id, err := strconv.ParseInt(m.Lease, 16, 64)
-	switch {
-	case err != nil || id <= 0:
-		return refuse("%q is no lease", m.Lease)
-	}
-	lease := clientv3.LeaseID(id)
-	switch m.Do {
-	case "forget":
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.told[lease] == p {
-			delete(s.told, lease)
-			delete(p.leases, lease)
-		}
-		return r
-	case "tell":
-	default:
-		return refuse("%q: want tell or forget", m.Do)
-	}
-	if m.TTL <= 0 || m.TTL > 25*3600 || m.Namespace == "" || m.Secret == "" {
-		return refuse("ttl, namespace or secret is missing, or too large")
-	}
-	bounded, cancel := context.WithTimeout(ctx, handshakeWithin)
-	defer cancel()
-	text, under, err := s.Cluster.Record(bounded, m.Namespace, lease)
-	if err != nil {
-		r.Retry = true
-		return refuse("etcd cannot be asked whose it is: %v", err)
-	}
-	var record struct{ Witness string }
-	if text == "" || under != lease || json.Unmarshal([]byte(text), &record) != nil || record.Witness == "" || record.Witness != Hash(m.Secret) {
-		return refuse("no session under %q shows that secret", m.Namespace)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch before := s.told[lease]; {
-	case !s.processes[p]:
-		return refuse("process %d is dead", p.pid)
-	case len(p.leases) >= mostLeases:
-		return refuse("%d leases are told, which is the most", mostLeases)
-	case before != nil && before != p && before.pid != p.pid:
-		return refuse("process %d has told it already", before.pid)
-	case before != nil && before != p: // over an earlier connection
-		delete(before.leases, lease)
-		s.part(before)
-	}
-	s.told[lease] = p
-	p.leases[lease] = time.Duration(m.TTL * float64(time.Second))
-	return r
-}
-
-// takeGroup takes a message about the process group of a child. It has to be one that the process may have ended itself: the witness ends it.
-func (s *Server) takeGroup(p *process, m message) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if m.Do == "ungroup" {
-		if f := p.groups[m.Group]; f != nil {
-			_ = f.Close()
-			delete(p.groups, m.Group)
-		}
-		return nil
-	}
-	switch {
-	case p.far:
-		return errors.New("groups of another PID namespace are not known here")
-	case m.Group <= 1 || len(p.groups) >= mostGroups:
-		return fmt.Errorf("group %d is none, or one too many", m.Group)
-	}
-	fd, err := unix.PidfdOpen(m.Group, 0)
-	if err != nil {
-		return fmt.Errorf("group %d: %w", m.Group, err)
-	}
-	f := os.NewFile(uintptr(fd), "pidfd")
-	if !isChildsGroup(m.Group, p.pid) || isDead(uintptr(fd)) {
-		_ = f.Close()
-		return fmt.Errorf("group %d is not that of a child of process %d, under the same user", m.Group, p.pid)
-	}
-	if before := p.groups[m.Group]; before != nil {
-		_ = before.Close()
-	}
-	p.groups[m.Group] = f
-	return nil
-}
-
-// endGroups kills what runs in the groups of a dead process's children. By the pidfd of a group's first process it is that very group, whoever has
-// the number by now; where the kernel cannot do that (before Linux 6.9), they are waited for.
-func endGroups(groups map[int]*os.File) {
-	for _, f := range groups {
-		_ = unix.PidfdSendSignal(int(f.Fd()), unix.SIGKILL, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP)
-	}
-}
-
-// attend waits for the death of p, and settles its leases.
-func (s *Server) attend(ctx context.Context, p *process) {
-	defer s.settled(p)
-	if !p.awaitDeath(ctx) {
-		return
-	}
-	died, began := bootTime(), time.Now()
-	s.mu.Lock()
-	leases, groups := maps.Clone(p.leases), maps.Clone(p.groups)
-	s.mu.Unlock()
-	if len(leases) == 0 {
-		return
-	}
-	for {
-		a := after{guests: p.guests, link: p.link, since: died}
-		if p.page != nil {
-			a.page = p.page
-		}
-		if s.Orphans != nil {
-			a.orphans = s.Orphans()
-		}
-		if !p.far {
-			endGroups(groups)
-			a.runs = anyRuns
-		}
-		v, pause := judge(a, bootTime())
-		if v == revoke {
-			break
-		}
-		longest := time.Duration(0)
-		for _, ttl := range leases {
-			longest = max(longest, ttl)
-		}
-		if v == leave || time.Since(began) > longest {
-			s.Log.Info("a process is dead, and what it may have started is not known to be: its leases end by themselves", "pid", p.pid)
-			return
-		}
-		time.Sleep(min(pause, time.Second))
-	}
-	s.Log.Info("a process is dead: its leases are revoked", "pid", p.pid, "leases", len(leases))
-	var all sync.WaitGroup
-	for lease, ttl := range leases {
-		all.Go(func() { s.revoke(lease, began.Add(ttl)) })
-	}
-	all.Wait()
-}
-
-func (s *Server) settled(p *process) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.processes, p)
-	for lease := range p.leases {
-		if s.told[lease] == p {
-			delete(s.told, lease)
-		}
-	}
-	p.stop()
-	p.close()
-	close(p.done)
-}
-
-// dead says whether the process is, without waiting.
-func (p *process) dead() (dead bool) {
-	raw, err := p.fd.SyscallConn()
-	if err != nil {
-		return false
-	}
-	_ = raw.Control(func(fd uintptr) { dead = isDead(fd) })
-	return dead
-}
-
-func isDead(pidfd uintptr) bool {
-	ready := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	n, err := unix.Poll(ready, 0)
-	return err == nil && n > 0 && ready[0].Revents&(unix.POLLIN|unix.POLLHUP) != 0
-}
-
-// awaitDeath returns false if ctx ends before p is dead.
-func (p *process) awaitDeath(ctx context.Context) bool {
-	raw, err := p.fd.SyscallConn()
-	if err != nil {
-		return false
-	}
-	defer context.AfterFunc(ctx, func() { _ = p.fd.SetReadDeadline(time.Unix(1, 0)) })()
-	dead := false
-	_ = raw.Read(func(fd uintptr) bool {
-		dead = isDead(fd)
-		return dead
-	})
-	return dead
-}
-
-// revoke tries until the lease must be over.
-func (s *Server) revoke(lease clientv3.LeaseID, until time.Time) {
-	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		err := s.Cluster.Revoke(ctx, lease)
-		cancel()
-		if err == nil {
-			return
-		}
-		if time.Now().After(until) {
-			s.Log.Warn("a lease of a dead process is not revoked, and must be over", "lease", fmt.Sprintf("%x", int64(lease)), "error", err)
-			return
-		}
-		time.Sleep(pause)
-	}
-}
-
-func bootTime() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic(err) // it is there since Linux 2.6.39
-	}
-	return time.Duration(ts.Nano())
-}
-
-var errTooLong = errors.New("a message of more than 4096 bytes")
-
-// receive reads a message, who has sent it by the kernel's word, and the files that came along.
-func receive(conn *net.UnixConn) (m message, pid int, files []*os.File, err error) {
-	text, oob := make([]byte, mostBytes), make([]byte, 256)
-	n, oobn, flags, _, err := conn.ReadMsgUnix(text, oob)
-	if err != nil {
-		return m, 0, nil, err
-	}
-	control, perr := unix.ParseSocketControlMessage(oob[:oobn])
-	for i := range control {
-		if rights, err := unix.ParseUnixRights(&control[i]); err == nil {
-			for _, fd := range rights {
-				unix.CloseOnExec(fd)
-				files = append(files, os.NewFile(uintptr(fd), "page"))
-			}
-		}
-		if cred, err := unix.ParseUnixCredentials(&control[i]); err == nil {
-			pid = int(cred.Pid)
-		}
-	}
-	switch {
-	case perr != nil:
-		return m, pid, files, perr
-	case n == 0:
-		return m, pid, files, net.ErrClosed
-	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
-		return m, pid, files, errTooLong
-	}
-	if err := json.Unmarshal(text[:n], &m); err != nil {
-		return m, pid, files, fmt.Errorf("it is no message: %w", err)
-	}
-	return m, pid, files, nil
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		_ = f.Close()
 	}
 }

@@ -27,8 +27,8 @@ import (
 	"github.com/fenceline/fenceline/internal/etcdtest"
 )
 
-// cluster is an etcd with the records that it is given.
-type cluster struct {
+// records is an etcd with the records that it is given.
+type records struct {
 	mu      sync.Mutex
 	records map[clientv3.LeaseID]string
 	revoked map[clientv3.LeaseID]time.Time
@@ -36,7 +36,7 @@ type cluster struct {
 	asked   int
 }
 
-func (c *cluster) Record(_ context.Context, namespace string, lease clientv3.LeaseID) (string, clientv3.LeaseID, error) {
+func (c *records) Record(_ context.Context, namespace string, lease clientv3.LeaseID) (string, clientv3.LeaseID, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.away {
@@ -48,7 +48,7 @@ func (c *cluster) Record(_ context.Context, namespace string, lease clientv3.Lea
 	return c.records[lease], lease, nil
 }
 
-func (c *cluster) Revoke(_ context.Context, lease clientv3.LeaseID) error {
+func (c *records) Revoke(_ context.Context, lease clientv3.LeaseID) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked++
@@ -59,27 +59,27 @@ func (c *cluster) Revoke(_ context.Context, lease clientv3.LeaseID) error {
 	return nil
 }
 
-func (c *cluster) when(lease clientv3.LeaseID) (time.Time, bool) {
+func (c *records) when(lease clientv3.LeaseID) (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at, ok := c.revoked[lease]
 	return at, ok
 }
 
-func (c *cluster) set(f func()) {
+func (c *records) set(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f()
 }
 
-func serve(t *testing.T, orphans func() Orphans) (*Server, *cluster, string) {
+func serve(t *testing.T, orphans func() Orphans) (*Server, *records, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "witness")
 	l, err := Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{records: map[clientv3.LeaseID]string{}, revoked: map[clientv3.LeaseID]time.Time{}}
+	c := &records{records: map[clientv3.LeaseID]string{}, revoked: map[clientv3.LeaseID]time.Time{}}
 	for lease := clientv3.LeaseID(1); lease < 2000; lease++ {
 		c.records[lease] = fmt.Sprintf(`{"name":"x","witness":%q}`, Hash("secret"))
 	}

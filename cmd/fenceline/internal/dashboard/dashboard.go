@@ -1,6 +1,7 @@
-// Package dashboard is "fenceline dashboard": pages that show what stands in etcd. mirror.go looks at etcd, for all browsers; trouble.go says what
-// somebody should look at; pages.go draws what each page shows, in structs that are its JSON, too; timeline.go a line's history; actions.go does
-// what is allowed; server.go serves it all. views are the templates, and assets what browsers load.
+// Package dashboard is "fenceline dashboard": pages that show what stands in etcd. mirror.go looks at etcd, for all browsers, and memory.go keeps
+// what only several looks show; trouble.go says what somebody should look at; pages.go, lines.go, jobs.go and processes.go draw what each page shows, in
+// structs that are its JSON, too; timeline.go a line's history; actions.go does what is allowed; server.go serves it all, and accounts.go says to
+// whom. views are the templates, and assets what browsers load.
 package dashboard
 
 import (

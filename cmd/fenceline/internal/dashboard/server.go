@@ -3,25 +3,19 @@ package dashboard
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
 	"io/fs"
-	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"path"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"golang.org/x/crypto/bcrypt"
 )
 
 //go:embed assets views
@@ -93,110 +87,6 @@ func secured(h http.Handler) http.Handler {
 		}
 		h.ServeHTTP(w, r)
 	})
-}
-
-// checked refuses who calls the server by a name that is not its own (a page elsewhere whose name leads here), or does not say who he is.
-func (s *server) checked(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.isOurs(r.Host) {
-			http.Error(w, fmt.Sprintf("Host %q: this server is not called so; see --host", r.Host), http.StatusMisdirectedRequest)
-			return
-		}
-		who := ""
-		switch {
-		case s.header != "":
-			if who = r.Header.Get(s.header); who == "" {
-				http.Error(w, "the proxy in front has not said who you are, in "+s.header, http.StatusUnauthorized)
-				return
-			}
-		case s.auth != nil:
-			user, password, ok := r.BasicAuth()
-			if !ok || !s.auth.know(user, password) {
-				w.Header().Set("WWW-Authenticate", `Basic realm="fenceline", charset="UTF-8"`)
-				http.Error(w, "unknown user, or wrong password", http.StatusUnauthorized)
-				return
-			}
-			who = user
-		}
-		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), whoKey{}, who)))
-	})
-}
-
-type whoKey struct{}
-
-func whoOf(r *http.Request) string {
-	who, _ := r.Context().Value(whoKey{}).(string)
-	return who
-}
-
-// isOurs says whether the server may be called by that host: an address, localhost, or a name that --host gives.
-func (s *server) isOurs(host string) bool {
-	name := host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		name = h
-	}
-	name = strings.Trim(name, "[]")
-	if _, err := netip.ParseAddr(name); err == nil || name == "localhost" {
-		return true
-	}
-	return slices.Contains(s.hosts, strings.ToLower(name))
-}
-
-// accounts are users with bcrypt hashes, as "htpasswd -B" writes them. A password that was right is remembered as a hash that costs less.
-type accounts struct {
-	hashes map[string][]byte
-
-	mu    sync.Mutex
-	right map[[sha256.Size]byte]bool
-}
-
-// parseAccounts reads lines of name:hash.
-func parseAccounts(text string) (*accounts, error) {
-	a := &accounts{hashes: map[string][]byte{}, right: map[[sha256.Size]byte]bool{}}
-	n := 0
-	for line := range strings.Lines(text) {
-		n++
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		name, hash, ok := strings.Cut(line, ":")
-		if !ok || name == "" {
-			return nil, fmt.Errorf("line %d: want name:hash", n)
-		}
-		if _, err := bcrypt.Cost([]byte(hash)); err != nil {
-			return nil, fmt.Errorf("line %d: user %q: want a bcrypt hash, as \"htpasswd -nB %s\" makes it", n, name, name)
-		}
-		a.hashes[name] = []byte(hash)
-	}
-	if len(a.hashes) == 0 {
-		return nil, errors.New("it has no user")
-	}
-	return a, nil
-}
-
-func (a *accounts) know(user, password string) bool {
-	sum := sha256.Sum256([]byte(user + "\x00" + password))
-	a.mu.Lock()
-	right := a.right[sum]
-	a.mu.Unlock()
-	if right {
-		return true
-	}
-	hash, known := a.hashes[user]
-	if !known {
-		for _, other := range a.hashes { // as long as for one who is known
-			hash = other
-			break
-		}
-	}
-	if err := bcrypt.CompareHashAndPassword(hash, []byte(password)); err != nil || !known {
-		return false
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.right[sum] = true
-	return true
 }
 
 // show serves a view: as a page, as its live part alone, or as JSON.
@@ -357,47 +247,4 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-}
-
-// functions are those of the templates.
-var functions = template.FuncMap{
-	"link":   link,
-	"age":    func(t time.Time) string { return ago(time.Since(t)) },
-	"ago":    ago,
-	"until":  func(t time.Time) string { return ago(time.Until(t)) },
-	"future": func(t time.Time) bool { return time.Until(t) > 0 },
-	"ends":   func(at time.Time, left time.Duration) time.Time { return at.Add(left) },
-	"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"millis": func(t time.Time) int64 { return t.UnixMilli() },
-	"join":   strings.Join,
-	"int":    func(n int64) int { return int(n) },
-	"times":  func(a, b int) int { return a * b },
-	"plus":   func(a, b int) int { return a + b },
-	"many": func(n int, one, more string) string {
-		if n == 1 {
-			return "1 " + one
-		}
-		return fmt.Sprintf("%d %s", n, more)
-	},
-	"seconds": func(s float64) string { return ago(time.Duration(s * float64(time.Second))) },
-	"query":   url.QueryEscape,
-	"lineOf": func(text string) string { // of "lock orders"
-		kind, name, _ := strings.Cut(text, " ")
-		return lineLink(kind, name)
-	},
-}
-
-// ago is a duration as people say it, never negative.
-func ago(d time.Duration) string {
-	switch d = max(d, 0); {
-	case d < 10*time.Second:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%.0f s", d.Seconds())
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%.0f min", d.Minutes())
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%.0f h", d.Hours())
-	}
-	return fmt.Sprintf("%.0f d", d.Hours()/24)
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -110,12 +109,6 @@ func (f *agentFlags) run(ctx context.Context, g *app.Globals, mode os.FileMode, 
 	s := &witness.Server{Cluster: witness.Etcd(client), Log: said(say, f.verbose)}
 	if err := s.Serve(ctx, l); err != nil {
 		return &app.ExitError{Code: app.ExitFailure, Err: err}
-	}
-	settled := make(chan struct{})
-	go func() { s.Settle(); close(settled) }()
-	select {
-	case <-settled:
-	case <-time.After(5 * time.Second):
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func lead(name string) {
 	}
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{os.Getenv("FENCELINE_TEST_ETCD")}})
 	fail(err)
-	s, err := session.Open(context.Background(), client, session.WithTTL(60*time.Second), session.WithLogger(slog.New(slog.NewTextHandler(os.Stdout, nil))))
+	s, err := session.Open(context.Background(), client, session.WithTTL(60*time.Second), session.WithLogger(slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 	fail(err)
 	if os.Getenv("FENCELINE_TEST_DO") == "lock" {
 		_, err = lock.New(s, name).Acquire(context.Background())
@@ -392,7 +392,8 @@ func TestWitnessWaitsForWhatTheDeadOneHasLeft(t *testing.T) {
 	// The command is a shell, which lives on: it has the leader killed when it is told to.
 	l := start(t, m, name, "", "child", etcdtest.Command(t), "witness", "--endpoints", m.Endpoint(), "-v", "--", "sh", "-c", `"$0" & echo $! > `+t.TempDir()+`/pid; wait; exec sleep 60`)
 	leads := next(t, m, name)
-	time.Sleep(300 * time.Millisecond) // the witness is told
+	for !strings.Contains(l.read(t), "the witness is told") {
+	}
 	if err := syscall.Kill(firstChild(t, firstChild(t, l.Process.Pid)), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
