@@ -42,7 +42,7 @@ func (r *runner) watch(ctx context.Context) (stop func(), err error) {
 	return func() {
 		cancel()
 		<-done
-		_ = client.Close()
-		_ = os.RemoveAll(dir)
+		_ = client.Close()    // it has served its purpose
+		_ = os.RemoveAll(dir) // it is a temporary one
 	}, nil
 }

@@ -19,6 +19,7 @@ import (
 // the number by now; where the kernel cannot do that (before Linux 6.9), they are waited for.
 func endGroups(groups map[int]*os.File) {
 	for _, f := range groups {
+		// An error: nothing is left of it, or the kernel cannot. What runs is looked for afterwards.
 		_ = unix.PidfdSendSignal(int(f.Fd()), unix.SIGKILL, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP)
 	}
 }

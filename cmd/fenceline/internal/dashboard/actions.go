@@ -93,17 +93,8 @@ func jobAction(a *action, j *cron.Job) error {
 
 // askAction shows what an action will do.
 func (s *server) askAction(w http.ResponseWriter, r *http.Request) {
-	if !s.allowed(w, r) {
-		return
-	}
-	l := s.mirror.fresh(r.Context())
-	if l.Snapshot == nil {
-		s.fail(w, r, http.StatusServiceUnavailable, errors.New("etcd was not read yet"))
-		return
-	}
-	a, err := s.actionOf(&l, r)
-	if err != nil {
-		s.fail(w, r, statusOf(err), err)
+	l, a := s.wanted(w, r)
+	if a == nil {
 		return
 	}
 	p := s.page(r, &l, a.Question)
@@ -118,6 +109,24 @@ func (s *server) allowed(w http.ResponseWriter, r *http.Request) bool {
 	return s.actions
 }
 
+// wanted is the action that a request is about, by a look made for it. nil: that was refused, and said.
+func (s *server) wanted(w http.ResponseWriter, r *http.Request) (look, *action) {
+	if !s.allowed(w, r) {
+		return look{}, nil
+	}
+	l := s.mirror.fresh(r.Context())
+	if l.Snapshot == nil {
+		s.fail(w, r, http.StatusServiceUnavailable, errors.New("etcd was not read yet"))
+		return l, nil
+	}
+	a, err := s.actionOf(&l, r)
+	if err != nil {
+		s.fail(w, r, statusOf(err), err)
+		return l, nil
+	}
+	return l, a
+}
+
 func statusOf(err error) int {
 	switch {
 	case errors.Is(err, errNoPage):
@@ -130,22 +139,13 @@ func statusOf(err error) int {
 
 // doAction does it. A cross-origin request does not come here.
 func (s *server) doAction(w http.ResponseWriter, r *http.Request) {
-	if !s.allowed(w, r) {
-		return
-	}
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 	if err := r.ParseForm(); err != nil {
 		s.fail(w, r, http.StatusBadRequest, err)
 		return
 	}
-	l := s.mirror.fresh(r.Context())
-	if l.Snapshot == nil {
-		s.fail(w, r, http.StatusServiceUnavailable, errors.New("etcd was not read yet"))
-		return
-	}
-	a, err := s.actionOf(&l, r)
-	if err != nil {
-		s.fail(w, r, statusOf(err), err)
+	_, a := s.wanted(w, r)
+	if a == nil {
 		return
 	}
 	reason := strings.TrimSpace(r.FormValue("reason"))

@@ -86,14 +86,14 @@ func busy(t testing.TB, m *etcdtest.Member, locks, jobs, instances int) {
 	for _, s := range workers {
 		work.Go(func() { _, _ = election.New(s, "reports").Campaign(ctx, "secret-value") })
 	}
-	for i, pair := range [][2]string{{"account-1", "account-2"}, {"account-2", "account-1"}} {
-		ctx := session.WithOwner(ctx, "transfer of "+pair[0])
-		_, err := lock.New(workers[i], pair[0]).Acquire(ctx)
+	accounts := []string{"account-1", "account-2"}
+	transfer := func(i int) context.Context { return session.WithOwner(ctx, "transfer of "+accounts[i]) }
+	for i := range accounts {
+		_, err := lock.New(workers[i], accounts[i]).Acquire(transfer(i))
 		ok(err)
-		work.Go(func() {
-			time.Sleep(100 * time.Millisecond) // until the other one has his, too
-			_, _ = lock.New(workers[i], pair[1]).Acquire(ctx)
-		})
+	}
+	for i := range accounts {
+		work.Go(func() { _, _ = lock.New(workers[i], accounts[1-i]).Acquire(transfer(i)) }) // until the end
 	}
 	c := cron.New(workers[2])
 	for i := range jobs {

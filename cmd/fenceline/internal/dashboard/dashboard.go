@@ -7,7 +7,6 @@ package dashboard
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fenceline/fenceline/cmd/fenceline/internal/app"
 	"github.com/fenceline/fenceline/inspect"
@@ -60,7 +60,10 @@ start.`,
 			if err := f.check(); err != nil {
 				return err
 			}
-			return f.run(cmd.Context(), g, app.Talk(cmd.ErrOrStderr(), "fenceline: "))
+			say := app.Talk(cmd.ErrOrStderr(), "fenceline: ")
+			return g.Listen(cmd.Context(), f.listen, func(ctx context.Context, client *clientv3.Client, l net.Listener) error {
+				return f.serve(ctx, client, l, say)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&f.namespace, "namespace", app.DefaultNamespace, "`prefix` of all keys")
@@ -88,9 +91,9 @@ func (f *flags) check() error {
 	case f.authFile != "" && f.authHeader != "":
 		return app.UsageErrorf("--auth-file and --auth-header exclude each other")
 	}
-	host, _, err := net.SplitHostPort(f.listen)
+	host, err := app.CheckListen(f.listen)
 	if err != nil {
-		return app.UsageErrorf("--listen %q: want host:port: %w", f.listen, err)
+		return err
 	}
 	if !loopback(host) && f.authFile == "" && f.authHeader == "" && !f.insecure {
 		return app.UsageErrorf("--listen %q is not this machine alone: give --auth-file or --auth-header, or --insecure to serve to whoever asks", f.listen)
@@ -121,21 +124,7 @@ func loopback(host string) bool {
 	return err == nil && addr.IsLoopback()
 }
 
-func (f *flags) run(ctx context.Context, g *app.Globals, say func(string, ...any)) error {
-	ctx, stop := app.UntilSignal(ctx)
-	defer stop()
-	client, err := g.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	if err := g.Ping(ctx, client); err != nil {
-		return err
-	}
-	listener, err := net.Listen("tcp", f.listen)
-	if err != nil {
-		return &app.ExitError{Code: app.ExitFailure, Err: fmt.Errorf("--listen %s: %w", f.listen, err)}
-	}
+func (f *flags) serve(ctx context.Context, client *clientv3.Client, listener net.Listener, say func(string, ...any)) error {
 	defer listener.Close()
 	var opts []inspect.ReadOption
 	if f.services != "" {
@@ -151,7 +140,7 @@ func (f *flags) run(ctx context.Context, g *app.Globals, say func(string, ...any
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, BaseContext: func(net.Listener) context.Context { return looking }}
 	served := make(chan error, 1)
-	err = m.run(looking, func() {
+	err := m.run(looking, func() {
 		go func() {
 			err := server.Serve(listener)
 			done()

@@ -173,7 +173,7 @@ func (s *server) writeJSON(w http.ResponseWriter, status int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(text, '\n'))
+	_, _ = w.Write(append(text, '\n')) // who asked has gone
 }
 
 // fail serves an error, in the form that was asked for.

@@ -51,7 +51,10 @@ start.`,
 			if err := f.check(); err != nil {
 				return err
 			}
-			return f.run(cmd.Context(), g, app.Talk(cmd.ErrOrStderr(), "fenceline: "))
+			say := app.Talk(cmd.ErrOrStderr(), "fenceline: ")
+			return g.Listen(cmd.Context(), f.listen, func(ctx context.Context, client *clientv3.Client, l net.Listener) error {
+				return f.serve(ctx, client, l, say)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&f.namespace, "namespace", app.DefaultNamespace, "`prefix` of all keys")
@@ -69,8 +72,8 @@ func (f *flags) check() error {
 	case f.every < app.Seconds(100*time.Millisecond):
 		return app.UsageErrorf("--every: want at least 0.1 seconds")
 	}
-	if _, _, err := net.SplitHostPort(f.listen); err != nil {
-		return app.UsageErrorf("--listen %q: want host:port: %w", f.listen, err)
+	if _, err := app.CheckListen(f.listen); err != nil {
+		return err
 	}
 	for _, pattern := range f.names {
 		if _, err := path.Match(pattern, ""); err != nil {
@@ -98,21 +101,7 @@ func (f *flags) options() []inspect.ReadOption {
 	return opts
 }
 
-func (f *flags) run(ctx context.Context, g *app.Globals, say func(string, ...any)) error {
-	ctx, stop := app.UntilSignal(ctx)
-	defer stop()
-	client, err := g.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	if err := g.Ping(ctx, client); err != nil {
-		return err
-	}
-	listener, err := net.Listen("tcp", f.listen)
-	if err != nil {
-		return &app.ExitError{Code: app.ExitFailure, Err: fmt.Errorf("--listen %s: %w", f.listen, err)}
-	}
+func (f *flags) serve(ctx context.Context, client *clientv3.Client, listener net.Listener, say func(string, ...any)) error {
 	c := newCollector(f.label)
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -125,7 +114,7 @@ func (f *flags) run(ctx context.Context, g *app.Globals, say func(string, ...any
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	say("metrics at http://%s/metrics", listener.Addr())
-	err = f.follow(ctx, client, c, say, served)
+	err := f.follow(ctx, client, c, say, served)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	return errors.Join(err, server.Shutdown(closing))

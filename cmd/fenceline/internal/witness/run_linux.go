@@ -170,7 +170,7 @@ func (y *family) raise(path string, args, env []string, signals <-chan os.Signal
 			}
 			if sig != 0 {
 				for _, left := range children(os.Getpid()) {
-					_ = unix.Kill(left, sig)
+					_ = unix.Kill(left, sig) // it may have ended by itself
 				}
 			}
 		}
@@ -179,9 +179,9 @@ func (y *family) raise(path string, args, env []string, signals <-chan os.Signal
 			switch {
 			case !over.IsZero():
 			case !together:
-				_ = unix.Kill(-pid, sig.(syscall.Signal))
+				_ = unix.Kill(-pid, sig.(syscall.Signal)) // it may have ended
 			case sig != syscall.SIGINT && sig != syscall.SIGQUIT && sig != syscall.SIGWINCH:
-				_ = unix.Kill(pid, sig.(syscall.Signal))
+				_ = unix.Kill(pid, sig.(syscall.Signal)) // the same
 			}
 		case <-ended:
 		case <-look.C:

@@ -113,7 +113,7 @@ func (f *agentFlags) run(ctx context.Context, g *app.Globals, mode os.FileMode, 
 	return nil
 }
 
-// socket is one for a command of ours.
+// socket is one for a command of ours. What cannot be removed is an empty folder among temporary ones.
 func socket() (path string, remove func(), err error) {
 	dir, err := os.MkdirTemp("", "fenceline-witness-")
 	if err != nil {
