@@ -76,7 +76,8 @@ func lead(name string) {
 // leader is such a process.
 type leader struct {
 	*exec.Cmd
-	out *bufio.Reader
+	out  *bufio.Reader
+	told bool // it has said that it has told a witness
 }
 
 func start(t testing.TB, m *etcdtest.Member, name, socket, do string, prefix ...string) *leader {
@@ -104,9 +105,10 @@ func start(t testing.TB, m *etcdtest.Member, name, socket, do string, prefix ...
 		defer time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() }).Stop()
 		_ = cmd.Wait()
 	})
-	l := &leader{cmd, bufio.NewReader(out)}
+	l := &leader{Cmd: cmd, out: bufio.NewReader(out)}
 	line := l.read(t)
 	for strings.HasPrefix(line, "time=") { // its log
+		l.told = l.told || strings.Contains(line, "the witness is told")
 		line = l.read(t)
 	}
 	if !strings.HasPrefix(line, "leads") {
@@ -392,7 +394,8 @@ func TestWitnessWaitsForWhatTheDeadOneHasLeft(t *testing.T) {
 	// The command is a shell, which lives on: it has the leader killed when it is told to.
 	l := start(t, m, name, "", "child", etcdtest.Command(t), "witness", "--endpoints", m.Endpoint(), "-v", "--", "sh", "-c", `"$0" & echo $! > `+t.TempDir()+`/pid; wait; exec sleep 60`)
 	leads := next(t, m, name)
-	for !strings.Contains(l.read(t), "the witness is told") {
+	for !l.told {
+		l.told = strings.Contains(l.read(t), "the witness is told")
 	}
 	if err := syscall.Kill(firstChild(t, firstChild(t, l.Process.Pid)), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
